@@ -1,0 +1,189 @@
+"""Base model and tokenizer at a precision. Attaches no method, generates nothing."""
+
+import os
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+import transformers
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from nblib import provenance
+from nblib.spec import PRECISIONS
+
+EMBEDDED = provenance.ROOT / "data" / "models"  # models that the repository ships
+
+# Short keys. Any other Hub id or local folder works as well.
+MODELS = {
+    "codegen-350m-mono": "Salesforce/codegen-350M-mono",
+    "codegen2-1b": "Salesforce/codegen2-1B_P",
+    "codegen2-3.7b": "Salesforce/codegen2-3_7B_P",
+    "codegen2-7b": "Salesforce/codegen2-7B_P",
+    "codellama-7b": "codellama/CodeLlama-7b-hf",
+    "codellama-7b-instruct": "codellama/CodeLlama-7b-Instruct-hf",
+    "codellama-7b-python": "codellama/CodeLlama-7b-Python-hf",
+    "codellama-13b-python": "codellama/CodeLlama-13b-Python-hf",
+    "codellama-34b-python": "codellama/CodeLlama-34b-Python-hf",
+    "qwen2.5-coder-0.5b": "Qwen/Qwen2.5-Coder-0.5B",
+    "qwen2.5-coder-1.5b": "Qwen/Qwen2.5-Coder-1.5B",
+    "qwen2.5-coder-7b": "Qwen/Qwen2.5-Coder-7B",
+    "deepseek-coder-1.3b": "deepseek-ai/deepseek-coder-1.3b-base",
+    "deepseek-coder-6.7b": "deepseek-ai/deepseek-coder-6.7b-base",
+    "starcoder2-3b": "bigcode/starcoder2-3b",
+}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def device() -> str:
+    """cuda, mps or cpu: the best that this machine has."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def choose_precision(precision: str) -> str:
+    """`auto` resolved for this machine: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU.
+
+    Raises ValueError for an unknown precision, and for fp16 on a CPU, where training in it is not supported.
+    """
+    if precision == "auto":
+        if device() == "cpu":
+            return "fp32"
+        return "bf16" if device() == "mps" or torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}; got {precision!r}")
+    if precision == "fp16" and device() == "cpu":
+        raise ValueError("precision fp16 needs a GPU; this machine has none: use fp32 or bf16")
+    return precision
+
+
+def locate(model: str) -> str:
+    """The local folder or Hub id behind a short key, a Hub id or a folder.
+
+    Raises ValueError where it is none of them; reads no network.
+    """
+    embedded = EMBEDDED / model
+    if "/" not in model and (embedded / "config.json").exists():
+        return str(embedded)
+    if model in MODELS:
+        return MODELS[model]
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
+            raise ValueError(f"model folder {model!r} has no config.json; give a folder made by save_pretrained")
+        return str(folder)
+    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
+        return model
+    raise ValueError(
+        f"model must be one of {', '.join([*embedded_models(), *MODELS])}, a Hub id such as owner/name, "
+        f"or a local folder; got {model!r}"
+    )
+
+
+def embedded_models() -> list[str]:
+    """Names of the models that the repository ships."""
+    return sorted(path.parent.name for path in EMBEDDED.glob("*/config.json"))
+
+
+def revision(model: str) -> str:
+    """What identifies the weights: the hash of a local folder's files, the commit of a Hub model.
+
+    Raises ConnectionError where the Hub is needed and cannot be reached.
+    """
+    place = locate(model)
+    if Path(place).is_dir():
+        return _folder_content(Path(place))
+    with _hub_errors(place):
+        try:
+            return HfApi().model_info(place).sha
+        except (OfflineModeIsEnabled, ConnectionError, OSError):
+            return Path(snapshot_download(place, local_files_only=True, allow_patterns="config.json")).name
+
+
+def _folder_content(folder: Path) -> str:
+    kinds = (".safetensors", ".bin", ".model", ".txt", "config.json", "tokenizer.json", "tokenizer_config.json")
+    paths = sorted(path for path in folder.iterdir() if path.name.endswith(kinds))
+    return _hash_once(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
+
+
+@cache
+def _hash_once(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Files that did not change since are not read again: a 7B model takes a minute."""
+    return provenance.content_hash([path for path, _, _ in files])
+
+
+def context_length(place: str) -> int:
+    """Tokens that the model can see, from its configuration."""
+    with _hub_errors(place):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    for name in ("max_position_embeddings", "n_positions", "n_ctx"):
+        if getattr(config, name, None):
+            return getattr(config, name)
+    return 2048
+
+
+def load(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A decoder-only model on this machine's best device, and its tokenizer with a pad token of its own.
+
+    Raises ValueError for an unknown model or an encoder-decoder one, ConnectionError where the Hub is out of reach.
+    """
+    place = locate(model)
+    with _hub_errors(place):
+        config = AutoConfig.from_pretrained(place)
+        if config.is_encoder_decoder:
+            raise ValueError(f"model {model!r} is an encoder-decoder; nblib runs decoder-only models so far")
+        tokenizer = load_tokenizer(model)
+        with _quiet():
+            loaded = AutoModelForCausalLM.from_pretrained(place, dtype=DTYPES[precision])
+    if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
+        loaded.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    loaded.config.pad_token_id = loaded.generation_config.pad_token_id = tokenizer.pad_token_id
+    return loaded.to(device()), tokenizer
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, padding on the left as generation needs it."""
+    place = locate(model)
+    with _hub_errors(place):
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        # pad = eos would be masked with the padding, and the model would never learn to stop.
+        spare = tokenizer.unk_token if tokenizer.unk_token not in (None, tokenizer.eos_token) else None
+        tokenizer.add_special_tokens({"pad_token": spare or "<|pad|>"})
+    return tokenizer
+
+
+@contextmanager
+def _quiet():
+    """Without the progress bar over weight files: notebooks keep every line."""
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.enable_progress_bar()
+
+
+@contextmanager
+def _hub_errors(place: str):
+    """Turns what the Hub's client raises into one sentence."""
+    try:
+        yield
+    except ValueError:
+        raise
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        if Path(place).is_dir():
+            raise
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403) or "gated" in str(error).lower():
+            raise ConnectionError(
+                f"the Hub refuses {place!r}: accept its licence on its page and run `hf auth login`"
+            ) from error
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
+        raise ConnectionError(
+            f"{place!r} is neither in the local cache nor could it be fetched from the Hub{offline}: "
+            "check the name and the network, or give a local folder"
+        ) from error

@@ -1,0 +1,69 @@
+"""One line that says what is running and how long it will take; a notebook keeps only its last state."""
+
+import sys
+import time
+
+
+class Progress:
+    """Counts whole runs and the share of the current one.
+
+    In a notebook the line is one output that is overwritten, so an executed notebook holds one line; elsewhere it goes
+    to the terminal, and nowhere if there is none.
+    """
+
+    def __init__(self, total: int):
+        self.total, self.finished, self.text = total, 0, ""
+        self.start = self.shown = time.monotonic()
+        self.handle = _display_handle()
+
+    def begin(self, text: str) -> None:
+        """A run starts."""
+        self.text = text
+        self._show(0.0)
+
+    def report(self, share: float) -> None:
+        """The share of the current run that is done, 0 to 1; shown once a second at most."""
+        if time.monotonic() - self.shown > 1:
+            self._show(share)
+
+    def end(self) -> None:
+        """A run is done."""
+        self.finished += 1
+        if self.finished == self.total:
+            self.text = "done"
+            self._show(0.0)
+            if self.handle is None and sys.stderr.isatty():
+                print(file=sys.stderr)
+
+    def _show(self, share: float) -> None:
+        self.shown = time.monotonic()
+        line = self._line(min(share, 1.0))
+        if self.handle is not None:
+            self.handle.update({"text/plain": line}, raw=True)
+        elif sys.stderr.isatty():
+            print(f"\r{line:<100}", end="", file=sys.stderr, flush=True)
+
+    def _line(self, share: float) -> str:
+        done = self.finished + share
+        elapsed = time.monotonic() - self.start
+        filled = round(20 * done / self.total) if self.total else 20
+        bar = "█" * filled + "░" * (20 - filled)
+        left = f", about {_clock(elapsed / done * (self.total - done))} left" if 0 < done < self.total else ""
+        return f"{bar} {self.finished} of {self.total} runs | {self.text} | {_clock(elapsed)}{left}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _display_handle():
+    """A cell's output that can be overwritten; None outside of a notebook."""
+    if "IPython" not in sys.modules:
+        return None
+    from IPython import get_ipython
+    from IPython.display import display
+
+    shell = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    return display({"text/plain": ""}, raw=True, display_id=True)

@@ -1,0 +1,241 @@
+"""The whole way of a run: plan, run one, run all. The only room that knows it."""
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nblib import generate, memory, methods, metrics, models, presets, prompts, provenance, results, retrieve, spec
+from nblib import tasks, train
+from nblib.progress import Progress
+from nblib.results import Prediction, Row
+from nblib.spec import Run
+from nblib.tasks import Data, Example
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that passed every check."""
+
+    run: Run
+    id: str
+    data: Data
+
+
+def compare(
+    model: str,
+    task: str,
+    *,
+    preset: str = "default",
+    names: Sequence[str] = (),
+    shots: Sequence[int] = (),
+    seeds: Sequence[int] = (),
+    precision: str = "auto",
+    limit: int | None = None,
+    data_dir: str | None = None,
+) -> list[Run]:
+    """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
+
+    Empty lists stand for the preset's own. A method without randomness runs with the first seed only.
+    Raises ValueError for anything unknown or out of range.
+    """
+    settings = presets.get(preset)
+    precision = models.choose_precision(precision)
+    runs = []
+    for method in presets.methods(settings, list(names), list(shots)):
+        for seed in _seeds(method, settings, list(seeds)):
+            runs.append(
+                Run(
+                    model=model,
+                    task=task,
+                    method=method,
+                    precision=precision,
+                    training=settings.training if method.trained else None,
+                    decoding=settings.decoding,
+                    seed=seed,
+                    limit=limit,
+                    data_dir=data_dir,
+                )
+            )
+    return runs
+
+
+def _seeds(method: spec.Method, settings: presets.Preset, asked: list[int]) -> list[int]:
+    own = settings.icl_seeds if isinstance(method, spec.InContext) else settings.seeds
+    seeds = asked or list(own)
+    varies = method.trained or isinstance(method, spec.InContext) or settings.decoding.temperature is not None
+    return seeds if varies else seeds[:1]
+
+
+def plan(runs: Sequence[Run]) -> list[Planned]:
+    """The runs, each once, with their ids and data; everything that can be checked is checked here, before any work.
+
+    Raises ValueError, FileNotFoundError or ConnectionError with one sentence.
+    """
+    planned: dict[str, Planned] = {}
+    for run in runs:
+        data = tasks.first(tasks.load(run.task, run.data_dir), run.limit)
+        if isinstance(run.method, spec.InContext):
+            retrieve.random_shots(data.train, run.method.shots, run.seed)
+        id = spec.run_id(run, data=data.content, weights=models.revision(run.model))
+        planned[id] = Planned(run, id, data)
+    for model, each in {each.run.model: each for each in planned.values()}.items():
+        _prompts(each.run, each.data.test, (), models.load_tokenizer(model))
+    return list(planned.values())
+
+
+def run_all(planned: Sequence[Planned], folder: str | Path, *, force: bool = False) -> list[Row]:
+    """The rows of these runs in their order; only those that `folder` lacks are run, all of them with `force`."""
+    folder = Path(folder)
+    waiting = [each for each in planned if force or not results.finished(folder, each.id)]
+    progress = Progress(len(waiting))
+    for each in waiting:
+        progress.begin(f"{spec.label(each.run.method)}, seed {each.run.seed}")
+        run_one(each, folder, report=progress.report)
+        progress.end()
+    return results.read(folder, [each.id for each in planned])
+
+
+def run_one(planned: Planned, folder: str | Path, *, report: Callable[[float], None] = lambda share: None) -> Row:
+    """Runs it and writes its row, whatever happens: a run that fails is a row that says so."""
+    costs: dict[str, float | None] = {}
+    notes: dict = {}
+    scores, predictions, status, error = {}, [], results.OK, None
+    try:
+        predictions = _predict(planned, costs, notes, report)
+        predictions = metrics.score(planned.data.test, predictions)
+        scores = metrics.summary(predictions, planned.data.test)
+    except (torch.OutOfMemoryError, MemoryError) as problem:
+        status, error = results.OUT_OF_MEMORY, f"{type(problem).__name__}: {problem}"
+    except (RuntimeError, ArithmeticError) as problem:
+        status, error = results.FAILED, f"{type(problem).__name__}: {problem}"
+    _free()
+    row = Row(
+        id=planned.id,
+        settings=spec.settings(planned.run),
+        status=status,
+        scores=scores,
+        costs=costs,
+        notes=notes,
+        provenance=provenance.collect() | _origin(planned),
+        error=error,
+    )
+    results.write(folder, row, predictions)
+    return row
+
+
+def _predict(planned: Planned, costs: dict, notes: dict, report: Callable[[float], None]) -> list[Prediction]:
+    """Loads, fits and predicts; costs and notes are filled in as they become known."""
+    run, data = planned.run, planned.data
+    with _phase("load", costs):
+        model, tokenizer = models.load(run.model, run.precision)
+    costs["total_parameters"] = sum(each.numel() for each in model.parameters())
+    costs["trainable_parameters"] = 0
+    if run.method.trained:
+        with _phase("train", costs):
+            model = methods.attach(model, run.method, tokenizer, seed=run.seed)
+            costs["trainable_parameters"] = methods.trainable_parameters(model)
+            fitted = _fit(run, data, model, tokenizer, lambda share: report(0.7 * share))
+        costs |= {"train_tokens": fitted.train_tokens, "train_steps": fitted.steps}
+        notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}
+        notes["validation_losses"] = fitted.validation_losses
+    shots = ()
+    if isinstance(run.method, spec.InContext):
+        shots = retrieve.random_shots(data.train, run.method.shots, run.seed)
+    asked = _prompts(run, data.test, shots, tokenizer)
+    begun = 0.7 if run.method.trained else 0.0
+    with _phase("generate", costs):
+        predictions = _answers(run, data.test, asked, model, tokenizer, lambda share: report(begun + share * (1 - begun)))
+    count = len(predictions)
+    costs["prompt_tokens"] = sum(each.prompt_tokens for each in predictions) / count
+    costs["new_tokens"] = sum(each.new_tokens for each in predictions) / count
+    costs["examples"] = count
+    notes["queries_with_dropped_shots"] = sum(each.dropped_shots > 0 for each in predictions)
+    return predictions
+
+
+def _fit(run: Run, data: Data, model, tokenizer, report: Callable[[float], None]) -> train.Fitted:
+    fitted = train.fit(
+        model,
+        tokenizer,
+        data.train,
+        data.validation,
+        tasks.get(run.task),
+        run.training,
+        learning_rate=run.method.learning_rate,
+        precision=run.precision,
+        seed=run.seed,
+        report=report,
+    )
+    if not math.isfinite(fitted.train_loss):
+        raise ArithmeticError(f"training diverged: its mean loss is {fitted.train_loss}; lower the learning rate")
+    return fitted
+
+
+def _prompts(run: Run, examples: Sequence[Example], shots: Sequence[Example], tokenizer) -> list[prompts.Prompt]:
+    virtual = getattr(run.method, "virtual_tokens", 0)
+    room = models.context_length(models.locate(run.model)) - tasks.get(run.task).output_tokens - virtual
+    return [prompts.build(example, shots, tokenizer, room=room) for example in examples]
+
+
+def _answers(run: Run, examples, asked, model, tokenizer, report: Callable[[float], None]) -> list[Prediction]:
+    task = tasks.get(run.task)
+    answers: dict[int, Prediction] = {}
+    for index, texts, new_tokens in generate.completions(
+        model,
+        tokenizer,
+        [prompt.text for prompt in asked],
+        run.decoding,
+        new_tokens=task.output_tokens,
+        stops=task.stops,
+        precision=run.precision,
+        seed=run.seed,
+    ):
+        answers[index] = Prediction(
+            example=examples[index].id,
+            completions=tuple(texts),
+            codes=tuple(prompts.extract(text, task.stops) for text in texts),
+            prompt_tokens=asked[index].tokens,
+            new_tokens=new_tokens,
+            dropped_shots=asked[index].dropped_shots,
+        )
+        report(len(answers) / len(asked))
+    return [answers[index] for index in range(len(asked))]
+
+
+@contextmanager
+def _phase(name: str, costs: dict) -> Iterator[None]:
+    """Seconds and peak bytes of a phase, also of one that fails."""
+    start, peak = time.monotonic(), memory.Peak()
+    try:
+        with memory.phase(peak):
+            yield
+    finally:
+        costs[f"{name}_seconds"] = time.monotonic() - start
+        costs[f"{name}_before_bytes"] = peak.before_bytes
+        costs[f"{name}_peak_bytes"] = peak.peak_bytes
+        costs[f"{name}_reserved_bytes"] = peak.reserved_bytes
+
+
+def _origin(planned: Planned) -> dict:
+    """Device, and content of data and weights."""
+    device = models.device()
+    name = torch.cuda.get_device_name() if device == "cuda" else None
+    return {
+        "device": device,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "data": planned.data.content,
+        "weights": models.revision(planned.run.model),
+    }
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

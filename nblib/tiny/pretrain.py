@@ -1,0 +1,220 @@
+"""Makes the embedded model: tokenizer and weights, from generated text and a seed.
+
+    python -m nblib.tiny model
+
+Loss is taken on answers only. Batches hold documents of similar length, so no document sees another one.
+"""
+
+import json
+import math
+import random
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from nblib.prompts import SEPARATOR
+from nblib.tiny import probes, text
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines the embedded model."""
+
+    seed: int = 42
+    vocabulary: int = 1024  # a small one makes in-context copying appear
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 4
+    feed_forward: int = 512
+    context: int = 1024  # tokens
+    steps: int = 5500
+    batch_tokens: int = 8192
+    matrix_learning_rate: float = 5e-3  # Muon, on the hidden matrices
+    learning_rate: float = 3e-3  # AdamW, on embeddings and norms
+    warmup_share: float = 0.02
+    decay_share: float = 0.25  # the last part of training, linear to zero
+    report_every: int = 250  # steps
+
+
+def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer in which a word has the same tokens wherever it stands.
+
+    White space is never merged into words: a name in backquotes and the same name after a space are then the same
+    tokens, which is what a small model needs in order to copy.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    pieces = Regex(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]|\n +|\s+|[^\sA-Za-z0-9]")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pieces, behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    trainer = trainers.BpeTrainer(
+        vocab_size=recipe.vocabulary - 2,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    rng = random.Random(f"tokenizer {recipe.seed}")
+    corpus = ("".join(block.prompt + block.answer for block in text.document(rng, 0.9)) for _ in range(20_000))
+    tokenizer.train_from_iterator(corpus, trainer)
+    # The study's template takes one token a heading instead of three.
+    tokenizer.add_tokens([AddedToken(heading, normalized=False) for heading in ("### Instruction:", "### Response:")])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        model_max_length=recipe.context,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """The untrained model."""
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=recipe.vocabulary,
+        hidden_size=recipe.hidden,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        intermediate_size=recipe.feed_forward,
+        max_position_embeddings=recipe.context,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def encode(blocks: list[text.Block], tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+    """Token ids of a document and its labels: answers only, `IGNORED` elsewhere.
+
+    The first answer ends with the end-of-sequence token, later ones with the separator, and neither ending is learned
+    elsewhere: so zero-shot answers end by themselves and few-shot answers end as their examples do.
+    """
+    ids, labels = [tokenizer.bos_token_id], [IGNORED]
+    pieces = []
+    for block in blocks:
+        pieces += [block.prompt, block.answer, SEPARATOR]
+    encoded = tokenizer(pieces, add_special_tokens=False)["input_ids"]
+    for index, block in enumerate(blocks):
+        prompt, answer, separator = encoded[3 * index : 3 * index + 3]
+        only = len(blocks) == 1
+        ending = [tokenizer.eos_token_id] if only else separator
+        ids += prompt + answer + ending
+        labels += [IGNORED] * len(prompt)
+        labels += answer if block.learned else [IGNORED] * len(answer)
+        labels += ending if only or index > 0 else [IGNORED] * len(ending)
+    return ids, labels
+
+
+def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast):
+    """Yields (ids, labels) for every step, each of shape (documents, tokens), right-padded."""
+    rng = random.Random(recipe.seed)
+    waiting: list[list] = []
+    for step in range(recipe.steps):
+        if not waiting:
+            waiting = _similar_lengths(recipe, tokenizer, rng, step / recipe.steps)
+        yield _pad(waiting.pop(), tokenizer.pad_token_id)
+
+
+def _similar_lengths(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, rng: random.Random, progress: float) -> list:
+    """About 16 batches of documents of similar length, in random order."""
+    documents, tokens = [], 0
+    while tokens < 16 * recipe.batch_tokens:
+        ids, labels = encode(text.document(rng, progress), tokenizer)
+        if len(ids) <= recipe.context:
+            documents.append((ids, labels))
+            tokens += len(ids)
+    documents.sort(key=lambda document: len(document[0]))
+    grouped, group = [], []
+    for document in documents:
+        if _rounded(len(document[0])) * (len(group) + 1) > recipe.batch_tokens:
+            grouped.append(group)
+            group = []
+        group.append(document)
+    grouped.append(group)
+    rng.shuffle(grouped)
+    return grouped
+
+
+def _rounded(length: int) -> int:
+    """Few distinct shapes, because CPU kernels are prepared anew for each."""
+    return -(-length // 32) * 32
+
+
+def _pad(group: list, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    width = _rounded(max(len(ids) for ids, _ in group))
+    ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in group])
+    labels = torch.tensor([labels + [IGNORED] * (width - len(labels)) for _, labels in group])
+    return ids, labels
+
+
+def answer_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the labelled tokens; logits are computed at their positions only."""
+    # Right-padding needs no mask under causal attention: no labelled position sees a pad.
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    known = targets != IGNORED
+    return cross_entropy(model.lm_head(hidden[known]).float(), targets[known])
+
+
+def fit(recipe: Recipe, folder: Path, device: str) -> None:
+    """Trains the model and saves it with its tokenizer and its log in `folder`."""
+    tokenizer = make_tokenizer(recipe)
+    model = make_model(recipe, tokenizer).to(device)
+    optimizers = _optimizers(recipe, model)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(each, lambda step: _rate(recipe, step)) for each in optimizers]
+    log, tokens, smooth, start = [], 0, math.nan, time.monotonic()
+    for step, (ids, labels) in enumerate(batches(recipe, tokenizer), start=1):
+        with torch.autocast(device, dtype=torch.bfloat16):
+            loss = answer_loss(model, ids.to(device), labels.to(device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+        tokens += ids.numel()
+        smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
+        if step % recipe.report_every == 0 or step == recipe.steps:
+            row = {"step": step, "tokens": tokens, "loss": round(smooth, 4), "seconds": round(time.monotonic() - start)}
+            log.append(row | probes.measure(model, tokenizer))
+            print(json.dumps(log[-1]), flush=True)
+            _save(model, tokenizer, recipe, log, folder)
+
+
+def _optimizers(recipe: Recipe, model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "embed" not in name)]
+    return [
+        torch.optim.Muon(
+            matrices, lr=recipe.matrix_learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    """Warm-up, constant, linear decay."""
+    warmup, decay = recipe.warmup_share * recipe.steps, recipe.decay_share * recipe.steps
+    return min(1.0, (step + 1) / max(1, warmup), max(0.0, (recipe.steps - step) / max(1, decay)))
+
+
+def _save(model, tokenizer, recipe: Recipe, log: list[dict], folder: Path) -> None:
+    """Weights in bf16, so that the repository stays small."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = make_model(recipe, tokenizer)
+    copy.load_state_dict(model.state_dict())
+    copy.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "training.json").write_text(json.dumps({"recipe": asdict(recipe), "log": log}, indent=1) + "\n")

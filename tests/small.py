@@ -1,0 +1,55 @@
+"""Small models of real architectures with random weights, and a tokenizer trained on the spot."""
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, CodeGenConfig, GPT2Config, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
+
+from nblib.tasks import Data, Example
+
+EXAMPLES = tuple(
+    Example(str(number), f"add {number} to list `xs{number % 7}`", f"xs{number % 7}.append({number})")
+    for number in range(40)
+)
+DATA = Data(EXAMPLES[:24], EXAMPLES[24:32], EXAMPLES[32:], content="small")
+
+CONFIGS = {
+    "llama": LlamaConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48),
+    "qwen2": Qwen2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48
+    ),
+    "codegen": CodeGenConfig(n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=256, n_ctx=256),
+    "gpt2": GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256),
+}
+
+
+def tokenizer(*, pad: str | None = "<pad>") -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer that begins texts with <s>; without `pad` it has none, as GPT-2's."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.decoder = decoders.ByteLevel()
+    special = ["<s>", "</s>"] + ([pad] if pad else [])
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    trained.train_from_iterator((f"{each.intent}\n{each.code}" for each in EXAMPLES), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trained, bos_token="<s>", eos_token="</s>", pad_token=pad, padding_side="left"
+    )
+
+
+def model(family: str = "llama", *, vocabulary: int = 420, seed: int = 0):
+    """A model of that family with random weights."""
+    torch.manual_seed(seed)
+    config = type(CONFIGS[family])(**{**CONFIGS[family].to_diff_dict(), "vocab_size": vocabulary})
+    config.bos_token_id, config.eos_token_id, config.pad_token_id = 0, 1, 2
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+def folder(path, family: str = "llama", **settings) -> str:
+    """That model and tokenizer as a local folder."""
+    model(family, **settings).save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return str(path)
