@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import BatchEncoding, DynamicCache, GenerationConfig, PreTrainedTokenizerBase
 
 from nblib.models import DTYPES
 from nblib.spec import Decoding
+
+WORTH_SHARING = 16  # tokens; below, the extra pass costs more than it saves
 
 
 @torch.inference_mode()
@@ -32,15 +34,7 @@ def completions(
     settings = _settings(tokenizer, decoding, new_tokens, stops)
     encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     for batch in batches(encoded, decoding.batch_size, equal_lengths=_has_virtual_tokens(model)):
-        inputs = tokenizer.pad({"input_ids": [encoded[index] for index in batch]}, return_tensors="pt")
-        inputs = inputs.to(model.device)
-        # Trained weights are fp32 over a half-precision base.
-        with torch.autocast(model.device.type, dtype=DTYPES[precision], enabled=precision != "fp32"):
-            with warnings.catch_warnings():
-                # Without padding, positions need no correction: a test compares with the text written out.
-                warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
-                generated = model.generate(**inputs, generation_config=settings, tokenizer=tokenizer)
-        answers = generated[:, inputs["input_ids"].shape[1] :]
+        answers = _generate(model, tokenizer, [encoded[index] for index in batch], settings, precision)
         texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
         lengths = (answers != tokenizer.pad_token_id).sum(1).tolist()
         for place, index in enumerate(batch):
@@ -48,14 +42,60 @@ def completions(
             yield index, texts[mine], sum(lengths[mine])
 
 
+def _generate(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[list[int]],
+    settings: GenerationConfig,
+    precision: str,
+) -> torch.Tensor:
+    """New tokens of shape (rows x returned, tokens of the longest)."""
+    # Trained weights are fp32 over a half-precision base.
+    with (
+        torch.autocast(model.device.type, dtype=DTYPES[precision], enabled=precision != "fp32"),
+        warnings.catch_warnings(),
+    ):
+        # Without padding, positions need no correction: a test compares with the text written out.
+        warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
+        shared = 0 if _has_virtual_tokens(model) else _common_start(rows)
+        inputs = _padded_after(shared, rows, tokenizer).to(model.device)
+        if shared >= WORTH_SHARING:
+            copies = len(rows) * max(settings.num_beams, settings.num_return_sequences)
+            inputs["past_key_values"] = _encoded_once(model, inputs["input_ids"][:1, :shared], copies)
+        generated = model.generate(**inputs, generation_config=settings, tokenizer=tokenizer)
+    return generated[:, inputs["input_ids"].shape[1] :]
+
+
+def _common_start(rows: list[list[int]]) -> int:
+    """How many tokens all rows begin with, their last token apart: shots that the queries of a batch share."""
+    shortest = min(map(len, rows)) - 1
+    return next((i for i in range(shortest) if any(row[i] != rows[0][i] for row in rows)), shortest)
+
+
+def _padded_after(shared: int, rows: list[list[int]], tokenizer: PreTrainedTokenizerBase) -> BatchEncoding:
+    """Rows of equal length, padded on the left of what they do not share."""
+    width = max(map(len, rows))
+    padding = [width - len(row) for row in rows]
+    ids = [row[:shared] + [tokenizer.pad_token_id] * gap + row[shared:] for row, gap in zip(rows, padding, strict=True)]
+    mask = [[1] * shared + [0] * gap + [1] * (width - gap - shared) for gap in padding]
+    return BatchEncoding({"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)})
+
+
+def _encoded_once(model: nn.Module, ids: torch.Tensor, copies: int) -> DynamicCache:
+    """Keys and values of a shared beginning, computed once and repeated for every row and beam."""
+    cache = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+    cache.batch_repeat_interleave(copies)
+    return cache
+
+
 def batches(encoded: Sequence[Sequence[int]], size: int, *, equal_lengths: bool = False) -> list[list[int]]:
     """Indices of at most `size` sequences of similar, or equal, lengths; the longest first."""
     order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index]))
     grouped: list[list[int]] = []
     for index in order:
-        last = grouped[-1] if grouped else None
-        full = last is None or len(last) == size
-        if full or (equal_lengths and len(encoded[last[0]]) != len(encoded[index])):
+        last = grouped[-1] if grouped else []
+        fits = 0 < len(last) < size and not (equal_lengths and len(encoded[last[0]]) != len(encoded[index]))
+        if not fits:
             grouped.append([])
         grouped[-1].append(index)
     return grouped
@@ -75,6 +115,7 @@ def _settings(
         max_new_tokens=new_tokens,
         num_beams=decoding.beams,
         num_return_sequences=decoding.returned,
+        early_stopping=decoding.early_stopping,
         do_sample=sampling,
         **({"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if sampling else {}),
         stop_strings=list(stops),

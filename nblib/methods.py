@@ -1,14 +1,17 @@
 """Attach a method to a model: one short function a kind. Trains nothing."""
 
+import logging
 import warnings
 from collections.abc import Callable
 
-import peft
-import torch
-from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it misses an optional kernel at import
 
-from nblib import spec
+import peft  # noqa: E402
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from transformers import PreTrainedModel, PreTrainedTokenizerBase  # noqa: E402
+
+from nblib import spec  # noqa: E402
 
 
 def attach(model: PreTrainedModel, method: spec.Method, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> nn.Module:
@@ -104,9 +107,7 @@ def _prompt_tuning(model: PreTrainedModel, method: spec.PromptTuning, tokenizer:
 def _prefix_tuning(model: PreTrainedModel, method: spec.PrefixTuning, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
     config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=method.virtual_tokens)
     attached = peft.get_peft_model(model, config)
-    peft.initialize_kv_prefix_from_text(
-        attached, tokenizer, text=_filling(method, tokenizer), use_chat_template=False
-    )
+    peft.initialize_kv_prefix_from_text(attached, tokenizer, text=_filling(method, tokenizer), use_chat_template=False)
     return attached
 
 

@@ -98,7 +98,7 @@ def revision(model: str) -> str:
         return _folder_content(Path(place))
     with _hub_errors(place):
         try:
-            return HfApi().model_info(place).sha
+            return str(HfApi().model_info(place).sha)
         except (OfflineModeIsEnabled, ConnectionError, OSError):
             return Path(snapshot_download(place, local_files_only=True, allow_patterns="config.json")).name
 

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import itertools
 from collections.abc import Sequence
 
 _INJECTED = "# Parameters"  # the first line of the cell that Papermill adds
@@ -12,7 +13,7 @@ def check(cells: Sequence[str]) -> None:
 
     `cells` are the sources of the cells run so far, in order: `In` in a notebook. Papermill itself only warns.
     """
-    for before, cell in zip(cells, cells[1:], strict=False):
+    for before, cell in itertools.pairwise(cells):
         if cell.startswith(_INJECTED):
             known = _assigned(before)
             for name in _assigned(cell):

@@ -34,8 +34,8 @@ PRESETS = {
         ),
         seeds=(42, 777, 5432),
         icl_seeds=(42, 777, 5432),
-        training=Training(epochs=4, optimizer="adamw_torch", evaluations_an_epoch=1),
-        decoding=Decoding(),
+        training=Training(epochs=4, batch_size=16, device_batch=16, optimizer="adamw_torch", evaluations_an_epoch=1),
+        decoding=Decoding(early_stopping=True),
     ),
     # Weyssow et al. 2025, the defaults of its replication package. Full tuning is for small models: ask for it.
     "paper": Preset(

@@ -62,7 +62,7 @@ def predictions(folder: str | Path, id: str) -> list[Prediction]:
     if not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [Prediction(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]
+    return [Prediction(**row | {name: tuple(row[name]) for name in ("completions", "codes")}) for row in rows]
 
 
 def finished(folder: str | Path, id: str) -> bool:

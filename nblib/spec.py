@@ -103,7 +103,8 @@ class PrefixTuning:
         _positive("virtual_tokens", self.virtual_tokens)
 
 
-Method = ZeroShot | InContext | FullTuning | Lora | Ia3 | PromptTuning | PrefixTuning
+Trained = FullTuning | Lora | Ia3 | PromptTuning | PrefixTuning
+Method = ZeroShot | InContext | Trained
 METHODS: dict[str, type] = {
     each.kind: each for each in (ZeroShot, InContext, Lora, Ia3, PromptTuning, PrefixTuning, FullTuning)
 }
@@ -142,6 +143,7 @@ class Decoding:
 
     beams: int = 10  # 1 is greedy
     returned: int = 10  # answers an example
+    early_stopping: bool = False  # True: an example's search ends with its `beams`-th finished answer, good or not
     temperature: float | None = None  # None: no sampling
     top_p: float = 1.0  # read only when sampling
     batch_size: int = 16  # examples a batch, before beams

@@ -1,7 +1,6 @@
 """The whole way of a run: plan, run one, run all. The only room that knows it."""
 
 import gc
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +9,21 @@ from pathlib import Path
 
 import torch
 
-from nblib import generate, memory, methods, metrics, models, presets, prompts, provenance, results, retrieve, spec
-from nblib import tasks, train
+from nblib import (
+    generate,
+    memory,
+    methods,
+    metrics,
+    models,
+    presets,
+    prompts,
+    provenance,
+    results,
+    retrieve,
+    spec,
+    tasks,
+    train,
+)
 from nblib.progress import Progress
 from nblib.results import Prediction, Row
 from nblib.spec import Run
@@ -136,51 +148,66 @@ def _predict(planned: Planned, costs: dict, notes: dict, report: Callable[[float
         model, tokenizer = models.load(run.model, run.precision)
     costs["total_parameters"] = sum(each.numel() for each in model.parameters())
     costs["trainable_parameters"] = 0
-    if run.method.trained:
+    if isinstance(run.method, spec.Trained) and run.training:
         with _phase("train", costs):
             model = methods.attach(model, run.method, tokenizer, seed=run.seed)
             costs["trainable_parameters"] = methods.trainable_parameters(model)
-            fitted = _fit(run, data, model, tokenizer, lambda share: report(0.7 * share))
+            fitted = _fit(run, run.method, run.training, data, model, tokenizer, lambda share: report(0.7 * share))
         costs |= {"train_tokens": fitted.train_tokens, "train_steps": fitted.steps}
         notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}
         notes["validation_losses"] = fitted.validation_losses
-    shots = ()
+    shots: Sequence[Example] = ()
     if isinstance(run.method, spec.InContext):
         shots = retrieve.random_shots(data.train, run.method.shots, run.seed)
     asked = _prompts(run, data.test, shots, tokenizer)
     begun = 0.7 if run.method.trained else 0.0
     with _phase("generate", costs):
-        predictions = _answers(run, data.test, asked, model, tokenizer, lambda share: report(begun + share * (1 - begun)))
+        predictions = _answers(
+            run, data.test, asked, model, tokenizer, lambda share: report(begun + share * (1 - begun))
+        )
     count = len(predictions)
-    costs["prompt_tokens"] = sum(each.prompt_tokens for each in predictions) / count
+    costs["prompt_tokens"] = sum(each.prompt_tokens for each in predictions) / count + _virtual_tokens(run)
     costs["new_tokens"] = sum(each.new_tokens for each in predictions) / count
     costs["examples"] = count
+    notes["rows_without_code"] = data.without_code
     notes["queries_with_dropped_shots"] = sum(each.dropped_shots > 0 for each in predictions)
     return predictions
 
 
-def _fit(run: Run, data: Data, model, tokenizer, report: Callable[[float], None]) -> train.Fitted:
+def _fit(
+    run: Run,
+    method: spec.Trained,
+    training: spec.Training,
+    data: Data,
+    model,
+    tokenizer,
+    report: Callable[[float], None],
+) -> train.Fitted:
     fitted = train.fit(
         model,
         tokenizer,
         data.train,
         data.validation,
         tasks.get(run.task),
-        run.training,
-        learning_rate=run.method.learning_rate,
+        training,
+        learning_rate=method.learning_rate,
         precision=run.precision,
         seed=run.seed,
         report=report,
     )
-    if not math.isfinite(fitted.train_loss):
-        raise ArithmeticError(f"training diverged: its mean loss is {fitted.train_loss}; lower the learning rate")
+    if fitted.best_step == 0:
+        raise ArithmeticError("training diverged: no validation loss was a number; lower the learning rate")
     return fitted
 
 
 def _prompts(run: Run, examples: Sequence[Example], shots: Sequence[Example], tokenizer) -> list[prompts.Prompt]:
-    virtual = getattr(run.method, "virtual_tokens", 0)
-    room = models.context_length(models.locate(run.model)) - tasks.get(run.task).output_tokens - virtual
+    room = models.context_length(models.locate(run.model)) - tasks.get(run.task).output_tokens - _virtual_tokens(run)
     return [prompts.build(example, shots, tokenizer, room=room) for example in examples]
+
+
+def _virtual_tokens(run: Run) -> int:
+    """Learned tokens that every query is processed with, beside its text."""
+    return getattr(run.method, "virtual_tokens", 0)
 
 
 def _answers(run: Run, examples, asked, model, tokenizer, report: Callable[[float], None]) -> list[Prediction]:

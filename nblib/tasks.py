@@ -43,6 +43,7 @@ class Data:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
     content: str  # hash of all examples
+    without_code: int = 0  # training and validation rows left out because their code is empty
 
 
 TASKS = {
@@ -71,16 +72,25 @@ def load(name: str, data_dir: str | Path | None = None) -> Data:
     """The task's examples: from `data_dir` if given, else from the repository or the Hub.
 
     `data_dir` holds train.jsonl, validation.jsonl and test.jsonl with the Hub's field names (`nl`, `cmd`).
+    Training and validation rows without code are left out and counted; a real corpus has one.
     Raises ValueError for an unknown task or bad rows, FileNotFoundError for missing files, ConnectionError where the
     Hub is out of reach; each names the file and the line.
     """
     task = get(name)
     if data_dir is None and task.hub is not None:
-        splits = [_checked(_from_hub(task, file), f"{task.hub}/{file}") for file in task.files]
+        read = [_checked(_from_hub(task, file), f"{task.hub}/{file}") for file in task.files]
     else:
         folder = Path(data_dir).expanduser() if data_dir else EMBEDDED / name
-        splits = [_from_file(folder / f"{split}.jsonl") for split in SPLITS]
-    return Data(*splits, content=_content(splits))
+        read = [_from_file(folder / f"{split}.jsonl") for split in SPLITS]
+    train, validation = (tuple(each for each in split if each.code) for split in read[:2])
+    test = _all_with_code(read[2])
+    return Data(
+        train,
+        validation,
+        test,
+        content=_content([train, validation, test]),
+        without_code=sum(map(len, read)) - len(train) - len(validation) - len(test),
+    )
 
 
 def get(name: str) -> Task:
@@ -97,9 +107,7 @@ def first(data: Data, limit: int | None) -> Data:
 
 def _from_file(path: Path) -> tuple[Example, ...]:
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing; a data folder holds train.jsonl, validation.jsonl and test.jsonl"
-        )
+        raise FileNotFoundError(f"{path} is missing; a data folder holds train.jsonl, validation.jsonl and test.jsonl")
     return _checked(_lines(path), str(path))
 
 
@@ -109,7 +117,9 @@ def _lines(path: Path) -> Iterable[dict]:
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number}: not JSON ({error.msg}); each line is one JSON object") from None
+                raise ValueError(
+                    f"{path}, line {number}: not JSON ({error.msg}); each line is one JSON object"
+                ) from None
 
 
 def _from_hub(task: Task, file: str) -> Iterable[dict]:
@@ -126,8 +136,15 @@ def _from_hub(task: Task, file: str) -> Iterable[dict]:
         ) from error
 
 
+def _all_with_code(test: tuple[Example, ...]) -> tuple[Example, ...]:
+    for example in test:
+        if not example.code:
+            raise ValueError(f"test row {example.id!r} has no code; the field 'cmd' must hold text to compare with")
+    return test
+
+
 def _checked(rows: Iterable[dict], source: str) -> tuple[Example, ...]:
-    """Rows as examples; every row has an intent and code."""
+    """Rows as examples; every row has an intent, but not always code."""
     examples = tuple(_example(row, f"{source}, line {number}", number) for number, row in enumerate(rows, start=1))
     if not examples:
         raise ValueError(f"{source} has no rows")
@@ -135,13 +152,12 @@ def _checked(rows: Iterable[dict], source: str) -> tuple[Example, ...]:
 
 
 def _example(row: dict, where: str, number: int) -> Example:
-    for field, meaning in (("nl", "intent"), ("cmd", "code")):
-        if not isinstance(row, dict) or not str(row.get(field) or "").strip():
-            raise ValueError(f"{where}: no {meaning}; the field {field!r} must hold text")
+    if not isinstance(row, dict) or not str(row.get("nl") or "").strip():
+        raise ValueError(f"{where}: no intent; the field 'nl' must hold text")
     return Example(
         id=f"{number}:{row.get('question_id', '')}".rstrip(":"),
         intent=row["nl"].strip(),
-        code=row["cmd"].strip(),
+        code=(row.get("cmd") or "").strip(),
         tests=tuple(row.get("test_list") or ()),
         test_setup=row.get("test_setup_code") or "",
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from nblib import models
 from nblib.prompts import INSTRUCTION
@@ -63,9 +63,7 @@ def collate(rows: Sequence[dict], pad: int) -> dict[str, torch.Tensor]:
     return {
         "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad),
         "attention_mask": pad_sequence([torch.ones_like(each) for each in ids], batch_first=True),
-        "labels": pad_sequence(
-            [torch.tensor(row["labels"]) for row in rows], batch_first=True, padding_value=IGNORED
-        ),
+        "labels": pad_sequence([torch.tensor(row["labels"]) for row in rows], batch_first=True, padding_value=IGNORED),
     }
 
 
@@ -104,7 +102,7 @@ def fit(
             processing_class=tokenizer,
             callbacks=[watch],
         )
-        trainer.pop_callback("PrinterCallback")
+        trainer.remove_callback(PrinterCallback)  # it would print a line an evaluation
         done = trainer.train()
     watch.restore()
     return Fitted(
@@ -124,7 +122,8 @@ class _Watch(TrainerCallback):
     def __init__(self, model: nn.Module, report: Callable[[float], None]):
         self.model, self.report = model, report
         self.losses: list[tuple[int, float]] = []
-        self.best_step, self.best_loss, self.best = 0, math.inf, {}
+        self.best_step, self.best_loss = 0, math.inf
+        self.best: dict[str, torch.Tensor] = {}
 
     def on_step_end(self, args, state, control, **_):
         self.report(state.global_step / state.max_steps)

@@ -33,6 +33,17 @@ def test_answers_do_not_depend_on_the_batch(kind, beams):
     assert sorted(together) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("family", small.CONFIGS)
+@pytest.mark.parametrize("beams", [1, 4])
+def test_shots_that_are_encoded_once_give_the_same_answers(family, beams, monkeypatch):
+    tokenizer, model = small.tokenizer(), small.model(family, seed=3)
+    shots = "### Instruction:\nadd 7 to list `xs7`\n### Response:\nxs7.append(7)\n\n"
+    prompts = [shots + prompt for prompt in PROMPTS]
+    shared = answers(model, tokenizer, prompts, beams=beams, returned=beams, batch_size=5)
+    monkeypatch.setattr(generate, "WORTH_SHARING", 10_000)
+    assert shared == answers(model, tokenizer, prompts, beams=beams, returned=beams, batch_size=5)
+
+
 def test_prompt_tuning_continues_as_if_its_text_were_written_there():
     tokenizer, model = small.tokenizer(), small.model(seed=3)
     text = "add 3 to list `xs1` and 4"
@@ -55,7 +66,7 @@ def test_each_answer_ends_by_itself_at_a_stop_string():
         whole = free[index][0]
         assert whole.startswith(text)
         if stop in whole:
-            assert stop in text and len(text) < len(whole) or text == whole
+            assert stop in text
     assert any(len(stopped[index][0]) < len(free[index][0]) for index in stopped)
 
 

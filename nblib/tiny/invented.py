@@ -28,7 +28,9 @@ def syllable_operation(rng: random.Random) -> Operation:
     slot = rng.choice("lwsd")
     verb, function = slots.syllables(rng), slots.syllables(rng)
     target = "{" + slot + "}"
-    code = rng.choice((f"{function}({target})", f"{target}.{function}()", f"{slots.syllables(rng)}.{function}({target})"))
+    code = rng.choice(
+        (f"{function}({target})", f"{target}.{function}()", f"{slots.syllables(rng)}.{function}({target})")
+    )
     return Operation(code, tuple(f"{verb} {said}" for said in _OBJECTS[slot][:3]))
 
 
@@ -64,7 +66,7 @@ def _intents(rng: random.Random, verb: str, topic: str, slot: str, extra: str) -
     said = _OBJECTS[slot] if slot else ("",)
     tail = " " + rng.choice(_EXTRAS[extra]) if extra else ""
     other = rng.choice(words.VERBS)
-    shapes = (
+    shapes: tuple[str, ...] = (
         "{verb} the {topic} of {object}{tail}",
         "{other} the {topic} of {object}{tail}",
         "{verb} {object}{tail} as {topic}",
@@ -92,7 +94,9 @@ def _code(rng: random.Random, verb: str, noun: str, slot: str, extra: str) -> st
     if rng.random() < 0.5:
         noun = rng.choice(words.NOUNS)
     function = rng.choice((verb, noun, f"{verb}_{noun}", f"{verb}{noun}", f"{noun}_{verb}", verb + noun.title()))
-    module = rng.choice(words.NOUNS) if rng.random() < 0.8 else rng.choice(words.VERBS) + rng.choice(("", "lib", "tools"))
+    module = (
+        rng.choice(words.NOUNS) if rng.random() < 0.8 else rng.choice(words.VERBS) + rng.choice(("", "lib", "tools"))
+    )
     arguments = ["{" + slot + "}"] if slot else []
     if extra:
         keyword = f"{rng.choice(words.NOUNS)}=" if rng.random() < 0.4 else ""

@@ -9,7 +9,7 @@ import json
 import math
 import random
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from nblib.prompts import SEPARATOR
-from nblib.tiny import probes, text
+from nblib.tiny import card, probes, text
+from nblib.tiny.operations import KNOWN, NEW
 
 IGNORED = -100
 
@@ -34,6 +35,7 @@ class Recipe:
     heads: int = 4
     feed_forward: int = 512
     context: int = 1024  # tokens
+    tied: bool = True  # embeddings and head share their matrix while training
     steps: int = 5500
     batch_tokens: int = 8192
     matrix_learning_rate: float = 5e-3  # Muon, on the hidden matrices
@@ -52,7 +54,10 @@ def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     pieces = Regex(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]|\n +|\s+|[^\sA-Za-z0-9]")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(pieces, behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(pieces, behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
@@ -87,7 +92,7 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
         num_attention_heads=recipe.heads,
         intermediate_size=recipe.feed_forward,
         max_position_embeddings=recipe.context,
-        tie_word_embeddings=True,
+        tie_word_embeddings=recipe.tied,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -136,7 +141,8 @@ def _similar_lengths(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, rng: ra
             documents.append((ids, labels))
             tokens += len(ids)
     documents.sort(key=lambda document: len(document[0]))
-    grouped, group = [], []
+    grouped: list[list] = []
+    group: list = []
     for document in documents:
         if _rounded(len(document[0])) * (len(group) + 1) > recipe.batch_tokens:
             grouped.append(group)
@@ -197,9 +203,7 @@ def _optimizers(recipe: Recipe, model: LlamaForCausalLM) -> list[torch.optim.Opt
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "embed" not in name)]
     return [
-        torch.optim.Muon(
-            matrices, lr=recipe.matrix_learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-        ),
+        torch.optim.Muon(matrices, lr=recipe.matrix_learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -211,10 +215,13 @@ def _rate(recipe: Recipe, step: int) -> float:
 
 
 def _save(model, tokenizer, recipe: Recipe, log: list[dict], folder: Path) -> None:
-    """Weights in bf16, so that the repository stays small."""
+    """Weights in bf16, so that the repository stays small, and with a head of their own, as CodeLlama has."""
     folder.mkdir(parents=True, exist_ok=True)
-    copy = make_model(recipe, tokenizer)
-    copy.load_state_dict(model.state_dict())
-    copy.to(torch.bfloat16).save_pretrained(folder)
+    untied = make_model(replace(recipe, tied=False), tokenizer)
+    untied.load_state_dict(model.state_dict())  # its state dict names the shared matrix twice
+    untied.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "training.json").write_text(json.dumps({"recipe": asdict(recipe), "log": log}, indent=1) + "\n")
+    training = {"recipe": asdict(recipe), "log": log}
+    (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n")
+    counts = {"known": len(KNOWN), "new": len(NEW), "questions": probes.QUESTIONS}
+    card.write(folder, training, parameters=sum(each.numel() for each in untied.parameters()), counts=counts)

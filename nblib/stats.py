@@ -1,0 +1,241 @@
+"""Intervals and paired tests for scores. Reads no files and draws nothing.
+
+Scores come as one sequence a seed, with the same examples in the same order for every seed: a crossed design. Examples
+and seeds are both samples of what we speak about, so both must vary. Examples are resampled jointly for all seeds (and
+for both methods of a pair). Seeds are not resampled: with the three to five of a study, resampled seeds have only
+(seeds - 1) / seeds of their variance, and no tails: where seeds matter much, a 95 % percentile interval then held in
+72 to 84 % of simulated studies. Their variance is estimated instead, and added with Student's widening (see
+`_deviations`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+Scores = Sequence[Sequence[float | None]]  # one sequence a seed; one score an example, None where it is missing
+LEVEL = 0.95
+BLOCK = 500  # resamples at a time, which bounds the memory
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the interval that holds it."""
+
+    mean: float | None  # over seeds, of each seed's mean over examples; None: no scores
+    low: float | None  # None: fewer than two examples
+    high: float | None
+    n: int  # examples with a score of at least one seed
+    missing: int  # examples that lack the score of at least one seed
+    seeds: int  # with 1, the interval speaks of other examples, but not of other seeds
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of a minus mean of b over the same examples, with a paired test."""
+
+    mean: float | None  # None: no example has scores of both
+    low: float | None
+    high: float | None
+    p: float | None  # two-sided
+    effect: float | None  # Cohen's d of pairs: mean over standard deviation of the examples' differences
+    n: int  # examples with a score of both
+    missing: int  # examples without
+    seeds: tuple[int, int]  # of a and of b; they are not paired
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds with the sample standard deviation."""
+
+    mean: float | None
+    sd: float | None  # None: fewer than two seeds
+    seeds: int
+
+
+def spread(means: Sequence[float | None]) -> Spread:
+    """Mean and sample standard deviation over the seeds that have a mean."""
+    known = [each for each in means if each is not None]
+    if not known:
+        return Spread(None, None, 0)
+    return Spread(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
+
+
+def interval(
+    scores_by_seed: Scores,
+    *,
+    level: float = LEVEL,
+    resamples: int = 2000,
+    seed: int = 0,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+) -> Interval:
+    """Mean and interval of a method's scores; see `_deviations` for how.
+
+    `bounds` are the smallest and the largest possible score: the interval stays inside. None: there are none.
+    In simulated studies the 95 % interval held the truth in 91 to 99 % with three seeds or more, and with one where
+    seeds do not matter; with two whose spread outweighs that of the examples, in 85 to 92 %.
+    Raises ValueError for scores outside the bounds.
+    """
+    table = _table(scores_by_seed)
+    if bounds is not None and table.size and (np.nanmin(table) < bounds[0] or np.nanmax(table) > bounds[1]):
+        raise ValueError(
+            f"scores must lie from {bounds[0]:g} to {bounds[1]:g}; got {np.nanmin(table):g} to {np.nanmax(table):g}: "
+            "give their bounds, or bounds=None"
+        )
+    counts = {"missing": int(np.isnan(table).any(axis=0).sum()), "seeds": len(table)}
+    means, examples = _by_example(table)
+    if not len(examples):
+        return Interval(None, None, None, 0, **counts)
+    mean = float(np.mean(means))
+    if len(examples) < 2:
+        return Interval(mean, None, None, len(examples), **counts)
+    halves = (0.0, 1.0) if _yes_or_no(table) else None
+    deviations = _deviations(examples, [means], halves=halves, resamples=resamples, seed=seed)
+    low, high = _limits(mean, deviations, level, bounds)
+    return Interval(mean, low, high, len(examples), **counts)
+
+
+def paired_difference(
+    a_by_seed: Scores, b_by_seed: Scores, *, level: float = LEVEL, resamples: int = 5000, seed: int = 0
+) -> Difference:
+    """Mean of a minus mean of b with interval, two-sided p and effect size; the examples are paired, by their place.
+
+    Seeds are not paired, and may be of different number: seed 42 of one method has nothing in common with seed 42 of
+    another. p and interval come from the same resamples, so they agree; p is at least 2 / (resamples + 1), and at
+    least 2^(1 - n), the smallest that a sign-flip test over n examples can give.
+    Raises ValueError where a and b have different numbers of examples.
+    """
+    a, b = _table(a_by_seed), _table(b_by_seed)
+    if a.size and b.size and a.shape[1] != b.shape[1]:
+        raise ValueError(f"a and b must have the same examples; got {a.shape[1]} and {b.shape[1]}")
+    seeds, total = (len(a), len(b)), max(a.shape[1], b.shape[1])
+    both = _scored(a) & _scored(b) if a.size and b.size else np.zeros(0, dtype=bool)
+    n = int(both.sum())
+    if not n:
+        return Difference(None, None, None, None, None, 0, total, seeds)
+    (a_means, a_examples), (b_means, b_examples) = _by_example(a[:, both]), _by_example(b[:, both])
+    mean = float(np.mean(a_means) - np.mean(b_means))
+    examples = a_examples - b_examples
+    if n < 2:
+        return Difference(mean, None, None, None, None, n, total - n, seeds)
+    halves = (-1.0, 1.0) if _yes_or_no(a) and _yes_or_no(b) else None
+    deviations = _deviations(examples, [a_means, b_means], halves=halves, resamples=resamples, seed=seed)
+    low, high = _limits(mean, deviations, level, None)
+    deviation = float(np.std(examples, ddof=1))
+    effect = mean / deviation if deviation > 1e-12 else None
+    return Difference(mean, low, high, _p(mean + deviations, n), effect, n, total - n, seeds)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values of a family, adjusted so that all of its claims hold at once (Holm 1979)."""
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def family(differences: Sequence[Difference]) -> list[Difference]:
+    """The same differences with Holm's p values; one without a p does not count."""
+    adjusted = iter(holm([each.p for each in differences if each.p is not None]))
+    return [each if each.p is None else replace(each, p=next(adjusted)) for each in differences]
+
+
+def decide(difference: Difference, *, level: float = LEVEL) -> str:
+    """`higher` or `lower` where p says that a differs from b, else `tie`: no difference that this data can show."""
+    if difference.p is None or difference.mean is None or difference.p >= 1 - level or not difference.mean:
+        return "tie"
+    return "higher" if difference.mean > 0 else "lower"
+
+
+def reverse(difference: Difference) -> Difference:
+    """The same comparison seen from b: mean of b minus mean of a."""
+    mean, low, high, effect = (
+        None if each is None else -each
+        for each in (difference.mean, difference.high, difference.low, difference.effect)
+    )
+    return replace(difference, mean=mean, low=low, high=high, effect=effect, seeds=difference.seeds[::-1])
+
+
+def _table(scores_by_seed: Scores) -> np.ndarray:
+    """(seeds, examples), NaN where a score is missing; a seed without any score is left out."""
+    if len({len(each) for each in scores_by_seed}) > 1:
+        lengths = ", ".join(str(len(each)) for each in scores_by_seed)
+        raise ValueError(f"every seed must have the same examples; got {lengths} scores")
+    width = len(scores_by_seed[0]) if len(scores_by_seed) else 0
+    table = np.array([list(each) for each in scores_by_seed], dtype=float).reshape(len(scores_by_seed), width)
+    return table[~np.isnan(table).all(axis=1)] if width else table
+
+
+def _scored(table: np.ndarray) -> np.ndarray:
+    return ~np.isnan(table).all(axis=0)
+
+
+def _by_example(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of seeds over examples, and of examples over seeds; examples without any score are left out."""
+    scored = table[~np.isnan(table).all(axis=1)][:, _scored(table)] if table.size else table
+    if not scored.size:
+        return np.zeros(0), np.zeros(0)
+    return np.nanmean(scored, axis=1), np.nanmean(scored, axis=0)
+
+
+def _yes_or_no(table: np.ndarray) -> bool:
+    return bool(np.isin(table[~np.isnan(table)], (0.0, 1.0)).all())
+
+
+def _deviations(
+    examples: np.ndarray,
+    seed_means: list[np.ndarray],
+    *,
+    halves: tuple[float, float] | None,
+    resamples: int,
+    seed: int,
+) -> np.ndarray:
+    """How far the mean may be from what it would be for all examples and all seeds, one value a resample.
+
+    1. Examples: Bayesian bootstrap (Rubin 1981), random weights that sum to one. For scores of only 0 and 1, half an
+       example is added at either end, so that 0 of 100 is not without doubt: for one seed this is Jeffreys' interval
+       (Brown, Cai and DasGupta 2001), for pairs the idea of Agresti and Min (2005).
+    2. Seeds: normal noise with the variance of the seed means over their number, for each method that has two or
+       more. What an example adds to one seed only is counted in both steps, as in Owen's pigeonhole bootstrap (2007);
+       that errs on the side of caution.
+    3. Both, widened by Student's t, its degrees of freedom after Satterthwaite (1946) and Welch (1947).
+    """
+    random = np.random.default_rng(seed)
+    weighted = [
+        _weighted_means(examples, halves, min(BLOCK, resamples - start), random) for start in range(0, resamples, BLOCK)
+    ]
+    variances = [(float(np.var(each, ddof=1)) / len(each), len(each) - 1) for each in seed_means if len(each) > 1]
+    between = sum(variance for variance, _ in variances)
+    parts = [*variances, (float(np.var(examples, ddof=1)) / len(examples), len(examples) - 1)]
+    noise = random.standard_normal(resamples) * np.sqrt(between)
+    freedom = _degrees_of_freedom(parts)
+    widening = np.sqrt(freedom / random.chisquare(freedom, resamples))
+    return (np.concatenate(weighted) - examples.mean() + noise) * widening
+
+
+def _weighted_means(examples, halves, resamples: int, random: np.random.Generator) -> np.ndarray:
+    weights = random.standard_exponential((resamples, len(examples)))
+    sums, totals = weights @ examples, weights.sum(axis=1)
+    if halves is not None:
+        half_weights = random.standard_gamma(0.5, (resamples, 2))
+        sums, totals = sums + half_weights @ np.array(halves), totals + half_weights.sum(axis=1)
+    return sums / totals
+
+
+def _degrees_of_freedom(parts: list[tuple[float, int]]) -> float:
+    """Of a sum of variances, each with its own degrees of freedom."""
+    doubt = sum(variance**2 / freedom for variance, freedom in parts)
+    return sum(variance for variance, _ in parts) ** 2 / doubt if doubt > 0 else float(parts[-1][1])
+
+
+def _limits(mean: float, deviations: np.ndarray, level: float, bounds) -> tuple[float, float]:
+    """The interval; it holds the mean and stays inside the bounds."""
+    low, high = (float(each) for each in mean + np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2]))
+    low, high = min(low, mean), max(high, mean)
+    return (low, high) if bounds is None else (max(low, bounds[0]), min(high, bounds[1]))
+
+
+def _p(draws: np.ndarray, n: int) -> float:
+    below, above = int((draws <= 0).sum()), int((draws >= 0).sum())
+    return min(1.0, max(2 * (min(below, above) + 1) / (len(draws) + 1), 2.0 ** (1 - n)))

@@ -1,0 +1,35 @@
+"""Rows to what a person reads: a numeric frame, a table, answers side by side, a paragraph. Loads no model.
+
+frame = tables.comparison(rows, folder)    one row a method, plain numbers (shares, bytes, seconds)
+tables.write_csv(frame, path)
+tables.styled(frame)                       percent and GiB, best and ties marked
+tables.side_by_side(examples, predictions_by_label, count)
+tables.plan(runs, done), examples(…), fairness(rows, folder), provenance(rows)
+tables.answer(rows, folder)                the paragraph that answers the question, computed
+"""
+
+from nblib.tables.about import examples, fairness, paragraph, plan, provenance
+from nblib.tables.answer import answer
+from nblib.tables.frame import METRICS, comparison, write_csv
+from nblib.tables.groups import Group, compared, family, groups
+from nblib.tables.shown import Shown, styled
+from nblib.tables.side_by_side import side_by_side
+
+__all__ = [
+    "METRICS",
+    "Group",
+    "Shown",
+    "answer",
+    "compared",
+    "comparison",
+    "examples",
+    "fairness",
+    "family",
+    "groups",
+    "paragraph",
+    "plan",
+    "provenance",
+    "side_by_side",
+    "styled",
+    "write_csv",
+]

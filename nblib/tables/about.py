@@ -1,0 +1,106 @@
+"""Tables around the scores: the plan, some examples, was it fair, where it came from. Computes no score."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from nblib import results, spec
+from nblib.results import Row
+from nblib.spec import Run, Training
+from nblib.tables.shown import Shown
+
+_SETTINGS = ("learning_rate", "r", "alpha", "virtual_tokens")
+
+
+def plan(runs: Sequence[Run], done: Sequence[bool]) -> Shown:
+    """One line a method: its settings, its seeds, and how many of its runs are done already."""
+    lines: dict[str, dict] = {}
+    for run, there in zip(runs, done, strict=True):
+        line = lines.setdefault(
+            spec.label(run.method),
+            {"method": spec.label(run.method), "settings": _settings(run), "seeds": [], "done": 0},
+        )
+        line["seeds"].append(str(run.seed))
+        line["done"] += there
+    table = [
+        {**line, "seeds": ", ".join(line["seeds"]), "done": f"{line['done']} of {len(line['seeds'])}"}
+        for line in lines.values()
+    ]
+    first = runs[0]
+    return _shown(table, [_decoding(first), *[_training(run.training) for run in runs if run.training][:1]])
+
+
+def examples(shown: Sequence) -> Shown:
+    """Intent and code of some examples."""
+    return _shown([{"id": each.id, "intent": each.intent, "code": each.code} for each in shown], code=("code",))
+
+
+def fairness(rows: Sequence[Row], folder: str | Path) -> Shown:
+    """What must be equal over methods for their scores to compare, and whether it is."""
+    checks = [
+        ("same data", {row.provenance.get("data") for row in rows}),
+        ("same base model", {row.provenance.get("weights") for row in rows}),
+        ("same precision", {row.settings["precision"] for row in rows}),
+        ("same decoding", {str(row.settings["decoding"]) for row in rows}),
+        ("same training, but for the learning rate", {str(row.settings["training"]) for row in rows} - {"None"}),
+        ("same test examples", {_queries(row, folder) for row in rows if row.status == results.OK}),
+        ("same versions of the packages", {str(row.provenance.get("packages")) for row in rows}),
+    ]
+    ended = sum(row.status == results.OK for row in rows)
+    dropped = sum(row.notes.get("queries_with_dropped_shots", 0) > 0 for row in rows)
+    answers = {name: "yes" if len(found) <= 1 else f"no: {len(found)} kinds" for name, found in checks}
+    answers["every run ended well"] = "yes" if ended == len(rows) else f"no: {ended} of {len(rows)}"
+    answers["every shot fitted the context"] = f"no: not in {dropped} runs" if dropped else "yes"
+    return _shown([{"check": name, "answer": said} for name, said in answers.items()])
+
+
+def provenance(rows: Sequence[Row]) -> Shown:
+    """Code, versions and machine behind the rows; differing values are all named."""
+    flat = [{**row.provenance, **row.provenance["packages"]} for row in rows]
+    names = [name for name in flat[0] if name != "packages"] if flat else []
+    table = [{"what": name, "value": ", ".join(sorted({str(each.get(name)) for each in flat}))} for name in names]
+    return _shown(table)
+
+
+def paragraph(text: str) -> Shown:
+    """A computed paragraph."""
+    return Shown(pd.DataFrame(), f"<blockquote>{escape(text)}</blockquote>", text)
+
+
+def _settings(run: Run) -> str:
+    named = [(name, getattr(run.method, name)) for name in _SETTINGS if hasattr(run.method, name)]
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in named)
+
+
+def _decoding(run: Run) -> str:
+    asked = run.decoding
+    how = f"{asked.beams} beams" if asked.temperature is None else f"temperature {asked.temperature:g}"
+    return f"Decoding of every run: {how}, {asked.returned} answers an example; precision {run.precision}."
+
+
+def _training(asked: Training) -> str:
+    return (
+        f"Training of every trained method: {asked.epochs} epochs, batches of {asked.batch_size}, {asked.optimizer}, "
+        f"{asked.schedule} schedule, the checkpoint with the lowest validation loss."
+    )
+
+
+def _queries(row: Row, folder: str | Path) -> str:
+    return str([each.example for each in results.predictions(folder, row.id)])
+
+
+def _shown(table: list[dict], notes: Sequence[str] = (), code: Sequence[str] = ()) -> Shown:
+    frame = pd.DataFrame(table)
+    head = "".join(f'<th scope="col" align="left">{escape(name)}</th>' for name in frame)
+    body = "\n".join(
+        "<tr>" + "".join(_cell(str(line[name]), name in code) for name in frame) + "</tr>" for line in table
+    )
+    under = "".join(f"\n<p><small>{escape(note)}</small></p>" for note in notes)
+    html = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
+    return Shown(frame, html, "\n".join([frame.to_string(index=False), *notes]))
+
+
+def _cell(text: str, is_code: bool) -> str:
+    return f'<td align="left">{f"<code>{escape(text)}</code>" if is_code else escape(text)}</td>'

@@ -1,0 +1,189 @@
+"""Rows grouped by method, with the scores of their predictions. Formats nothing."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nblib import results, spec, stats
+from nblib.results import Row
+from nblib.spec import Run
+
+ONE_EACH = ("model", "task", "limit", "decoding")  # a comparison has one of each
+FAMILIES = {"zero-shot": "zero-shot", "icl": "ICL", "rag": "RAG", "full": "full fine-tuning"}  # other trained: PEFT
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one method, over seeds."""
+
+    label: str
+    settings: dict  # of one of its runs
+    rows: tuple[Row, ...]  # that ended well, by seed
+    failed: int = 0
+    out_of_memory: int = 0
+    missing: int = 0  # expected, but without a row
+    scores: tuple[dict[str, dict], ...] = field(default=(), repr=False)  # one a row: example -> metric -> score
+
+    @property
+    def kind(self) -> str:
+        """The method's name without its settings."""
+        return self.settings["method"]["kind"]
+
+    @property
+    def status(self) -> str:
+        """ok where one run or more ended well, else what became of them."""
+        if self.rows:
+            return results.OK
+        return results.OUT_OF_MEMORY if self.out_of_memory else results.FAILED if self.failed else "missing"
+
+    def mean(self, metric: str) -> float | None:
+        """Over seeds; None where no run has that score."""
+        return stats.spread(self.means(metric)).mean
+
+    def means(self, metric: str) -> list[float | None]:
+        """One a seed."""
+        return [row.scores.get(metric, {}).get("mean") for row in self.rows]
+
+    def by_seed(self, metric: str, examples: Sequence[str]) -> list[list[float | None]] | None:
+        """One list a seed, one score an example; None where a run has no predictions on disk."""
+        if not self.rows or not all(self.scores):
+            return None
+        return [[seed.get(each, {}).get(metric) for each in examples] for seed in self.scores]
+
+    def cost(self, name: str) -> float | None:
+        """Mean over seeds."""
+        return stats.spread([row.costs.get(name) for row in self.rows]).mean
+
+    def peak_bytes(self) -> float | None:
+        """The highest of all phases and seeds."""
+        peaks = [row.costs.get(f"{phase}_peak_bytes") for row in self.rows for phase in ("load", "train", "generate")]
+        return max((each for each in peaks if each is not None), default=None)
+
+
+def family(kind: str) -> str:
+    """What a kind of method counts as: zero-shot, ICL, RAG, full fine-tuning, PEFT or other."""
+    return FAMILIES.get(kind) or ("PEFT" if getattr(spec.METHODS.get(kind), "trained", False) else "other")
+
+
+def groups(rows: Iterable[Row], folder: str | Path, expected: Iterable[Run] = ()) -> list[Group]:
+    """One group a method, in the order of spec.METHODS; the order of rows changes nothing.
+
+    Methods of one name that differ in a setting are told apart by it: `lora r=4`. `expected` are the runs that were
+    planned: those without a row are counted as missing.
+    Raises ValueError for rows that must not stand in one table: of several models, tasks, limits or decodings.
+    """
+    entries = _entries(rows, [spec.settings(run) for run in expected])
+    for name in ONE_EACH:
+        _one(name, [settings for settings, _ in entries])
+    collected: dict[tuple[str, str], list[tuple[dict, Row | None]]] = {}
+    for settings, row in entries:
+        collected.setdefault((_label(settings), _dumped(_details(settings))), []).append((settings, row))
+    count = Counter(label for label, _ in collected)
+    found = []
+    for (label, _), members in collected.items():
+        others = [_details(settings) for settings, _ in entries if _label(settings) == label]
+        name = label + _suffix(_details(members[0][0]), others) if count[label] > 1 else label
+        found.append(_group(name, members, Path(folder)))
+    return sorted(found, key=lambda group: _place(group.label, group.kind))
+
+
+def examples(found: Iterable[Group]) -> list[str]:
+    """The ids of all examples that any run answered, in a fixed order."""
+    return sorted({each for group in found for seed in group.scores for each in seed})
+
+
+def best(found: Iterable[Group], metric: str) -> Group | None:
+    """The group with the highest mean; the first of equals; None where no run has that score."""
+    scored = [(mean, group) for group in found if (mean := group.mean(metric)) is not None]
+    return max(scored, key=lambda each: each[0])[1] if scored else None
+
+
+def compared(center: Group, others: Sequence[Group], metric: str) -> dict[str, stats.Difference | None]:
+    """Label -> center minus that method, p after Holm over all of them; None where predictions are not there."""
+    names = examples([center, *others])
+    ours, tested = center.by_seed(metric, names), {}
+    for group in others:
+        theirs = group.by_seed(metric, names)
+        if ours is not None and theirs is not None:
+            tested[group.label] = stats.paired_difference(ours, theirs)
+    adjusted = dict(zip(tested, stats.family(list(tested.values())), strict=True))
+    return {group.label: adjusted.get(group.label) for group in others}
+
+
+def _entries(rows: Iterable[Row], expected: list[dict]) -> list[tuple[dict, Row | None]]:
+    """Settings with their row, each once, in a fixed order; expected settings without a row have None."""
+    by_key: dict[str, tuple[dict, Row | None]] = {}
+    for row in sorted(rows, key=lambda row: row.id):
+        key = _key(row.settings)
+        known = by_key.get(key, (None, None))[1]
+        if known is not None and known.id != row.id:
+            raise ValueError(
+                f"{_label(row.settings)} with seed {row.settings['seed']} has two rows, {known.id} and {row.id}: "
+                "data or weights differ, so show them in tables of their own"
+            )
+        by_key[key] = (row.settings, row)
+    for settings in expected:
+        by_key.setdefault(_key(settings), (settings, None))
+    return [by_key[key] for key in sorted(by_key)]
+
+
+def _group(label: str, members: list[tuple[dict, Row | None]], folder: Path) -> Group:
+    rows = [row for _, row in members]
+    well = sorted((row for row in rows if row is not None and row.status == results.OK), key=lambda row: row.id)
+    well.sort(key=lambda row: row.settings["seed"])
+    statuses = Counter("missing" if row is None else row.status for row in rows)
+    return Group(
+        label=label,
+        settings=members[0][0],
+        rows=tuple(well),
+        failed=statuses[results.FAILED],
+        out_of_memory=statuses[results.OUT_OF_MEMORY],
+        missing=statuses["missing"],
+        scores=tuple({each.example: each.scores for each in results.predictions(folder, row.id)} for row in well),
+    )
+
+
+def _label(settings: dict) -> str:
+    """As spec.label says it; a kind that this nblib does not know keeps its name."""
+    method = settings["method"]
+    return spec.label(spec.method(**method)) if method["kind"] in spec.METHODS else method["kind"]
+
+
+def _details(settings: dict) -> dict:
+    """What may differ between methods: their own fields, precision and training."""
+    own = {name: value for name, value in settings["method"].items() if name != "kind"}
+    return own | {"precision": settings.get("precision")} | (settings.get("training") or {})
+
+
+def _suffix(details: dict, others: list[dict]) -> str:
+    """The settings in which methods of one name differ: ` r=4, alpha=8`."""
+    differing = [name for name in details if len({_dumped(each.get(name)) for each in others}) > 1]
+    return " " + ", ".join(f"{name}={details[name]}" for name in differing)
+
+
+def _one(name: str, all_settings: list[dict]) -> None:
+    values = {_dumped(_shared(settings.get(name))) for settings in all_settings}
+    if len(values) > 1:
+        raise ValueError(f"a comparison has one {name}; got {' and '.join(sorted(values))}: make a table for each")
+
+
+def _shared(value):
+    """Decoding without its batch size, which changes no answer."""
+    return {key: each for key, each in value.items() if key != "batch_size"} if isinstance(value, dict) else value
+
+
+def _key(settings: dict) -> str:
+    return _dumped([_label(settings), _details(settings), settings["seed"]])
+
+
+def _dumped(value) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _place(label: str, kind: str) -> tuple:
+    """Methods in the order of spec.METHODS, others after them; numbers by size, icl-2 before icl-16."""
+    order = [*spec.METHODS, kind].index(kind)
+    return order, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", label)]
