@@ -11,7 +11,9 @@ def scores(request, tmp_path_factory):
     """EM@1 of every example, by method and seed, on a draw of the sample task."""
     folder = tmp_path_factory.mktemp("claims")
     sample_tasks.write(folder, request.param)
-    runs = study.compare("tiny", "conala-mini", names=["zero-shot", "icl", "lora"], data_dir=str(folder / "conala-mini"))
+    runs = study.compare(
+        "tiny", "conala-mini", names=["zero-shot", "icl", "lora"], data_dir=str(folder / "conala-mini")
+    )
     planned = study.plan(runs)
     study.run_all(planned, folder / "results")
     found: dict[str, list[list[float]]] = {}

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import string
 import subprocess
 import sys
 from collections import Counter
@@ -180,14 +181,13 @@ def _passes_row(row, code):
 
 def _pattern(template):
     """A regular expression with a group for each slot."""
-    seen = set()
-    parts = []
-    for part in re.split(r"(\{\w+\})", template.replace("{{", "\0").replace("}}", "\1")):
-        slot = part[1:-1] if re.fullmatch(r"\{\w+\}", part) else ""
-        group = f"(?P={slot})" if slot in seen else f"(?P<{slot}>.+?)"
-        parts.append(group if slot else re.escape(part))
-        seen.add(slot)
-    return "".join(parts).replace("\0", r"\{").replace("\1", r"\}")
+    pattern, seen = "", set()
+    for text, slot, _, _ in string.Formatter().parse(template):
+        pattern += re.escape(text)
+        if slot:
+            pattern += f"(?P={slot})" if slot in seen else f"(?P<{slot}>.+?)"
+            seen.add(slot)
+    return pattern
 
 
 def _matches(row, phrasing):

@@ -48,7 +48,8 @@ def load(name: str):
     """The `evaluate` module that computes a metric: `load("em").compute(predictions=…, references=…, k=(1, 5))`.
 
     Nothing is fetched, and nothing stays on disk: evaluate.load would copy the script to the Hub's cache, which a
-    read-only home refuses. Importing evaluate takes seconds (it imports torch); `score` and `summary` do without.
+    read-only home refuses. Importing evaluate takes seconds (it imports transformers and torch), and its Arrow tables
+    refuse lone surrogates; `score` and `summary` need neither.
     """
     module = folder(name).name
     loading = importlib.import_module("evaluate.loading")

@@ -10,7 +10,8 @@ from nblib.tables import groups as grouping
 from nblib.tables.frame import METRICS
 from nblib.tables.groups import Group
 
-QUESTION = ("PEFT", "ICL", "RAG", "zero-shot", "full fine-tuning")  # families that can be asked about
+TEAMS = ("PEFT", "ICL", "RAG")  # families of several methods
+QUESTION = (*TEAMS, "zero-shot", "full fine-tuning")  # what can be asked about
 LOST = {results.OUT_OF_MEMORY: "out of memory", results.FAILED: "failed", "missing": "not run"}
 
 
@@ -38,7 +39,10 @@ def answer(
         return " ".join([_nothing(found), *_lost(found)])
     teams = {name: [group for group in scored if grouping.family(group.kind) == name] for name in (ours, *against)}
     present = [name for name, team in teams.items() if team]
-    sentences = [_opening(scored, metric), *(f"No {_method(name)} has a result." for name in teams if not teams[name])]
+    sentences = [
+        _opening(scored, metric),
+        *(f"No {name} {'method' if name in TEAMS else 'run'} has a result." for name in teams if not teams[name]),
+    ]
     if present:
         first = present[0]
         for name in present[1:]:
@@ -78,7 +82,9 @@ def _versus(teams, first: str, second: str, scored: list[Group], metric: str, *,
             f"{a} is {_signed(points)} points from {b}; whether that is more than noise cannot be tested, "
             "because there are no predictions of the same examples."
         )
-    interval = f"95 % interval {_signed(100 * difference.low)} to {_signed(100 * difference.high)} points"
+    interval = (
+        f"95 % interval of the difference {_signed(100 * difference.low)} to {_signed(100 * difference.high)} points"
+    )
     test = f"{interval}, {_p(difference.p)}"
     if stats.decide(difference) == "tie":
         both = f"Between {ours.label if again else a} and {b}"
@@ -96,11 +102,11 @@ def _difference(ours: Group, theirs: Group, scored: list[Group], metric: str) ->
 
 
 def _introduced(group: Group, family: str, team: list[Group], metric: str) -> str:
-    """`lora (best of 4 PEFT methods, 41.2 %)`; a family of one by nature is not explained."""
-    if group.label == family:
-        return f"{group.label} ({_percent(_mean(group, metric))})"
-    rank = f"best of {len(team)} {family} methods" if len(team) > 1 else f"the only {_method(family)}"
-    return f"{group.label} ({rank}, {_percent(_mean(group, metric))})"
+    """`lora (best of 4 PEFT methods, 41.2 %)`, `full (full fine-tuning, 40.0 %)`, `zero-shot (11.1 %)`."""
+    rank = "" if family == group.label else f"{family}, "
+    if family in TEAMS:
+        rank = f"best of {len(team)} {family} methods, " if len(team) > 1 else f"the only {family} method, "
+    return f"{group.label} ({rank}{_percent(_mean(group, metric))})"
 
 
 def _costs(chosen: list[Group]) -> str:
@@ -192,10 +198,6 @@ def _interval(group: Group, metric: str) -> str:
 def _place(found: list[Group]) -> str:
     settings = found[0].settings
     return f"On {settings['task']} with {settings['model']}"
-
-
-def _method(family: str) -> str:
-    return family if family in ("zero-shot", "full fine-tuning") else f"{family} method"
 
 
 def _name(metric: str) -> str:

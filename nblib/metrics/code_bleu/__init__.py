@@ -4,7 +4,7 @@ The published number has faults that weigh on one-liners; on CoNaLa's test split
 and 66 have fewer than four words, so that perfect answers score 0.76 on average and empty ones 0.25:
 - where no data flow matches, because the reference has none or the answer misses it, it counts as fully matched;
 - words are split at spaces; n-grams longer than the text count as missed, and so does a part of few words;
-- its data flow depends on the order of a set of strings, which changes from process to process (CodeXGLUE #152).
+- its data flow depends on the order of a set of strings, which changes from process to process (codebleu #35).
 The first two are kept in `codebleu`, for comparison with papers, and mended in `codebleu_corrected`. The third would
 make every number unrepeatable: here names come in the order of arrival, one of the orders the package may take.
 """
