@@ -18,8 +18,8 @@ class Preset:
 
 
 PRESETS = {
-    # For the embedded model on a CPU. The learning rates are the best of five a method on the sample task's validation
-    # split: python tests/benchmarks/learning_rates.py
+    # For the embedded model on a CPU. The learning rates come from its prototypes; a search with an equal budget for
+    # each method is written, not yet run: python tests/benchmarks/learning_rates.py
     "default": Preset(
         methods=(
             spec.ZeroShot(),

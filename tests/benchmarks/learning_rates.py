@@ -1,4 +1,4 @@
-"""The search behind the learning rates of the default preset: five for each method, on the validation split.
+"""A search for the learning rates of the default preset: five for each method, on the validation split.
 
     python tests/benchmarks/learning_rates.py [--task conala-mini] [--results results/learning_rates]
 
