@@ -37,7 +37,9 @@ def test_the_text_never_assigns_to_the_names_of_the_sample_tasks_style():
 
 def test_the_text_has_none_of_the_new_operations_and_none_of_the_kept_phrasings():
     whole = "\n".join(block.prompt + block.answer for blocks in documents(3000) for block in blocks)
-    apis = {each.code.split("(")[0] for each in NEW if "." in each.code.split("(")[0] and "{" not in each.code.split("(")[0]}
+    apis = {
+        each.code.split("(")[0] for each in NEW if "." in each.code.split("(")[0] and "{" not in each.code.split("(")[0]
+    }
     assert len(apis) > 25
     for api in apis:
         assert f"{api}(" not in whole

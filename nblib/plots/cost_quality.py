@@ -33,7 +33,7 @@ def cost_quality(
     short, axis, _ = COSTS[cost]
     points = _points(frame, cost, metric)
     lost = [str(label) for label in frame.index if label not in points.index]
-    missing = f" · without a point: {', '.join(lost)}" if lost else ""
+    missing = f"\nwithout a point: {', '.join(lost)}" if lost else ""
     with style():
         figure, (axes,) = empty(4.6)
         _cost_axis(axes, points["cost"].to_numpy(dtype=float))
@@ -92,15 +92,25 @@ def _name(axes: Axes, points: pd.DataFrame, metric: str) -> None:
     """Names beside their points, each at the first place where it covers nothing, with a line to it if it is far."""
     renderer = axes.figure.canvas.get_renderer()
     spots = axes.transData.transform(np.column_stack([points["cost"], 100 * points[metric]]).reshape(-1, 2))
-    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in spots]
+    taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in spots] + _bars(axes, points, metric)
     for (label, row), spot in zip(points.iterrows(), spots, strict=True):
         text = axes.text(0, 0, str(label), size=9, color=FAINT, transform=None, zorder=4)
         size = text.get_window_extent(renderer)
         corner, near = _place(spot, (size.width, size.height), taken, axes.get_window_extent(renderer))
         taken.append(Bbox.from_bounds(*corner, size.width, size.height))
         text.remove()
-        middle = np.array(corner) + (size.width / 2, size.height / 2)
+        middle = (*np.array(corner), size.width / 2, size.height / 2)
         _write(axes, str(label), spot, middle, colour(row["kind"]), near)
+
+
+def _bars(axes: Axes, points: pd.DataFrame, metric: str) -> list[Bbox]:
+    """Where the intervals are, in pixels."""
+    drawn = points[points[f"{metric}_low"].notna()]
+    ends = [
+        axes.transData.transform(np.column_stack([drawn["cost"], 100 * drawn[f"{metric}_{end}"]]).reshape(-1, 2))
+        for end in ("low", "high")
+    ]
+    return [Bbox([[low[0] - 2, low[1]], [high[0] + 2, high[1]]]) for low, high in zip(*ends, strict=True)]
 
 
 def _place(spot, size: tuple[float, float], taken: list[Bbox], inside: Bbox) -> tuple[tuple[float, float], bool]:
@@ -140,5 +150,8 @@ def _words(points: pd.DataFrame, cost: str, metric: str) -> str:
     """The alternative text."""
     short = COSTS[cost][0]
     unit = COSTS[cost][1].partition("(")[2].rstrip(")").split(" ")[0]
-    said = [f"{label} {100 * row[metric]:.1f} % at {row['cost']:,.4g}{' ' * bool(unit)}{unit}" for label, row in points.iterrows()]
+    said = [
+        f"{label} {100 * row[metric]:.1f} % at {row['cost']:,.4g}{' ' * bool(unit)}{unit}"
+        for label, row in points.iterrows()
+    ]
     return f"{SCORES[metric][0]} against {short}: {joined(said)}." if said else f"No method has a score and {short}."

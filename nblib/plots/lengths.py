@@ -59,7 +59,7 @@ def _panel(axes: Axes, name: str, lengths: np.ndarray, edges: np.ndarray, limit:
     axes.grid(axis="y")
     beyond = int((lengths > edges[-1]).sum())
     if beyond:
-        axes.text(1, 0.06, f"{beyond:,} beyond →", transform=axes.transAxes, ha="right", size=9, color=FAINT)
+        axes.text(1, 0.94, f"{beyond:,} beyond →", transform=axes.transAxes, ha="right", va="top", size=9, color=FAINT)
     if limit is not None:
         axes.axvline(limit + 0.5, color=LIMIT, linewidth=1.4, linestyle=(0, (4, 2)))
         longer = int((lengths > limit).sum())

@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nblib.plots.style import FAINT, SCORES, WIDTH, basis, check, colour, empty, finish, style, top_of
+from nblib.plots.style import FAINT, SCORES, basis, check, colour, empty, finish, style, top_of
 
 STATUS = {"out_of_memory": "out of memory", "failed": "failed", "missing": "not run"}
-COLUMN = 1.5  # inches at the right, for the numbers
+MEAN, INTERVAL = 62, 122  # points from the axes to the right ends of the two columns of numbers
 
 
 def ranking(frame: pd.DataFrame, metric: str = "em@1", *, title: str | None = None) -> Figure:
@@ -18,19 +18,21 @@ def ranking(frame: pd.DataFrame, metric: str = "em@1", *, title: str | None = No
     check(frame, metric, SCORES)
     scored = frame[frame[metric].notna()].sort_values(metric, ascending=False, kind="stable")
     order = pd.concat([scored, frame[frame[metric].isna()]])
-    names = [textwrap.fill(str(label), 24) for label in order.index]
+    names = ["\n".join(textwrap.wrap(str(label), 28, max_lines=2, placeholder=" …")) for label in order.index]
     with style():
-        figure, (axes,) = empty(1.55 + 0.36 * max(len(order), 2) + 0.1 * sum("\n" in name for name in names))
+        figure, (axes,) = empty(1.55 + (0.42 if "\n" in "".join(names) else 0.36) * max(len(order), 2))
         for place, (_, row) in enumerate(order.iterrows()):
             _method(axes, place, row, metric)
         axes.set(xlim=(0, min(100.0, max(5.0, 1.04 * top_of(scored, metric)))), ylim=(max(len(order), 1) - 0.4, -0.6))
+        if scored[f"{metric}_low"].notna().any():
+            _beside(axes, -0.6, INTERVAL, "95 % interval", va="bottom", size=8.5, color=FAINT)
         axes.set_yticks(range(len(order)), names)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.set_xlabel(SCORES[metric][1])
-        finish(figure, title or f"{SCORES[metric][0]} by method", basis(frame, metric), right=COLUMN)
+        finish(figure, title or f"{SCORES[metric][0]} by method", basis(frame, metric), right=INTERVAL / 72)
         figure.set_label(_words(order, metric))
     return figure
 
@@ -45,7 +47,7 @@ def _method(axes: Axes, place: int, row: pd.Series, metric: str) -> None:
             textcoords="offset points",
             style="italic",
             color=FAINT,
-            va="center",
+            va="center_baseline",
         )
         return
     mean, low, high = (100 * row[name] for name in (metric, f"{metric}_low", f"{metric}_high"))
@@ -53,11 +55,17 @@ def _method(axes: Axes, place: int, row: pd.Series, metric: str) -> None:
     if not pd.isna(low):
         axes.plot([low, high], [place, place], color=shade, linewidth=5, alpha=0.35, solid_capstyle="round")
     axes.plot(mean, place, "o", color=shade, markersize=9, markeredgecolor="white", clip_on=False, zorder=3)
-    side = {"transform": axes.get_yaxis_transform(), "va": "center"}
-    inch = 1 / (WIDTH * 0.6)
-    axes.text(1 + 0.62 * inch, place, f"{mean:.1f} %", ha="right", weight="bold", **side)
+    _beside(axes, place, MEAN, f"{mean:.1f} %", weight="bold", va="center_baseline")
     if not pd.isna(low):
-        axes.text(1 + 1.42 * inch, place, f"{low:.1f}–{high:.1f}", ha="right", size=8.5, color=FAINT, **side)
+        _beside(axes, place, INTERVAL, f"{low:.1f}–{high:.1f}", size=8.5, color=FAINT, va="center_baseline")
+
+
+def _beside(axes: Axes, place: float, points: float, text: str, **looks) -> None:
+    """A number in a column at the right of the axes."""
+    across = axes.get_yaxis_transform()
+    axes.annotate(
+        text, (1, place), xycoords=across, xytext=(points, 0), textcoords="offset points", ha="right", **looks
+    )
 
 
 def _words(order: pd.DataFrame, metric: str) -> str:

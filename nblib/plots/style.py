@@ -78,7 +78,8 @@ def empty(height: float, *, rows: int = 1) -> tuple[Figure, list[Axes]]:
 
 def finish(figure: Figure, title: str, subtitle: str, *, right: float = 0.0) -> None:
     """Sets title and margins, so that nothing is cut off; `right` inches beside the axes are kept free."""
-    height, lines = figure.get_figheight(), textwrap.wrap(subtitle, 104)
+    height = figure.get_figheight()
+    lines = [line for part in subtitle.split("\n") for line in textwrap.wrap(part, 104)]
     figure.text(EDGE / WIDTH, 1 - EDGE / height, title, size=13, weight="bold", va="top")
     if lines:
         figure.text(EDGE / WIDTH, 1 - (EDGE + 0.28) / height, "\n".join(lines), size=9, color=FAINT, va="top")
