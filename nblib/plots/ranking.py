@@ -80,5 +80,5 @@ def _words(order: pd.DataFrame, metric: str) -> str:
             low, high = (100 * row[f"{metric}_{end}"] for end in ("low", "high"))
             parts.append(f"{label} {100 * row[metric]:.1f} % ({low:.1f} to {high:.1f})")
     if not parts:
-        return f"{SCORES[metric][0]}: no methods."
+        return f"{SCORES[metric][0]}: there are no methods to show."
     return f"{SCORES[metric][0]} by method, best first, with 95 % intervals: {'; '.join(parts)}."

@@ -1,4 +1,7 @@
-"""What the embedded model and its sample task have to show: real differences, on more than one draw of the data."""
+"""What the embedded model and its sample task have to show, on two draws of the data; not all of it holds yet.
+
+pytest -m slow tests/benchmarks/check_claims.py
+"""
 
 import pytest
 
