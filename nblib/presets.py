@@ -73,6 +73,9 @@ def methods(preset: Preset, names: list[str], shots: list[int]) -> list[spec.Met
     own = {each.kind: each for each in preset.methods if not isinstance(each, spec.InContext)}
     own_shots = [each.shots for each in preset.methods if isinstance(each, spec.InContext)]
     names = names or list(dict.fromkeys(each.kind for each in preset.methods))
+    for name in names:
+        if name not in spec.METHODS:
+            raise ValueError(f"method must be one of {', '.join(spec.METHODS)}; got {name!r}")
     if len(set(names)) < len(names):
         raise ValueError(f"methods must be named once each; got {', '.join(names)}")
     if shots and "icl" not in names:
