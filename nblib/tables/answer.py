@@ -73,25 +73,25 @@ def _opening(scored: list[Group], metric: str) -> str:
 def _versus(teams, first: str, second: str, scored: list[Group], metric: str, *, again: bool) -> str:
     """The sentence about the best of two families; `again`: the first one was introduced before."""
     ours, theirs = _best(teams[first], metric), _best(teams[second], metric)
-    a = f"{ours.label} again" if again else _introduced(ours, first, teams[first], metric)
+    a = ours.label if again else _introduced(ours, first, teams[first], metric)
     b = _introduced(theirs, second, teams[second], metric)
-    difference = _difference(ours, theirs, scored, metric)
     points = 100 * (_mean(ours, metric) - _mean(theirs, metric))
+    gap = f"{abs(points):.1f} points{_relative(points, theirs, metric)} {'below' if points < 0 else 'above'}"
+    difference = _difference(ours, theirs, scored, metric)
     if difference is None or difference.p is None or difference.low is None or difference.high is None:
         return (
-            f"{a} is {_signed(points)} points from {b}; whether that is more than noise cannot be tested, "
-            "because there are no predictions of the same examples."
+            f"{a} is {gap} {b}; whether that is more than noise cannot be tested, because there are no predictions of "
+            "the same examples."
         )
-    interval = (
-        f"95 % interval of the difference {_signed(100 * difference.low)} to {_signed(100 * difference.high)} points"
-    )
-    test = f"{interval}, {_p(difference.p)}"
+    low, high = 100 * difference.low, 100 * difference.high
+    test = f"95 % interval of the difference {_signed(low)} to {_signed(high)} points, {_p(difference.p)}"
     if stats.decide(difference) == "tie":
-        both = f"Between {ours.label if again else a} and {b}"
-        return f"{both} there is no difference that this data can show ({_signed(points)} points, {test})."
-    side = "above" if points > 0 else "below"
-    gap = f"{abs(points):.1f} points{_relative(points, theirs, metric)}"
-    return f"{a.removesuffix(' again')} is {gap} {side} {b}, which is more than the noise ({test})."
+        many = ", once all comparisons of the table are counted" if low > 0 or high < 0 else ""
+        return (
+            f"Between {a} and {b} there is no difference that this data can show{many} "
+            f"({_signed(points)} points, {test})."
+        )
+    return f"{a} is {gap} {b}, which is more than the noise ({test})."
 
 
 def _difference(ours: Group, theirs: Group, scored: list[Group], metric: str) -> stats.Difference | None:
