@@ -120,7 +120,7 @@ def _pixels(axes: Axes, costs: pd.Series, shares: pd.Series) -> np.ndarray:
 def _size(axes: Axes, label: str) -> tuple[float, float]:
     """Width and height of a name in pixels."""
     text = axes.text(0, 0, label, size=NAME)
-    box = text.get_window_extent(axes.figure.canvas.get_renderer())
+    box = text.get_window_extent()
     text.remove()
     return box.width, box.height
 
@@ -165,7 +165,7 @@ def _column(spots: np.ndarray, sizes: list[tuple[float, float]], taken: list[Bbo
     heights = _apart(spots[:, 1], line, inside.y0 + line / 2, inside.y1 - line / 2)
     gap = 12 if np.abs(heights - spots[:, 1]).max() < line / 2 else 30  # room for lines that fan out
     width = max(width for width, _ in sizes)
-    sides = []
+    sides: list[tuple[bool, int, int, list[Bbox]]] = []
     for x, fits in (
         (spots[:, 0].max() + gap, spots[:, 0].max() + gap + width <= inside.x1),
         (None, spots[:, 0].min() - gap - width >= inside.x0),
@@ -203,7 +203,7 @@ def _write(axes: Axes, label: str, spot: np.ndarray, box: Bbox, shade: str) -> N
     line = {"arrowstyle": "-", "color": shade, "linewidth": 0.9, "relpos": start, "shrinkA": 1, "shrinkB": 4}
     axes.annotate(
         label,
-        axes.transData.inverted().transform(spot),
+        tuple(axes.transData.inverted().transform(spot)),
         xytext=tuple(offset),
         textcoords="offset points",
         ha=side,

@@ -66,7 +66,7 @@ def style() -> AbstractContextManager:
         "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": "nblib",  # the same ids each time
     }
-    return mpl.rc_context(settings)
+    return mpl.rc_context(settings)  # type: ignore[arg-type]  # its stubs list every key as a literal
 
 
 def empty(height: float, *, rows: int = 1) -> tuple[Figure, list[Axes]]:
@@ -94,9 +94,8 @@ def finish(figure: Figure, title: str, subtitle: str, *, right: float = 0.0) -> 
 
 def _overhang(axes: Axes) -> tuple[float, float, float]:
     """Inches that labels need left of, below and right of the axes."""
-    renderer = axes.figure.canvas.get_renderer()
-    inner, outer = axes.get_window_extent(renderer), axes.get_tightbbox(renderer)
-    dpi = axes.figure.dpi
+    inner = axes.get_window_extent()
+    outer, dpi = axes.get_tightbbox() or inner, axes.figure.dpi
     return (inner.x0 - outer.x0) / dpi, (inner.y0 - outer.y0) / dpi, max(0.0, (outer.x1 - inner.x1) / dpi)
 
 
