@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import BatchEncoding, DynamicCache, GenerationConfig, PreTrainedTokenizerBase
 
-from nblib.models import DTYPES
+from nblib import models
 from nblib.spec import Decoding
 
 WORTH_SHARING = 16  # tokens; below, the extra pass costs more than it saves
@@ -51,8 +51,9 @@ def _generate(
 ) -> torch.Tensor:
     """New tokens of shape (rows x returned, tokens of the longest)."""
     # Trained weights are fp32 over a half-precision base.
+    dtype = models.compute_dtype(precision)
     with (
-        torch.autocast(model.device.type, dtype=DTYPES[precision], enabled=precision != "fp32"),
+        torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32),
         warnings.catch_warnings(),
     ):
         # Without padding, positions need no correction: a test compares with the text written out.

@@ -1,5 +1,6 @@
 """Base model and tokenizer at a precision. Attaches no method, generates nothing."""
 
+import logging
 import os
 from contextlib import contextmanager
 from functools import cache
@@ -9,10 +10,17 @@ import torch
 import transformers
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from nblib import provenance
-from nblib.spec import PRECISIONS
+from nblib.spec import PRECISIONS, QUANTIZED
 
 EMBEDDED = provenance.ROOT / "data" / "models"  # models that the repository ships
 
@@ -57,7 +65,14 @@ def choose_precision(precision: str) -> str:
         raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}; got {precision!r}")
     if precision == "fp16" and device() == "cpu":
         raise ValueError("precision fp16 needs a GPU; this machine has none: use fp32 or bf16")
+    if precision in QUANTIZED and device() == "mps":
+        raise ValueError(f"precision {precision} needs bitsandbytes, which has no kernels for mps: use bf16")
     return precision
+
+
+def compute_dtype(precision: str) -> torch.dtype:
+    """What the model computes in: its weights' type, or for quantized weights the best that this machine has."""
+    return DTYPES[precision] if precision in DTYPES else DTYPES[choose_precision("auto")]
 
 
 def locate(model: str) -> str:
@@ -137,11 +152,33 @@ def load(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, PreTrain
             raise ValueError(f"model {model!r} is an encoder-decoder; nblib runs decoder-only models so far")
         tokenizer = load_tokenizer(model)
         with _quiet():
-            loaded = AutoModelForCausalLM.from_pretrained(place, dtype=DTYPES[precision])
+            loaded = AutoModelForCausalLM.from_pretrained(
+                place, dtype=compute_dtype(precision), quantization_config=_quantization(precision), device_map=device()
+            )
     if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
         loaded.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     loaded.config.pad_token_id = loaded.generation_config.pad_token_id = tokenizer.pad_token_id
-    return loaded.to(device()), tokenizer
+    for module in loaded.modules():
+        # On some processors bitsandbytes packs 4-bit weights anew at the first evaluation: constants are rounded to
+        # bf16, a layer narrower than a block is an error, and training that goes on gets no gradient through them.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return loaded, tokenizer
+
+
+def _quantization(precision: str) -> BitsAndBytesConfig | None:
+    """How bitsandbytes holds the linear layers' weights but the head's; None: not at all."""
+    if precision not in QUANTIZED:
+        return None
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # it tells of a cast at every layer
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=precision[:3],
+        bnb_4bit_use_double_quant=precision.endswith("dq"),
+        bnb_4bit_compute_dtype=compute_dtype(precision),
+    )
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:

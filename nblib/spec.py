@@ -5,7 +5,8 @@ import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import ClassVar
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8", "nf4", "nf4-dq", "fp4")  # of the base model's weights
+QUANTIZED = ("int8", "nf4", "nf4-dq", "fp4")  # by bitsandbytes; dq: the constants are quantized too
 
 
 # --- methods: one frozen class each, with only the fields that it reads -------------------------------------------
@@ -181,6 +182,10 @@ class Run:
             _positive("limit", self.limit)
         if self.method.trained and self.training is None:
             raise ValueError(f"{self.method.kind} is trained, so it needs training settings; got None")
+        if isinstance(self.method, FullTuning) and self.precision in QUANTIZED:
+            raise ValueError(
+                f"full trains every weight, and {self.precision} weights cannot be trained: take fp32 or bf16, or lora"
+            )
         if not self.method.trained and self.training is not None:
             raise ValueError(f"{self.method.kind} trains nothing, so training must be None")
 
@@ -199,9 +204,16 @@ def method(kind: str, **settings) -> Method:
     return METHODS[kind](**settings)
 
 
-def label(method: Method) -> str:
+def kind(method: Method, precision: str) -> str:
+    """The method's name; LoRA over a quantized base is QLoRA (Dettmers et al. 2023), `qlora-8bit` or `qlora-4bit`."""
+    if isinstance(method, Lora) and precision in QUANTIZED:
+        return "qlora-8bit" if precision == "int8" else "qlora-4bit"
+    return method.kind
+
+
+def label(method: Method, precision: str = "fp32") -> str:
     """How tables and figures call a method: `icl-3` for three shots, else its name."""
-    return f"icl-{method.shots}" if isinstance(method, InContext) else method.kind
+    return f"icl-{method.shots}" if isinstance(method, InContext) else kind(method, precision)
 
 
 def settings(run: Run) -> dict:

@@ -107,7 +107,7 @@ def run_all(planned: Sequence[Planned], folder: str | Path, *, force: bool = Fal
     waiting = [each for each in planned if force or not results.finished(folder, each.id)]
     progress = Progress(len(waiting))
     for each in waiting:
-        progress.begin(f"{spec.label(each.run.method)}, seed {each.run.seed}")
+        progress.begin(f"{spec.label(each.run.method, each.run.precision)}, seed {each.run.seed}")
         run_one(each, folder, report=progress.report)
         progress.end()
     return results.read(folder, [each.id for each in planned])
@@ -146,7 +146,7 @@ def _predict(planned: Planned, costs: dict, notes: dict, report: Callable[[float
     run, data = planned.run, planned.data
     with _phase("load", costs):
         model, tokenizer = models.load(run.model, run.precision)
-    costs["total_parameters"] = sum(each.numel() for each in model.parameters())
+    costs["total_parameters"] = model.num_parameters()  # counts what four bits hold
     costs["trainable_parameters"] = 0
     if isinstance(run.method, spec.Trained) and run.training:
         with _phase("train", costs):

@@ -19,8 +19,8 @@ def plan(runs: Sequence[Run], done: Sequence[bool]) -> Shown:
     lines: dict[str, dict] = {}
     for run, there in zip(runs, done, strict=True):
         line = lines.setdefault(
-            spec.label(run.method),
-            {"method": spec.label(run.method), "settings": _settings(run), "seeds": [], "done": 0},
+            spec.label(run.method, run.precision),
+            {"method": spec.label(run.method, run.precision), "settings": _settings(run), "seeds": [], "done": 0},
         )
         line["seeds"].append(str(run.seed))
         line["done"] += there

@@ -30,7 +30,7 @@ class Group:
     @property
     def kind(self) -> str:
         """The method's name without its settings."""
-        return self.settings["method"]["kind"]
+        return _kind(self.settings)
 
     @property
     def status(self) -> str:
@@ -149,7 +149,14 @@ def _group(label: str, members: list[tuple[dict, Row | None]], folder: Path) -> 
 def _label(settings: dict) -> str:
     """As spec.label says it; a kind that this nblib does not know keeps its name."""
     method = settings["method"]
-    return spec.label(spec.method(**method)) if method["kind"] in spec.METHODS else method["kind"]
+    known = method["kind"] in spec.METHODS
+    return spec.label(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
+
+
+def _kind(settings: dict) -> str:
+    method = settings["method"]
+    known = method["kind"] in spec.METHODS
+    return spec.kind(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
 
 
 def _details(settings: dict) -> dict:

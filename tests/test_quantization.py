@@ -1,0 +1,85 @@
+"""Quantized bases: they load, are small, and every method but full tuning learns over them, on a CPU too."""
+
+import pytest
+import small
+import torch
+
+from nblib import generate, methods, models, spec, tasks, train
+
+TASK = tasks.Task("small", 64, 64, ("\n",))
+QUICK = spec.Training(epochs=4, optimizer="adamw_torch", evaluations_an_epoch=1)
+TUNED = [kind for kind, each in spec.METHODS.items() if each.trained and kind != "full"]
+
+
+def fit(model, tokenizer, precision):
+    return train.fit(
+        model,
+        tokenizer,
+        small.DATA.train,
+        small.DATA.validation,
+        TASK,
+        QUICK,
+        learning_rate=1e-2,
+        precision=precision,
+        seed=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("precision", "smaller"), [("int8", 3.5), ("nf4", 6.5), ("nf4-dq", 6.5), ("fp4", 6.5)], ids=lambda value: str(value)
+)
+def test_linear_layers_shrink_and_the_head_does_not(tmp_path, precision, smaller):
+    place = small.folder(tmp_path)
+    plain, quantized = models.load(place)[0], models.load(place, precision)[0]
+    assert quantized.lm_head.weight.dtype == torch.float32
+    before, after = (each.model.layers[0].mlp.up_proj.weight for each in (plain, quantized))
+    assert before.nbytes / after.nbytes > smaller
+    assert quantized.num_parameters() == plain.num_parameters()
+
+
+@pytest.mark.parametrize("precision", spec.QUANTIZED)
+@pytest.mark.parametrize("family", ["llama", "qwen2", "codegen"])
+def test_lora_learns_over_every_family_and_precision_and_leaves_the_base(tmp_path, family, precision):
+    model, tokenizer = models.load(small.folder(tmp_path, family), precision)
+    base = {name: each.clone() for name, each in model.named_parameters()}
+    attached = methods.attach(model, spec.Lora(), tokenizer, seed=1)
+    losses = [loss for _, loss in fit(attached, tokenizer, precision).validation_losses]
+    assert min(losses[1:]) < losses[0]
+    kept = {name.replace(".base_layer", ""): each for name, each in model.named_parameters()}
+    assert all(each.equal(kept[name]) for name, each in base.items())
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+@pytest.mark.parametrize("kind", TUNED)
+def test_every_adapter_learns_over_a_quantized_base_and_answers(tmp_path, kind, precision):
+    model, tokenizer = models.load(small.folder(tmp_path), precision)
+    attached = methods.attach(model, spec.method(kind), tokenizer, seed=1)
+    losses = [loss for _, loss in fit(attached, tokenizer, precision).validation_losses]
+    assert min(losses[1:]) < losses[0]
+    decoding = spec.Decoding(beams=2, returned=2)
+    asked = ["### Instruction:\nadd 3 to list `xs3`\n### Response:\n"] * 2
+    answers = list(
+        generate.completions(
+            attached, tokenizer, asked, decoding, new_tokens=8, stops=("\n",), precision=precision, seed=1
+        )
+    )
+    assert [len(texts) for _, texts, _ in answers] == [2, 2]
+
+
+def test_full_tuning_of_quantized_weights_is_refused():
+    with pytest.raises(ValueError, match="full trains every weight, and nf4 weights cannot be trained: take fp32"):
+        spec.Run("tiny", "conala-mini", spec.FullTuning(), precision="nf4", training=spec.Training())
+
+
+def test_quantized_layers_say_nothing(tmp_path, caplog):
+    model, tokenizer = models.load(small.folder(tmp_path), "int8")
+    with torch.inference_mode():
+        model(**tokenizer(["add 3"], return_tensors="pt"))
+    assert caplog.text == ""
+
+
+def test_lora_over_a_quantized_base_is_called_qlora():
+    assert spec.label(spec.Lora(), "int8") == "qlora-8bit"
+    assert spec.label(spec.Lora(), "nf4-dq") == "qlora-4bit"
+    assert spec.label(spec.Lora(), "bf16") == "lora"
+    assert spec.label(spec.InContext(2), "nf4") == "icl-2"
