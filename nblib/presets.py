@@ -64,26 +64,28 @@ def get(name: str) -> Preset:
     return PRESETS[name]
 
 
-def methods(preset: Preset, names: list[str], shots: list[int]) -> list[spec.Method]:
-    """The methods of those names as the preset sets them, `icl` once for each number of shots.
+def methods(preset: Preset, names: list[str], shots: list[int]) -> list[tuple[spec.Method, str | None]]:
+    """The methods of those names as the preset sets them, each with the precision that its name stands for, if any.
 
-    Empty lists stand for the preset's own. Raises ValueError for an unknown name, for one named twice, and for shots
-    without `icl` among the names.
+    `icl` comes once for each number of shots; `qlora-8bit` and `qlora-4bit` are `lora` at a precision. Empty lists
+    stand for the preset's own. Raises ValueError for an unknown name, for one named twice, and for shots without
+    `icl` among the names.
     """
     own = {each.kind: each for each in preset.methods if not isinstance(each, spec.InContext)}
     own_shots = [each.shots for each in preset.methods if isinstance(each, spec.InContext)]
     names = names or list(dict.fromkeys(each.kind for each in preset.methods))
     for name in names:
-        if name not in spec.METHODS:
-            raise ValueError(f"method must be one of {', '.join(spec.METHODS)}; got {name!r}")
+        if name not in spec.METHODS and name not in spec.QLORA:
+            raise ValueError(f"method must be one of {', '.join([*spec.METHODS, *spec.QLORA])}; got {name!r}")
     if len(set(names)) < len(names):
         raise ValueError(f"methods must be named once each; got {', '.join(names)}")
     if shots and "icl" not in names:
         raise ValueError(f"shots need the method icl; methods are {', '.join(names)}")
-    chosen: list[spec.Method] = []
+    chosen: list[tuple[spec.Method, str | None]] = []
     for name in names:
         if name == "icl":
-            chosen += [spec.InContext(count) for count in shots or own_shots]
+            chosen += [(spec.InContext(count), None) for count in shots or own_shots]
         else:
-            chosen.append(own[name] if name in own else spec.method(name))
+            kind = "lora" if name in spec.QLORA else name
+            chosen.append((own[kind] if kind in own else spec.method(kind), spec.QLORA.get(name)))
     return chosen

@@ -109,6 +109,7 @@ Method = ZeroShot | InContext | Trained
 METHODS: dict[str, type] = {
     each.kind: each for each in (ZeroShot, InContext, Lora, Ia3, PromptTuning, PrefixTuning, FullTuning)
 }
+QLORA = {"qlora-8bit": "int8", "qlora-4bit": "nf4-dq"}  # names for lora at a precision
 
 
 # --- the other parts of a run ---------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def method(kind: str, **settings) -> Method:
 def kind(method: Method, precision: str) -> str:
     """The method's name; LoRA over a quantized base is QLoRA (Dettmers et al. 2023), `qlora-8bit` or `qlora-4bit`."""
     if isinstance(method, Lora) and precision in QUANTIZED:
-        return "qlora-8bit" if precision == "int8" else "qlora-4bit"
+        return next((name for name, usual in QLORA.items() if usual == precision), "qlora-4bit")
     return method.kind
 
 

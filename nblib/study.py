@@ -59,14 +59,14 @@ def compare(
     settings = presets.get(preset)
     precision = models.choose_precision(precision)
     runs = []
-    for method in presets.methods(settings, list(names), list(shots)):
+    for method, own_precision in presets.methods(settings, list(names), list(shots)):
         for seed in _seeds(method, settings, list(seeds)):
             runs.append(
                 Run(
                     model=model,
                     task=task,
                     method=method,
-                    precision=precision,
+                    precision=own_precision or precision,
                     training=settings.training if method.trained else None,
                     decoding=settings.decoding,
                     seed=seed,

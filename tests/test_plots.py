@@ -175,7 +175,10 @@ SIGHT = {
 
 
 class TestColours:
-    KINDS = ("zero-shot", "icl", "rag", "lora", "ia3", "prompt-tuning", "prefix-tuning", "p-tuning", "adapter", "full")
+    KINDS = (
+        *("zero-shot", "icl", "rag", "lora", "qlora-8bit", "qlora-4bit", "ia3"),
+        *("prompt-tuning", "prefix-tuning", "p-tuning", "adapter", "full"),
+    )
 
     @staticmethod
     def linear(colour: str) -> np.ndarray:

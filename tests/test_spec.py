@@ -87,4 +87,4 @@ def test_the_paper_preset_has_the_values_of_the_study():
 
 def test_icl_appears_once_for_each_number_of_shots():
     chosen = presets.methods(presets.get("default"), ["zero-shot", "icl"], [1, 4])
-    assert [spec.label(each) for each in chosen] == ["zero-shot", "icl-1", "icl-4"]
+    assert [spec.label(each) for each, _ in chosen] == ["zero-shot", "icl-1", "icl-4"]

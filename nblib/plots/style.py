@@ -21,6 +21,8 @@ COLOURS = {
     "icl": "#D97B00",
     "rag": "#CC3311",
     "lora": "#0072B2",
+    "qlora-8bit": "#2447FF",
+    "qlora-4bit": "#6444C1",
     "ia3": "#009E73",
     "prompt-tuning": "#CC79A7",
     "prefix-tuning": "#3B9BD6",

@@ -13,6 +13,7 @@ from nblib.spec import Run
 
 ONE_EACH = ("model", "task", "limit", "decoding")  # a comparison has one of each
 FAMILIES = {"zero-shot": "zero-shot", "icl": "ICL", "rag": "RAG", "full": "full fine-tuning"}  # other trained: PEFT
+KINDS = [name for kind in spec.METHODS for name in ([kind, *spec.QLORA] if kind == "lora" else [kind])]
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,12 @@ class Group:
 
 def family(kind: str) -> str:
     """What a kind of method counts as: zero-shot, ICL, RAG, full fine-tuning, PEFT or other."""
-    return FAMILIES.get(kind) or ("PEFT" if getattr(spec.METHODS.get(kind), "trained", False) else "other")
+    trained = kind in spec.QLORA or getattr(spec.METHODS.get(kind), "trained", False)
+    return FAMILIES.get(kind) or ("PEFT" if trained else "other")
 
 
 def groups(rows: Iterable[Row], folder: str | Path, expected: Iterable[Run] = ()) -> list[Group]:
-    """One group a method, in the order of spec.METHODS; the order of rows changes nothing.
+    """One group a method, in the order of KINDS; the order of rows changes nothing.
 
     Methods of one name that differ in a setting are told apart by it: `lora r=4`. `expected` are the runs that were
     planned: those without a row are counted as missing.
@@ -191,6 +193,6 @@ def _dumped(value) -> str:
 
 
 def _place(label: str, kind: str) -> tuple:
-    """Methods in the order of spec.METHODS, others after them; numbers by size, icl-2 before icl-16."""
-    order = [*spec.METHODS, kind].index(kind)
+    """Methods in the order of KINDS, others after them; numbers by size, icl-2 before icl-16."""
+    order = [*KINDS, kind].index(kind)
     return order, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", label)]
