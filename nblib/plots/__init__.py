@@ -9,6 +9,7 @@ has its own colour everywhere, and its name beside it, so that colour is never n
 """
 
 from nblib.plots.cost_quality import COSTS, cost_quality
+from nblib.plots.endings import endings
 from nblib.plots.lengths import length_histogram
 from nblib.plots.picture import Picture, alternative, save, shown
 from nblib.plots.ranking import ranking
@@ -23,6 +24,7 @@ __all__ = [
     "alternative",
     "colour",
     "cost_quality",
+    "endings",
     "length_histogram",
     "ranking",
     "save",

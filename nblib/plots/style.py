@@ -37,6 +37,10 @@ SCORES = {  # a short name, and what the axis says
     "codebleu": ("CodeBLEU", "CodeBLEU of the first answer (%)"),
     "codebleu_corrected": ("Corrected CodeBLEU", "corrected CodeBLEU of the first answer (%)"),
     "chrf": ("chrF", "chrF of the first answer (%)"),
+    "test_accuracy": ("Average accuracy", "tests that the first answer passes (%)"),
+    "strict_accuracy": ("Strict accuracy", "first answers that pass all their tests (%)"),
+    "pass@1": ("pass@1", "chance that one sampled answer passes all tests (%)"),
+    "pass@5": ("pass@5", "chance that one of five sampled answers passes all tests (%)"),
 }
 
 

@@ -5,21 +5,25 @@ tables.write_csv(frame, path)
 tables.styled(frame)                       percent and GiB, best and ties marked
 tables.side_by_side(examples, predictions_by_label, count)
 tables.plan(runs, done), examples(…), fairness(rows, folder), provenance(rows)
+tables.by_difficulty(rows, folder, difficulties)   execution results, one line a method and difficulty
 tables.answer(rows, folder)                the paragraph that answers the question, computed
 """
 
 from nblib.tables.about import examples, fairness, paragraph, plan, provenance
 from nblib.tables.answer import answer
-from nblib.tables.frame import METRICS, comparison, write_csv
+from nblib.tables.difficulty import by_difficulty, shown_by_difficulty
+from nblib.tables.frame import EXECUTION, METRICS, comparison, write_csv
 from nblib.tables.groups import Group, compared, family, groups
 from nblib.tables.shown import Shown, styled
 from nblib.tables.side_by_side import side_by_side
 
 __all__ = [
+    "EXECUTION",
     "METRICS",
     "Group",
     "Shown",
     "answer",
+    "by_difficulty",
     "compared",
     "comparison",
     "examples",
@@ -29,6 +33,7 @@ __all__ = [
     "paragraph",
     "plan",
     "provenance",
+    "shown_by_difficulty",
     "side_by_side",
     "styled",
     "write_csv",

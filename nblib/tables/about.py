@@ -9,7 +9,7 @@ import pandas as pd
 from nblib import results, spec
 from nblib.results import Row
 from nblib.spec import Run, Training
-from nblib.tables.shown import Shown
+from nblib.tables.shown import Shown, table
 
 _SETTINGS = ("learning_rate", "r", "alpha", "virtual_tokens")
 
@@ -24,17 +24,17 @@ def plan(runs: Sequence[Run], done: Sequence[bool]) -> Shown:
         )
         line["seeds"].append(str(run.seed))
         line["done"] += there
-    table = [
+    shown = [
         {**line, "seeds": ", ".join(line["seeds"]), "done": f"{line['done']} of {len(line['seeds'])}"}
         for line in lines.values()
     ]
     first = runs[0]
-    return _shown(table, [_decoding(first), *[_training(run.training) for run in runs if run.training][:1]])
+    return table(shown, [_decoding(first), *[_training(run.training) for run in runs if run.training][:1]])
 
 
 def examples(shown: Sequence) -> Shown:
     """Intent and code of some examples."""
-    return _shown([{"id": each.id, "intent": each.intent, "code": each.code} for each in shown], code=("code",))
+    return table([{"id": each.id, "intent": each.intent, "code": each.code} for each in shown], code=("code",))
 
 
 def fairness(rows: Sequence[Row], folder: str | Path) -> Shown:
@@ -53,15 +53,14 @@ def fairness(rows: Sequence[Row], folder: str | Path) -> Shown:
     answers = {name: "yes" if len(found) <= 1 else f"no: {len(found)} kinds" for name, found in checks}
     answers["every run ended well"] = "yes" if ended == len(rows) else f"no: {ended} of {len(rows)}"
     answers["every shot fitted the context"] = f"no: not in {dropped} runs" if dropped else "yes"
-    return _shown([{"check": name, "answer": said} for name, said in answers.items()])
+    return table([{"check": name, "answer": said} for name, said in answers.items()])
 
 
 def provenance(rows: Sequence[Row]) -> Shown:
     """Code, versions and machine behind the rows; differing values are all named."""
     flat = [{**row.provenance, **row.provenance["packages"]} for row in rows]
     names = [name for name in flat[0] if name != "packages"] if flat else []
-    table = [{"what": name, "value": ", ".join(sorted({str(each.get(name)) for each in flat}))} for name in names]
-    return _shown(table)
+    return table([{"what": name, "value": ", ".join(sorted({str(each.get(name)) for each in flat}))} for name in names])
 
 
 def paragraph(text: str) -> Shown:
@@ -89,18 +88,3 @@ def _training(asked: Training) -> str:
 
 def _queries(row: Row, folder: str | Path) -> str:
     return str([each.example for each in results.predictions(folder, row.id)])
-
-
-def _shown(table: list[dict], notes: Sequence[str] = (), code: Sequence[str] = ()) -> Shown:
-    frame = pd.DataFrame(table)
-    head = "".join(f'<th scope="col" align="left">{escape(name)}</th>' for name in frame)
-    body = "\n".join(
-        "<tr>" + "".join(_cell(str(line[name]), name in code) for name in frame) + "</tr>" for line in table
-    )
-    under = "".join(f"\n<p><small>{escape(note)}</small></p>" for note in notes)
-    html = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
-    return Shown(frame, html, "\n".join([frame.to_string(index=False), *notes]))
-
-
-def _cell(text: str, is_code: bool) -> str:
-    return f'<td align="left">{f"<code>{escape(text)}</code>" if is_code else escape(text)}</td>'

@@ -12,7 +12,15 @@ from nblib.spec import Run
 from nblib.tables import groups as grouping
 from nblib.tables.groups import Group
 
+EXECUTION = {  # scores of tasks whose answers are run
+    "test_accuracy": "average accuracy",
+    "strict_accuracy": "strict accuracy",
+    "pass@1": "pass@1",
+    "pass@2": "pass@2",
+    "pass@5": "pass@5",
+}
 METRICS = {  # what a table shows, and how it calls it; all are shares, and higher is better
+    **EXECUTION,
     "em@1": "EM@1",
     "em@10": "EM@10",
     "codebleu": "CodeBLEU",
@@ -23,9 +31,12 @@ NEEDS_ALL = ("em@10",)  # shown only where every run has it: answers are as many
 COSTS = ("trainable_parameters", "total_parameters", "train_seconds", "generate_seconds", "prompt_tokens", "new_tokens")
 
 
-def comparison(rows: Iterable[Row], folder: str | Path, *, expected: Iterable[Run] = ()) -> pd.DataFrame:
+def comparison(
+    rows: Iterable[Row], folder: str | Path, *, metrics: Iterable[str] = METRICS, expected: Iterable[Run] = ()
+) -> pd.DataFrame:
     """One row a method over its seeds, indexed by the method's label: plain numbers, for CSV and for figures.
 
+    `metrics` are those of METRICS to look at; one that the runs do not have is left out.
     Scores are shares with columns `em@1`, and `_sd` (over seeds), `_low` and `_high` (95 % interval), `_n` and
     `_missing` (examples), `_tie` (true: a paired test, after Holm over the column, cannot tell it from the best) and
     `_corpus` (over the whole corpus, where papers print that) after it. Costs are means over seeds in bytes, seconds
@@ -34,7 +45,7 @@ def comparison(rows: Iterable[Row], folder: str | Path, *, expected: Iterable[Ru
     Raises ValueError for rows that do not belong into one table.
     """
     found = grouping.groups(rows, folder, expected)
-    metrics = [name for name in METRICS if _is_shown(name, found)]
+    metrics = [name for name in metrics if _is_shown(name, found)]
     table = pd.DataFrame([_identity(group) for group in found], index=[group.label for group in found])
     for metric in metrics:
         table = table.join(_scores(found, metric))

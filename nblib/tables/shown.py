@@ -1,5 +1,6 @@
 """A frame as a table that a person reads, in HTML without styles (GitHub strips them) and in plain text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -37,6 +38,22 @@ class Shown:
 
     def __repr__(self) -> str:
         return self.text
+
+
+def table(lines: list[dict], notes: Sequence[str] = (), code: Sequence[str] = ()) -> Shown:
+    """Lines of texts under their names; the columns in `code` are code."""
+    frame = pd.DataFrame(lines)
+    head = "".join(f'<th scope="col" align="left">{escape(name)}</th>' for name in frame)
+    body = "\n".join(
+        "<tr>" + "".join(_text_cell(str(line[name]), name in code) for name in frame) + "</tr>" for line in lines
+    )
+    under = "".join(f"\n<p><small>{escape(note)}</small></p>" for note in notes)
+    html = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>{under}"
+    return Shown(frame, html, "\n".join([frame.to_string(index=False), *notes]))
+
+
+def _text_cell(text: str, is_code: bool) -> str:
+    return f'<td align="left">{f"<code>{escape(text)}</code>" if is_code else escape(text)}</td>'
 
 
 def styled(frame: pd.DataFrame) -> Shown:
