@@ -111,7 +111,21 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
     return [(a, b) for (a, first), (b, second) in itertools.combinations(boxes, 2) if first.overlaps(second)]
 
 
+ENDED = pd.DataFrame(
+    [
+        {
+            "difficulty": difficulty,
+            "method": method,
+            "n": 67,
+            **{f"ended {kind}": share for kind, share in zip(plots.ENDINGS, shares, strict=False)},
+        }
+        for difficulty in ("all", "introductory", "interview", "competition")
+        for method, shares in (("zero-shot", (0.2, 0.5, 0.1, 0.1, 0.1)), ("qlora-4bit", (0.9, 0.0, 0.1, 0.0, 0.0)))
+    ]
+)
 FIGURES = {
+    "endings": lambda: plots.endings(ENDED, subtitle="apps-mini with tiny"),
+    "endings of one difficulty": lambda: plots.endings(ENDED.iloc[:2]),
     "all methods": lambda: plots.ranking(frame()),
     "lost runs": lambda: plots.ranking(frame(**LOST)),
     "one method": lambda: plots.ranking(frame().loc[["lora"]]),

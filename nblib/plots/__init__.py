@@ -9,7 +9,7 @@ has its own colour everywhere, and its name beside it, so that colour is never n
 """
 
 from nblib.plots.cost_quality import COSTS, cost_quality
-from nblib.plots.endings import endings
+from nblib.plots.endings import ENDINGS, endings
 from nblib.plots.lengths import length_histogram
 from nblib.plots.picture import Picture, alternative, save, shown
 from nblib.plots.ranking import ranking
@@ -18,6 +18,7 @@ from nblib.plots.style import COLOURS, OTHER, SCORES, colour, style
 __all__ = [
     "COLOURS",
     "COSTS",
+    "ENDINGS",
     "OTHER",
     "SCORES",
     "Picture",

@@ -6,6 +6,7 @@ tables.styled(frame)                       percent and GiB, best and ties marked
 tables.side_by_side(examples, predictions_by_label, count)
 tables.plan(runs, done), examples(…), fairness(rows, folder), provenance(rows)
 tables.by_difficulty(rows, folder, difficulties)   execution results, one line a method and difficulty
+tables.versus(rows, folder, base, metric)  every method minus one of them, tested
 tables.answer(rows, folder)                the paragraph that answers the question, computed
 """
 
@@ -16,6 +17,7 @@ from nblib.tables.frame import EXECUTION, METRICS, comparison, write_csv
 from nblib.tables.groups import Group, compared, family, groups
 from nblib.tables.shown import Shown, styled
 from nblib.tables.side_by_side import side_by_side
+from nblib.tables.versus import shown_versus, versus
 
 __all__ = [
     "EXECUTION",
@@ -34,7 +36,9 @@ __all__ = [
     "plan",
     "provenance",
     "shown_by_difficulty",
+    "shown_versus",
     "side_by_side",
     "styled",
+    "versus",
     "write_csv",
 ]

@@ -9,6 +9,7 @@ import pandas as pd
 from nblib import results, spec
 from nblib.results import Row
 from nblib.spec import Run, Training
+from nblib.tables.groups import kind
 from nblib.tables.shown import Shown, table
 
 _SETTINGS = ("learning_rate", "r", "alpha", "virtual_tokens")
@@ -42,7 +43,7 @@ def fairness(rows: Sequence[Row], folder: str | Path) -> Shown:
     checks = [
         ("same data", {row.provenance.get("data") for row in rows}),
         ("same base model", {row.provenance.get("weights") for row in rows}),
-        ("same precision", {row.settings["precision"] for row in rows}),
+        ("same precision, but for QLoRA", {row.settings["precision"] for row in rows if not _is_qlora(row)}),
         ("same decoding", {str(row.settings["decoding"]) for row in rows}),
         ("same training, but for the learning rate", {str(row.settings["training"]) for row in rows} - {"None"}),
         ("same test examples", {_queries(row, folder) for row in rows if row.status == results.OK}),
@@ -54,6 +55,10 @@ def fairness(rows: Sequence[Row], folder: str | Path) -> Shown:
     answers["every run ended well"] = "yes" if ended == len(rows) else f"no: {ended} of {len(rows)}"
     answers["every shot fitted the context"] = f"no: not in {dropped} runs" if dropped else "yes"
     return table([{"check": name, "answer": said} for name, said in answers.items()])
+
+
+def _is_qlora(row: Row) -> bool:
+    return kind(row.settings) in spec.QLORA
 
 
 def provenance(rows: Sequence[Row]) -> Shown:

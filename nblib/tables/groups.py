@@ -31,7 +31,7 @@ class Group:
     @property
     def kind(self) -> str:
         """The method's name without its settings."""
-        return _kind(self.settings)
+        return kind(self.settings)
 
     @property
     def status(self) -> str:
@@ -62,6 +62,13 @@ class Group:
         """The highest of all phases and seeds."""
         peaks = [row.costs.get(f"{phase}_peak_bytes") for row in self.rows for phase in ("load", "train", "generate")]
         return max((each for each in peaks if each is not None), default=None)
+
+
+def kind(settings: dict) -> str:
+    """The name of a row's method, QLoRA's by its precision; one that this nblib does not know keeps its name."""
+    method = settings["method"]
+    known = method["kind"] in spec.METHODS
+    return spec.kind(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
 
 
 def family(kind: str) -> str:
@@ -153,12 +160,6 @@ def _label(settings: dict) -> str:
     method = settings["method"]
     known = method["kind"] in spec.METHODS
     return spec.label(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
-
-
-def _kind(settings: dict) -> str:
-    method = settings["method"]
-    known = method["kind"] in spec.METHODS
-    return spec.kind(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
 
 
 def _details(settings: dict) -> dict:
