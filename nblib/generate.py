@@ -8,6 +8,7 @@ from torch import nn
 from transformers import BatchEncoding, DynamicCache, GenerationConfig, PreTrainedTokenizerBase
 
 from nblib import models
+from nblib.prompts import encode
 from nblib.spec import Decoding
 
 WORTH_SHARING = 16  # tokens; below, the extra pass costs more than it saves
@@ -32,7 +33,7 @@ def completions(
     torch.manual_seed(seed)
     model.eval()
     settings = _settings(tokenizer, decoding, new_tokens, stops)
-    encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    encoded = [encode(prompt, tokenizer)["input_ids"] for prompt in prompts]
     for batch in batches(encoded, decoding.batch_size, equal_lengths=_has_virtual_tokens(model)):
         answers = _generate(model, tokenizer, [encoded[index] for index in batch], settings, precision)
         texts = tokenizer.batch_decode(answers, skip_special_tokens=True)

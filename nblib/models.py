@@ -1,15 +1,12 @@
 """Base model and tokenizer at a precision. Attaches no method, generates nothing."""
 
 import logging
-import os
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import torch
 import transformers
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,10 +18,11 @@ from transformers import (
 
 from nblib import provenance
 from nblib.spec import PRECISIONS, QUANTIZED
+from nblib.tasks import hub
 
 EMBEDDED = provenance.ROOT / "data" / "models"  # models that the repository ships
 
-# Short keys. Any other Hub id or local folder works as well.
+# Short keys. Any other Hub id or local folder works as well; after @ a Hub model's commit, tag or branch may stand.
 MODELS = {
     "codegen-350m-mono": "Salesforce/codegen-350M-mono",
     "codegen2-1b": "Salesforce/codegen2-1B_P",
@@ -42,6 +40,8 @@ MODELS = {
     "deepseek-coder-6.7b": "deepseek-ai/deepseek-coder-6.7b-base",
     "starcoder2-3b": "bigcode/starcoder2-3b",
 }
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer
+WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # the first that there are
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -76,25 +76,25 @@ def compute_dtype(precision: str) -> torch.dtype:
 
 
 def locate(model: str) -> str:
-    """The local folder or Hub id behind a short key, a Hub id or a folder.
+    """The local folder or Hub id behind a short key, a Hub id or a folder; `@revision` stays with a Hub id.
 
     Raises ValueError where it is none of them; reads no network.
     """
     embedded = EMBEDDED / model
     if "/" not in model and (embedded / "config.json").exists():
         return str(embedded)
-    if model in MODELS:
-        return MODELS[model]
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if model not in MODELS and folder.is_dir():
         if not (folder / "config.json").exists():
             raise ValueError(f"model folder {model!r} has no config.json; give a folder made by save_pretrained")
         return str(folder)
-    if model.count("/") == 1 and not model.startswith((".", "/", "~")):
-        return model
+    key, at, wanted = model.partition("@")
+    id = MODELS.get(key, key)
+    if id.count("/") == 1 and not id.startswith((".", "/", "~")) and bool(at) == bool(wanted):
+        return id + at + wanted
     raise ValueError(
-        f"model must be one of {', '.join([*embedded_models(), *MODELS])}, a Hub id such as owner/name, "
-        f"or a local folder; got {model!r}"
+        f"model must be one of {', '.join([*embedded_models(), *MODELS])}, a Hub id such as owner/name or "
+        f"owner/name@revision, or a local folder; got {model!r}"
     )
 
 
@@ -106,16 +106,35 @@ def embedded_models() -> list[str]:
 def revision(model: str) -> str:
     """What identifies the weights: the hash of a local folder's files, the commit of a Hub model.
 
-    Raises ConnectionError where the Hub is needed and cannot be reached.
+    Raises ConnectionError where the Hub is needed and cannot be reached, ValueError where it has no such model.
     """
     place = locate(model)
-    if Path(place).is_dir():
-        return _folder_content(Path(place))
+    return _folder_content(Path(place)) if Path(place).is_dir() else _commit(place)
+
+
+@cache
+def _commit(place: str) -> str:
+    """The commit of a Hub model, asked once a process: all files are of it, also if the branch moves meanwhile."""
+    id, _, wanted = place.partition("@")
     with _hub_errors(place):
-        try:
-            return str(HfApi().model_info(place).sha)
-        except (OfflineModeIsEnabled, ConnectionError, OSError):
-            return Path(snapshot_download(place, local_files_only=True, allow_patterns="config.json")).name
+        return hub.snapshot(id, "model", ["config.json"], wanted or "main").name
+
+
+def _folder(place: str, *, weights: bool = False) -> str:
+    """The folder to load from: the given one, or the cache's with what is needed of a Hub model, all of one commit."""
+    if Path(place).is_dir():
+        return place
+    id, commit = place.partition("@")[0], _commit(place)
+    with _hub_errors(place):
+        folder = hub.snapshot(id, "model", list(SMALL_FILES), commit)
+        for pattern in WEIGHT_FILES if weights else ():
+            hub.snapshot(id, "model", [pattern], commit, bar_shown=True)
+            if any(folder.glob(pattern)):
+                return str(folder)
+        if weights or not (folder / "config.json").exists():
+            wanted = " and no ".join(WEIGHT_FILES) if weights else "config.json"
+            raise ValueError(f"model {id} has no {wanted} on the Hub, so transformers cannot load it")
+    return str(folder)
 
 
 def _folder_content(folder: Path) -> str:
@@ -133,7 +152,7 @@ def _hash_once(files: tuple[tuple[Path, int, int], ...]) -> str:
 def context_length(place: str) -> int:
     """Tokens that the model can see, from its configuration."""
     with _hub_errors(place):
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(_folder(place), trust_remote_code=False)
     for name in ("max_position_embeddings", "n_positions", "n_ctx"):
         if getattr(config, name, None):
             return getattr(config, name)
@@ -147,14 +166,19 @@ def load(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, PreTrain
     """
     place = locate(model)
     with _hub_errors(place):
-        config = AutoConfig.from_pretrained(place)
+        config = AutoConfig.from_pretrained(_folder(place))
         if config.is_encoder_decoder:
             raise ValueError(f"model {model!r} is an encoder-decoder; nblib runs decoder-only models so far")
         tokenizer = load_tokenizer(model)
         with _quiet():
             loaded = AutoModelForCausalLM.from_pretrained(
-                place, dtype=compute_dtype(precision), quantization_config=_quantization(precision), device_map=device()
+                _folder(place, weights=True),
+                dtype=compute_dtype(precision),
+                quantization_config=_quantization(precision),
+                device_map=device(),
             )
+    if not Path(place).is_dir():  # the Hub's name, which a saved adapter keeps, and not the cache's
+        loaded.name_or_path = loaded.config.name_or_path = place.partition("@")[0]
     if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
         loaded.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     loaded.config.pad_token_id = loaded.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -185,7 +209,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """The model's tokenizer, padding on the left as generation needs it."""
     place = locate(model)
     with _hub_errors(place):
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(_folder(place))
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         # pad = eos would be masked with the padding, and the model would never learn to stop.
@@ -206,21 +230,10 @@ def _quiet():
 
 @contextmanager
 def _hub_errors(place: str):
-    """Turns what the Hub's client raises into one sentence."""
-    try:
+    """Turns what the Hub's client and transformers raise for a Hub model into one sentence."""
+    if Path(place).is_dir():
         yield
-    except ValueError:
-        raise
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        if Path(place).is_dir():
-            raise
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in (401, 403) or "gated" in str(error).lower():
-            raise ConnectionError(
-                f"the Hub refuses {place!r}: accept its licence on its page and run `hf auth login`"
-            ) from error
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
-        raise ConnectionError(
-            f"{place!r} is neither in the local cache nor could it be fetched from the Hub{offline}: "
-            "check the name and the network, or give a local folder"
-        ) from error
+        return
+    id, _, wanted = place.partition("@")
+    with hub.explained(f"model {id}", wanted or "main", "give a local folder"):
+        yield

@@ -1,9 +1,12 @@
 """Named settings: the embedded default, and the study's own. Runs nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nblib import spec
 from nblib.spec import Decoding, Training
+
+
+FIVE_SAMPLES = Decoding(beams=1, returned=5, temperature=0.6, top_p=0.95)  # independent, as pass@k needs them
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,7 @@ class Preset:
     icl_seeds: tuple[int, ...]  # of the choice of examples
     training: Training
     decoding: Decoding
+    sampling: Decoding = FIVE_SAMPLES  # of tasks whose answers are only run
 
 
 PRESETS = {
@@ -33,9 +37,10 @@ PRESETS = {
             spec.FullTuning(learning_rate=1e-3),
         ),
         seeds=(42, 777, 5432),
-        icl_seeds=(42, 777, 5432),
+        icl_seeds=(42, 777, 5432, 55555, 97),
         training=Training(epochs=4, batch_size=16, device_batch=16, optimizer="adamw_torch", evaluations_an_epoch=1),
         decoding=Decoding(early_stopping=True),
+        sampling=replace(FIVE_SAMPLES, batch_size=50),
     ),
     # Weyssow et al. 2025, the defaults of its replication package. Full tuning is for small models: ask for it.
     "paper": Preset(

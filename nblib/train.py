@@ -10,8 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from nblib import models
-from nblib.prompts import INSTRUCTION
+from nblib import models, prompts, tasks
 from nblib.spec import Training
 from nblib.tasks import Example, Task
 
@@ -31,25 +30,29 @@ class Fitted:
     rows_too_long: int  # left out because intent or code passes the task's limit
 
 
-def encode(example: Example, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+def encode(example: Example, tokenizer: PreTrainedTokenizerBase, style: str = "instruction") -> dict[str, list[int]]:
     """Token ids of prompt, code and end-of-sequence; labels on code and end only.
 
     The text is encoded as a whole, as a reader would see it; a token that crosses the border counts as code.
     """
-    prompt = INSTRUCTION.format(intent=example.intent)
-    whole = tokenizer(prompt + example.code, return_offsets_mapping=True)
+    prompt = prompts.asked(example, tokenizer, style)
+    text = prompt + prompts.answered(example, tokenizer, style)
+    whole = prompts.encode(text, tokenizer, return_offsets_mapping=True)
     ids = [*whole["input_ids"], tokenizer.eos_token_id]
     is_code = [end > len(prompt) for _, end in whole["offset_mapping"]] + [True]
     return {"input_ids": ids, "labels": [id if mine else IGNORED for id, mine in zip(ids, is_code, strict=True)]}
 
 
 def encode_all(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, task: Task) -> list[dict]:
-    """The examples within the task's length limits, encoded."""
+    """The examples within their task's length limits, encoded."""
     kept = []
     for example in examples:
+        limits = tasks.source(task, example)
         intent = len(tokenizer(example.intent, add_special_tokens=False)["input_ids"])
-        row = encode(example, tokenizer)
-        if intent <= task.input_tokens and sum(label != IGNORED for label in row["labels"]) <= task.output_tokens + 1:
+        row = encode(example, tokenizer, task.prompt)
+        fits = intent <= limits.input_tokens
+        fits &= sum(label != IGNORED for label in row["labels"]) <= limits.output_tokens + 1
+        if fits and (limits.training_tokens is None or len(row["input_ids"]) <= limits.training_tokens):
             kept.append(row)
     return kept
 

@@ -61,7 +61,9 @@ def test_precision_is_chosen_for_the_machine(monkeypatch):
     assert models.choose_precision("auto") == "fp32"
     with pytest.raises(ValueError, match="precision fp16 needs a GPU"):
         models.choose_precision("fp16")
-    with pytest.raises(ValueError, match="precision must be one of auto, fp32, bf16, fp16, int8, nf4, nf4-dq, fp4; got 'int4'"):
+    with pytest.raises(
+        ValueError, match="precision must be one of auto, fp32, bf16, fp16, int8, nf4, nf4-dq, fp4; got 'int4'"
+    ):
         models.choose_precision("int4")
 
 

@@ -49,7 +49,10 @@ def test_ids_are_kept_over_versions():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: replace(RUN, precision="int4"), "precision must be one of fp32, bf16, fp16, int8, nf4, nf4-dq, fp4; got 'int4'"),
+        (
+            lambda: replace(RUN, precision="int4"),
+            "precision must be one of fp32, bf16, fp16, int8, nf4, nf4-dq, fp4; got 'int4'",
+        ),
         (lambda: replace(RUN, limit=0), "limit must be above 0; got 0"),
         (lambda: spec.method("lorra"), "method must be one of zero-shot, icl, lora"),
         (lambda: spec.method("lora", rank=3), "lora has no setting 'rank'; it has learning_rate, r, alpha, dropout"),

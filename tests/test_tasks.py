@@ -1,10 +1,24 @@
 import json
+import os
 
 import pytest
 
 from nblib import tasks
+from nblib.tasks.examples import content
 
 ROW = {"nl": "sort list `xs`", "cmd": "xs.sort()"}
+PIECE = {
+    "task_id": 5,
+    "intent": "double x",
+    "canonical_solution": "2 * x",
+    "test": ["\n    assert candidate(1) == 2\n"],
+}
+PIECE |= {
+    "prompt": "def f_5(x):\n\treturn ",
+    "suffix": "",
+    "test_start": "\ndef check(candidate):",
+    "entry_point": "f_5",
+}
 
 
 def folder(path, **lines):
@@ -15,18 +29,59 @@ def folder(path, **lines):
     return path
 
 
-@pytest.mark.parametrize("name", ["conala-mini", "codealpaca-mini"])
+def write(path, *rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def problem(number, difficulty="interview"):
+    tests = json.dumps({"inputs": [f"{number}\n"], "outputs": [f"{2 * number}\n"]})
+    solutions = '["print(2 * int(input()))"]'
+    row = {"problem_id": number, "question": f"Double {number}.", "solutions": solutions, "input_output": tests}
+    return row | {"difficulty": difficulty, "starter_code": "", "url": ""}
+
+
+# --- what is shipped ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["conala-mini", "codealpaca-mini", "apps-mini"])
 def test_the_shipped_tasks_load_without_a_network(name):
     data = tasks.load(name)
     assert (len(data.train), len(data.validation), len(data.test)) == (400, 100, 200)
     assert len({example.id for example in data.test}) == 200
-    assert any(example.tests for example in data.test)
+    assert any(example.tests or example.inputs for example in data.test)
+    assert (data.name, data.revision) == (name, None)
 
 
-def test_a_folder_of_json_lines_in_the_hubs_field_names_loads(tmp_path):
-    data = tasks.load("conala", folder(tmp_path))
-    assert data.test[0].intent == "sort list `xs`"
-    assert data.test[0].code == "xs.sort()"
+def test_a_problem_of_apps_mini_has_its_tests_as_text():
+    data = tasks.load("apps-mini")
+    read = next(example for example in data.test if not example.entry_point)
+    called = next(example for example in data.test if example.entry_point)
+    assert len(read.inputs) == len(read.outputs) == 5
+    assert read.inputs[0].endswith("\n")
+    assert isinstance(json.loads(called.inputs[0]), list)
+    assert called.starter_code.startswith(f"def {called.entry_point}(")
+    assert {example.difficulty for example in data.test} == {"introductory", "interview", "competition"}
+    assert called.solutions == (called.code,)
+
+
+# --- identity -------------------------------------------------------------------------------------------------------
+
+
+def test_the_content_hash_of_what_is_shipped_stays():
+    """Ids of finished runs hang on it: where this fails, every stored result is orphaned."""
+    assert tasks.load("conala-mini").content == "89228eb9b7c0d172"
+    assert tasks.load("codealpaca-mini").content == "342c9724f7a523ba"
+
+
+def test_the_content_hash_counts_a_new_field_only_where_it_is_set():
+    one = tasks.Example("1", "add", "x + 1")
+    two = tasks.Example("2", "b", "y", ("assert y",), "import os")
+    assert content([(one,), (two,), (one, two)]) == "600ab2abbb138c0a"
+    assert content([(one,), (one,), (one,)]) == "13f3524627702826"
+    hard = tasks.Example("1", "add", "x + 1", difficulty="hard")
+    assert content([(hard,), (two,), (one, two)]) != "600ab2abbb138c0a"
 
 
 def test_the_content_hash_follows_the_content(tmp_path):
@@ -36,11 +91,185 @@ def test_the_content_hash_follows_the_content(tmp_path):
     assert first != tasks.load("conala", changed).content
 
 
+# --- sources --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_json_lines_in_the_hubs_field_names_loads(tmp_path):
+    data = tasks.load("conala", folder(tmp_path))
+    assert data.test[0].intent == "sort list `xs`"
+    assert data.test[0].code == "xs.sort()"
+
+
 @pytest.mark.parametrize("corpus", ["conala", "codealpacapy"])
 def test_the_real_corpora_load(corpus, real_data):
     data = tasks.load(corpus, real_data / corpus)
-    sizes = {"conala": (2135, 201, 543, 0), "codealpacapy": (2193, 314, 628, 1)}  # one training row has no code
+    sizes = {
+        "conala": (2135, 201, 543, 0),
+        "codealpacapy": (2193, 314, 628, 1),
+    }  # one of 2194 training rows has no code
     assert (len(data.train), len(data.validation), len(data.test), data.without_code) == sizes[corpus]
+
+
+def test_a_task_with_nothing_but_a_test_split_loads_from_one_file(tmp_path):
+    data = tasks.load("odex-all", write(tmp_path / "mine.jsonl", PIECE, PIECE | {"task_id": 6}))
+    assert [example.id for example in data.test] == ["1:5", "2:6"]
+    assert (data.train, data.validation) == ((), ())
+
+
+def test_one_file_of_mbpp_is_split_by_its_published_ids(tmp_path):
+    row = {"prompt": "Double x.", "code": "def f(x):\n    return 2 * x", "test_list": ["assert f(1) == 2"]}
+    path = tmp_path / "sanitized-mbpp.json"
+    path.write_text(json.dumps([row | {"task_id": id} for id in (2, 11, 510, 511, 600, 601, 974)], indent=2))
+    data = tasks.load("mbpp", path)
+    assert [example.id for example in data.test] == ["2:11", "3:510"]
+    assert [example.id for example in data.validation] == ["4:511", "5:600"]
+    assert [example.id for example in data.train] == ["6:601", "7:974"]
+
+
+def test_a_file_is_refused_where_a_folder_is_needed(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"is a file; conala needs a folder with train.jsonl, validation.jsonl and test"
+    ):
+        tasks.load("conala", write(tmp_path / "train.jsonl", ROW))
+
+
+def test_a_revision_without_a_hub_is_refused(tmp_path):
+    for name, place in (("conala", folder(tmp_path)), ("conala-mini", None), ("conala+codealpacapy", None)):
+        with pytest.raises(ValueError, match="revision is for one repository of the Hub; got 'v1'"):
+            tasks.load(name, place, revision="v1")
+
+
+def test_one_split_is_read_without_the_others(tmp_path):
+    write(tmp_path / "train.jsonl", *[problem(number) for number in range(3)])
+    assert [example.id for example in tasks.read("apps", "train", tmp_path)] == ["1:0", "2:1", "3:2"]
+    with pytest.raises(ValueError, match="a split is one of train, validation, test of one task; got 'dev'"):
+        tasks.read("apps", "dev", tmp_path)
+
+
+# --- APPS -----------------------------------------------------------------------------------------------------------
+
+
+def test_apps_takes_the_first_problems_of_each_difficulty_and_reads_no_further(tmp_path):
+    many = [problem(number, level) for level in ("interview", "competition", "introductory") for number in range(260)]
+    write(tmp_path / "train.jsonl", problem(1))
+    write(tmp_path / "test.jsonl", *many)
+    with (tmp_path / "test.jsonl").open("a") as file:
+        file.write("this line is never read")
+    test = tasks.load("apps", tmp_path).test
+    assert len(test) == 750
+    assert [example.id for example in test[::250]] == ["1:0", "261:0", "521:0"]
+    with pytest.raises(ValueError, match="line 781: not JSON"):
+        tasks.load("apps-all", tmp_path)
+
+
+def test_apps_holds_out_validation_rows_in_the_order_in_which_datasets_shuffles(tmp_path):
+    import datasets
+
+    write(tmp_path / "train.jsonl", *[problem(number) for number in range(40)])
+    write(tmp_path / "test.jsonl", problem(100))
+    data = tasks.load("apps", tmp_path)
+    shuffled = datasets.Dataset.from_dict({"id": list(range(40))}).shuffle(seed=42)["id"]
+    assert [int(example.id.split(":")[1]) for example in (*data.validation, *data.train)] == list(shuffled)
+    assert (len(data.train), len(data.validation)) == (36, 4)
+
+
+def test_a_validation_file_of_apps_is_taken_as_it_is(tmp_path):
+    for split, count in (("train", 20), ("validation", 3), ("test", 1)):
+        write(tmp_path / f"{split}.jsonl", *[problem(number) for number in range(count)])
+    data = tasks.load("apps", tmp_path)
+    assert (len(data.train), len(data.validation)) == (20, 3)
+
+
+def test_the_real_problems_load(tmp_path, real_data):
+    for split in ("train", "test"):
+        os.symlink(real_data / "apps" / "train.jsonl", tmp_path / f"{split}.jsonl")
+    data = tasks.load("apps", tmp_path)
+    assert (len(data.train), len(data.validation), len(data.test)) == (92, 10, 102)
+    assert {example.difficulty for example in data.test} == {"introductory", "interview", "competition"}
+    assert sum(bool(example.entry_point) for example in data.test) == 10
+    for example in data.test:
+        assert len(example.inputs) == len(example.outputs) > 0
+        assert example.code == example.solutions[0]
+        assert not example.entry_point or isinstance(json.loads(example.inputs[0]), list)
+
+
+# --- ODEX -----------------------------------------------------------------------------------------------------------
+
+
+def test_odex_leaves_out_what_conala_trains_on(tmp_path):
+    write(tmp_path / "odex" / "test.jsonl", PIECE, PIECE | {"intent": ROW["nl"]}, PIECE | {"intent": "halve x"})
+    write(tmp_path / "conala" / "train.jsonl", ROW)
+    data = tasks.load("odex", tmp_path / "odex")
+    assert [example.intent for example in data.test] == ["double x", "halve x"]
+    assert [example.id for example in data.test] == ["1:5", "3:5"]  # as in the whole file
+    assert data.known_intents == 1
+    assert len(tasks.load("odex-all", tmp_path / "odex").test) == 3
+
+
+def test_odex_without_conala_names_the_way_out(tmp_path):
+    with pytest.raises(
+        ConnectionError, match=r"rows are not there .* put a folder conala .* or take the task odex-all"
+    ):
+        tasks.load("odex", write(tmp_path / "odex" / "test.jsonl", PIECE).parent)
+
+
+def test_the_real_odex_keeps_143_of_439(real_data):
+    data = tasks.load("odex", real_data / "odex")
+    assert (len(data.test), data.known_intents) == (143, 296)
+    assert len(tasks.load("odex-all", real_data / "odex").test) == 439
+
+
+# --- joint tasks ----------------------------------------------------------------------------------------------------
+
+
+def test_a_joint_task_is_its_parts_one_after_the_other():
+    joint, parts = tasks.load("conala-mini+codealpaca-mini"), [tasks.load("conala-mini"), tasks.load("codealpaca-mini")]
+    assert (len(joint.train), len(joint.validation), len(joint.test)) == (800, 200, 400)
+    assert [example.code for example in joint.test] == [example.code for part in parts for example in part.test]
+    assert len({example.id for example in joint.test}) == 400
+    assert joint.test[0].id.startswith("conala-mini/")
+    assert joint.content not in [part.content for part in parts]
+
+
+def test_an_example_of_a_joint_task_keeps_its_own_limits_and_stops():
+    name = "conala-mini+codealpaca-mini"
+    task, data = tasks.get(name), tasks.load(name)
+    assert tasks.source(task, data.test[0]) == tasks.TASKS["conala-mini"]
+    assert tasks.source(task, data.test[-1]) == tasks.TASKS["codealpaca-mini"]
+    assert (task.input_tokens, task.output_tokens, task.stops) == (128, 128, ())
+    assert (task.checks, task.executed, task.sampled) == ("assertions", False, False)
+    alone = tasks.load("conala-mini").test[0]
+    assert tasks.source(tasks.get("conala-mini"), alone) == tasks.TASKS["conala-mini"]
+
+
+def test_a_joint_task_loads_from_a_folder_of_folders(tmp_path):
+    for name in ("conala", "codealpacapy"):
+        (tmp_path / name).mkdir()
+        folder(tmp_path / name)
+    data = tasks.load("conala+codealpacapy", tmp_path)
+    assert [example.id for example in data.train] == ["conala/1", "codealpacapy/1"]
+
+
+def test_the_real_joint_task_loads(real_data):
+    data = tasks.load("conala+codealpacapy", real_data)
+    assert (len(data.train), len(data.validation), len(data.test)) == (2135 + 2193, 201 + 314, 543 + 628)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("conala+apps", "tasks of one prompt style can be joined; got conala with instruction, apps with apps"),
+        ("conala+conala", "a joint task must name each task once"),
+        ("conala+", "task must be one of conala-mini.*; got ''"),
+        ("conla", "task must be one of conala-mini, codealpaca-mini.* or some of them joined by \\+; got 'conla'"),
+    ],
+)
+def test_an_unknown_task_or_join_is_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.load(name)
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -53,19 +282,39 @@ def test_the_real_corpora_load(corpus, real_data):
         ({"train": '{"nl": "   ", "cmd": "x"}'}, ValueError, "line 1: no intent"),
         ({"test": '{"nl": "do", "cmd": null}'}, ValueError, "test row '1' has no code"),
         ({"train": "[1]"}, ValueError, "line 1: no intent"),
+        ({"train": '{"nl": 3}'}, ValueError, "line 1: the field 'nl' must hold text; got int"),
+        (
+            {"train": '\n{"nl": "a", "test_list": "assert a"}'},
+            ValueError,
+            "line 2: the field 'test_list' must hold a list",
+        ),
+        ({"train": "[" * 100_000}, ValueError, "line 1: JSON that cannot be read"),
+        ({"train": f'{{"nl": {"9" * 5000}}}'}, ValueError, "line 1: JSON that cannot be read"),
     ],
 )
 def test_bad_data_is_refused_with_file_and_line(tmp_path, lines, kind, message):
     with pytest.raises(kind) as refused:
         tasks.load("conala", folder(tmp_path, **lines))
     assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
-def test_an_unknown_task_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="task must be one of conala-mini, codealpaca-mini, conala.*; got 'conla'"):
-        tasks.load("conla")
+def test_text_that_is_not_utf8_is_refused_with_its_file(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "test.jsonl").write_bytes(json.dumps(ROW).encode() + b'\n{"nl": "caf\xe9"}')
+    with pytest.raises(ValueError, match=r"test.jsonl: not UTF-8 text after line"):
+        tasks.load("conala", tmp_path)
 
 
-def test_without_the_hub_the_error_names_the_way_out():
-    with pytest.raises(ConnectionError, match="could not fetch conala-train.jsonl of neulab/docprompting-conala"):
-        tasks.load("conala")
+def test_a_task_without_training_rows_is_refused_for_training(tmp_path):
+    data = tasks.load("odex-all", write(tmp_path / "test.jsonl", PIECE))
+    with pytest.raises(
+        ValueError, match="task 'odex-all' has no train and no validation rows, so nothing can be trained"
+    ):
+        tasks.require_training(data, "odex-all")
+    tasks.require_training(tasks.load("conala-mini"), "conala-mini")
+
+
+def test_the_first_examples_are_a_partial_test():
+    assert len(tasks.first(tasks.load("conala-mini"), 7).test) == 7
+    assert len(tasks.first(tasks.load("conala-mini"), None).test) == 200

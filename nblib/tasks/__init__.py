@@ -1,0 +1,24 @@
+"""A dataset's name to examples in one schema, by split, from folder or Hub. Draws no shots, builds no prompts."""
+
+from nblib.tasks.checking import Checks, checks
+from nblib.tasks.examples import SPLITS, Data, Example, first, program, require_training
+from nblib.tasks.known import TASKS, Task, get, source
+from nblib.tasks.loading import EMBEDDED, load, read
+
+__all__ = [
+    "EMBEDDED",
+    "SPLITS",
+    "TASKS",
+    "Checks",
+    "Data",
+    "Example",
+    "Task",
+    "checks",
+    "first",
+    "get",
+    "load",
+    "program",
+    "read",
+    "require_training",
+    "source",
+]

@@ -1,0 +1,185 @@
+"""A row in its dataset's own fields to an example. Knows no files."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from nblib.tasks.examples import Example
+
+
+def example(layout: str, row: Any, where: str, number: int) -> Example:
+    """The row as an example; every row has an intent, but not always code.
+
+    `number` counts rows in the split and makes the id unique. Raises ValueError, which begins with `where`.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: no intent; a row must be a JSON object")
+    return LAYOUTS[layout](row, where, number)
+
+
+# --- layouts --------------------------------------------------------------------------------------------------------
+
+
+def _pair(row: dict, where: str, number: int) -> Example:
+    """CoNaLa, CodeAlpacaPy and their small twins."""
+    return Example(
+        id=f"{number}:{row.get('question_id', '')}".rstrip(":"),
+        intent=_intent(row, "nl", where),
+        code=_text(row, "cmd", where).strip(),
+        tests=_texts(row, "test_list", where),
+        test_setup=_text(row, "test_setup_code", where),
+    )
+
+
+def _apps(row: dict, where: str, number: int) -> Example:
+    """APPS; its raw rows call the id `id`, rows from its loading script `problem_id`."""
+    called, pairs = _input_output(row, where)
+    solutions = tuple(each.strip() for each in _solutions(row, where) if each.strip())
+    return Example(
+        id=f"{number}:{row.get('problem_id', row.get('id', ''))}".rstrip(":"),
+        intent=_intent(row, "question", where),
+        code=solutions[0] if solutions else "",
+        difficulty=_text(row, "difficulty", where),
+        starter_code=_text(row, "starter_code", where),
+        entry_point=called,
+        inputs=tuple((_arguments if called else _stream)(given) for given, _ in pairs),
+        outputs=tuple((_json_text if called else _stream)(expected) for _, expected in pairs),
+        solutions=solutions,
+    )
+
+
+def _odex(row: dict, where: str, number: int) -> Example:
+    """ODEX: the answer is a piece of a function. Its tests are one text: later ones use names of earlier ones."""
+    entry = _text(row, "entry_point", where)
+    tests = _texts(row, "test", where)
+    return Example(
+        id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
+        intent=_intent(row, "intent", where),
+        code=_text(row, "canonical_solution", where).strip(),
+        tests=(f"{_text(row, 'test_start', where)}{''.join(tests)}\ncheck({entry})",) if tests else (),
+        starter_code=_text(row, "prompt", where),
+        ending=_text(row, "suffix", where),
+        entry_point=entry,
+        libraries=_texts(row, "library", where),
+    )
+
+
+def _mbpp(row: dict, where: str, number: int) -> Example:
+    """MBPP, full (`text`) or sanitized (`prompt`). The tests stand in the intent: nothing else names the function.
+
+    `challenge_test_list` is not read: published scores do without it.
+    """
+    tests = _texts(row, "test_list", where)
+    code = _text(row, "code", where).replace("\r\n", "\n").strip()
+    asked = _intent(row, "text" if row.get("text") else "prompt", where)
+    defined = re.findall(r"^def (\w+)", code, re.MULTILINE)
+    return Example(
+        id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
+        intent="\n".join([asked, "Your code should pass these tests:", *tests]),
+        code=code,
+        tests=tests,
+        test_setup=_text(row, "test_setup_code", where) or "\n".join(_texts(row, "test_imports", where)),
+        entry_point=next((name for name in defined if tests and re.search(rf"\b{name}\b", tests[0])), ""),
+    )
+
+
+def _humaneval(row: dict, where: str, number: int) -> Example:
+    """HumanEval: the whole function is asked for; imports and helpers before it are there for every answer."""
+    prompt, entry = _text(row, "prompt", where), _text(row, "entry_point", where)
+    _intent(row, "prompt", where)
+    return Example(
+        id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
+        intent=f"Complete this function; answer with the whole of it.\n{prompt.strip()}",
+        code=(prompt + _text(row, "canonical_solution", where)).strip(),
+        tests=(f"{_text(row, 'test', where)}\ncheck({entry})",),
+        test_setup=prompt[: max(prompt.find(f"def {entry}("), 0)].strip(),
+        entry_point=entry,
+    )
+
+
+LAYOUTS: dict[str, Callable[[dict, str, int], Example]] = {
+    "pairs": _pair,
+    "apps": _apps,
+    "odex": _odex,
+    "mbpp": _mbpp,
+    "humaneval": _humaneval,
+}
+
+
+# --- fields ---------------------------------------------------------------------------------------------------------
+
+
+def _intent(row: dict, field: str, where: str) -> str:
+    text = _text(row, field, where).strip()
+    if not text:
+        raise ValueError(f"{where}: no intent; the field {field!r} must hold text")
+    return text
+
+
+def _text(row: dict, field: str, where: str) -> str:
+    value = row.get(field) or ""
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: the field {field!r} must hold text; got {type(value).__name__}")
+    return value
+
+
+def _texts(row: dict, field: str, where: str) -> tuple[str, ...]:
+    value = row.get(field) or ()
+    if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{where}: the field {field!r} must hold a list of texts")
+    return tuple(value)
+
+
+def _json(row: dict, field: str, where: str) -> Any:
+    """What JSON in a text holds, numbers as their digits; None where the text is empty."""
+    value = row.get(field) or None
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, parse_int=_Digits, parse_float=_Digits) if value.strip() else None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: the field {field!r} must hold JSON ({error})") from None
+
+
+def _input_output(row: dict, where: str) -> tuple[str, list[tuple[Any, Any]]]:
+    """The function that is called, if one is, and the tests of an APPS row that have both an input and an output."""
+    found = _json(row, "input_output", where) or {}
+    inputs, outputs = (found.get(side) or [] for side in ("inputs", "outputs")) if isinstance(found, dict) else ("", "")
+    if not isinstance(inputs, list) or not isinstance(outputs, list):
+        raise ValueError(f"{where}: the field 'input_output' must hold lists called inputs and outputs")
+    return found.get("fn_name") or "", list(zip(inputs, outputs, strict=False))
+
+
+def _solutions(row: dict, where: str) -> tuple[str, ...]:
+    """All solutions of an APPS row; none where the list is broken, one where the text is code."""
+    text = row.get("solutions") or ""
+    if isinstance(text, str) and not text.lstrip().startswith("["):
+        return (text,)
+    try:
+        return _texts({"solutions": _json(row, "solutions", where)}, "solutions", where)
+    except ValueError:
+        return ()
+
+
+class _Digits(str):
+    """A number as it was written: integers over 4300 digits, which Python refuses to convert, and 1.0 or 1e400."""
+
+
+def _stream(value: Any) -> str:
+    """Standard input or output as text; some rows hold a list of lines."""
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _arguments(value: Any) -> str:
+    return _json_text(value if isinstance(value, list) else [value])
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, _Digits):
+        return str(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_json_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)}: {_json_text(each)}' for key, each in value.items())}}}"
+    return json.dumps(value)

@@ -1,0 +1,96 @@
+"""The schema that every dataset is brought to, with a hash of its content. Reads no files."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One instruction with its reference."""
+
+    id: str  # unique inside a split
+    intent: str
+    code: str  # the reference
+    tests: tuple[str, ...] = ()  # assertions that hold after the code ran; empty: none are known
+    test_setup: str = ""  # what has to run before the code
+    difficulty: str = ""  # as the dataset calls it
+    starter_code: str = ""  # what the answer has to go on from, or to begin with
+    ending: str = ""  # what follows an answer that goes on from the starter code
+    entry_point: str = ""  # the function that tests call
+    inputs: tuple[str, ...] = ()  # standard input; with an entry point, JSON of the list of its arguments
+    outputs: tuple[str, ...] = ()  # what each input should give; with an entry point, JSON of the expected value
+    solutions: tuple[str, ...] = ()  # all listed references where there may be several; `code` is the first
+    libraries: tuple[str, ...] = ()  # that the reference needs
+    source: str = ""  # the task it comes from, where several are joined
+
+
+@dataclass(frozen=True)
+class Data:
+    """The splits of a task; empty where it has none."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+    content: str  # hash of all examples
+    without_code: int = 0  # training and validation rows left out because their code is empty
+    known_intents: int = 0  # test rows left out because another task trains on their intent
+    name: str = ""  # of the task
+    revision: str | None = None  # commit of the Hub's repository; None: local files
+
+
+def first(data: Data, limit: int | None) -> Data:
+    """The data with only the first `limit` test examples."""
+    return data if limit is None else replace(data, test=data.test[:limit])
+
+
+def program(example: Example, answer: str) -> str:
+    """The code that the example's tests are about: the answer, in its frame where it goes on from the starter code.
+
+    An answer that defines the entry point itself is a program already, and so is one that nothing calls.
+    """
+    name = re.escape(example.entry_point)
+    if not example.starter_code or not name or re.search(rf"\bdef\s+{name}\b|^{name}\s*=", answer, re.MULTILINE):
+        return answer
+    return f"{example.starter_code}{answer}{example.ending}"
+
+
+def require_training(data: Data, name: str) -> None:
+    """Raises ValueError where the task of that name has nothing to train on or to take shots from."""
+    missing = [split for split in ("train", "validation") if not getattr(data, split)]
+    if missing:
+        raise ValueError(
+            f"task {name!r} has no {' and no '.join(missing)} rows, so nothing can be trained and no shot drawn: "
+            "take a zero-shot method, or a task that has them"
+        )
+
+
+def content(splits: Sequence[Sequence[Example]]) -> str:
+    """A hash of all examples."""
+    digest = hashlib.sha256()
+    for piece in _pieces(splits):
+        digest.update(piece.encode())
+    return digest.hexdigest()[:16]
+
+
+def _pieces(splits: Sequence[Sequence[Example]]) -> Iterator[str]:
+    """JSON of the splits, one example at a time: tests may take hundreds of megabytes."""
+    for number, split in enumerate(splits):
+        yield ", [" if number else "[["
+        for position, example in enumerate(split):
+            yield (", " if position else "") + json.dumps(_hashed(example))
+        yield "]"
+    yield "]"
+
+
+def _hashed(example: Example) -> list:
+    """The first five fields, then the others that differ from their defaults: a new field keeps the old hashes."""
+    named = fields(example)
+    changed = {
+        each.name: getattr(example, each.name) for each in named[5:] if getattr(example, each.name) != each.default
+    }
+    return [getattr(example, each.name) for each in named[:5]] + ([changed] if changed else [])

@@ -1,0 +1,176 @@
+"""The known tasks: where each is found, its limits, its prompt and how it is scored. Loads nothing."""
+
+from dataclasses import dataclass, replace
+
+from nblib.tasks.examples import Example
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is particular to a dataset."""
+
+    about: str
+    input_tokens: int  # longest intent that is trained on
+    output_tokens: int  # longest answer, in training and generation
+    stops: tuple[str, ...]  # an answer ends before the first of these strings
+    hub: str | None = None  # dataset repository; None: shipped with nblib
+    files: tuple[str, str, str] = ("train.jsonl", "validation.jsonl", "test.jsonl")  # there, by split; "": none
+    revision: str = "main"  # commit, tag or branch of that repository
+    columns: str = "pairs"  # layout of its rows, a name in nblib.tasks.columns
+    prompt: str = "instruction"  # or apps
+    checks: str = "none"  # how answers are tested: none, assertions or input-output
+    executed: bool = False  # every run tests its answers; where it is False, exact match is the task's score
+    sampled: bool = False  # answers are independent samples, as pass@k needs them, not beams
+    training_tokens: int | None = None  # longest row that is trained on, prompt and answer; None: the limits above do
+    held_out: int = 0  # validation rows that are taken from the shuffled training rows where there is no such file
+    problems_a_difficulty: int | None = None  # the first test problems of each; None: all
+    unseen_by: str = ""  # test intents that this task trains on are left out
+    ids: tuple[tuple[int, int], ...] = ()  # first and last by split, where one file holds all splits
+    download_bytes: int = 0  # about; a long download shows a bar
+    parts: tuple[str, ...] = ()  # names of the tasks that are joined
+
+
+# The commits are those that the repositories' pages showed; codealpaca-filtered's was not to be seen in full.
+_APPS = Task(
+    "whole programs for coding problems with their tests; the study's test subset",
+    1024,
+    1024,
+    ("\n### Instruction",),
+    hub="codeparrot/apps",
+    files=("train.jsonl", "", "test.jsonl"),
+    revision="21e74ddf8de1a21436da12e3e653065c5213e9d1",
+    columns="apps",
+    prompt="apps",
+    checks="input-output",
+    executed=True,
+    sampled=True,
+    training_tokens=1024,
+    held_out=500,
+    problems_a_difficulty=250,
+    download_bytes=1_400_000_000,
+)
+_ODEX = Task(
+    "one-line Python with tests; without the intents that CoNaLa trains on",
+    64,
+    64,
+    ("\n",),
+    hub="neulab/odex",
+    files=("", "", "en_test.jsonl"),
+    revision="c3741a66c486b1a23beefdf6c75b06dba288d4f9",
+    columns="odex",
+    checks="assertions",
+    executed=True,
+    unseen_by="conala",
+)
+_MBPP = Task(
+    "short Python functions with tests; the sanitized form",
+    512,
+    512,
+    ("\n###",),
+    hub="google-research-datasets/mbpp",
+    files=("sanitized/train-*.parquet", "sanitized/validation-*.parquet", "sanitized/test-*.parquet"),
+    revision="4bb6404fdc6cacfda99d4ac4205087b89d32030c",
+    columns="mbpp",
+    checks="assertions",
+    executed=True,
+    sampled=True,
+    ids=((601, 974), (511, 600), (11, 510)),  # 1 to 10 are for prompts
+)
+TASKS = {
+    "conala-mini": Task("one-line Python from short intents, generated", 64, 64, ("\n",), checks="assertions"),
+    "codealpaca-mini": Task("short Python functions, generated", 128, 128, ("\n\n", "\n###"), checks="assertions"),
+    "apps-mini": Task(
+        "programs over lists of integers, generated",
+        256,
+        128,
+        ("\n\n", "\n###"),
+        columns="apps",
+        prompt="apps",
+        checks="input-output",
+        executed=True,
+        sampled=True,
+    ),
+    "conala": Task(
+        "one-line Python from Stack Overflow titles (DocPrompting split)",
+        64,
+        64,
+        ("\n",),
+        hub="neulab/docprompting-conala",
+        files=("conala-train.jsonl", "conala-dev.jsonl", "conala-test.jsonl"),
+        revision="48df7abf0f64f9279b4ee04386272eb9dc89ef89",
+    ),
+    "codealpacapy": Task(
+        "short Python programs from CodeAlpaca",
+        64,
+        128,
+        ("\n###",),
+        hub="antolin/codealpaca-filtered",
+        files=("data/train-*.parquet", "data/valid-*.parquet", "data/test-*.parquet"),
+    ),
+    "apps": _APPS,
+    "apps-all": replace(
+        _APPS, about="whole programs for coding problems with their tests; all of them", problems_a_difficulty=None
+    ),
+    "odex": _ODEX,
+    "odex-all": replace(_ODEX, about="one-line Python with tests; all of them", unseen_by=""),
+    "mbpp": _MBPP,
+    "mbpp-full": replace(
+        _MBPP,
+        about="short Python functions with tests; the full form",
+        files=("full/train-*.parquet", "full/validation-*.parquet", "full/test-*.parquet"),
+    ),
+    "humaneval": Task(
+        "Python functions from their docstrings, with tests",
+        512,
+        512,
+        ("\n###",),
+        hub="openai/openai_humaneval",
+        files=("", "", "openai_humaneval/test-*.parquet"),
+        revision="7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
+        columns="humaneval",
+        checks="assertions",
+        executed=True,
+        sampled=True,
+    ),
+}
+
+
+def get(name: str) -> Task:
+    """The task of that name, or `a+b` for known tasks joined. Raises ValueError for an unknown one."""
+    if "+" in name:
+        return _joint(name.split("+"))
+    if name not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, or some of them joined by +; got {name!r}")
+    return TASKS[name]
+
+
+def source(task: Task, example: Example) -> Task:
+    """The task whose limits and stops hold for an example: the part that it comes from, where tasks are joined."""
+    return TASKS[example.source] if example.source else task
+
+
+def _joint(names: list[str]) -> Task:
+    """What holds for every part; the lengths are the largest, so ask `source` for an example's own."""
+    parts = [get(name) for name in names]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a joint task must name each task once; got {'+'.join(names)!r}")
+    if len({part.prompt for part in parts}) > 1:
+        raise ValueError(
+            f"tasks of one prompt style can be joined; got {_said(names, [part.prompt for part in parts])}"
+        )
+    checks = {part.checks for part in parts}
+    return Task(
+        about=f"{' and '.join(names)}, one after the other",
+        input_tokens=max(part.input_tokens for part in parts),
+        output_tokens=max(part.output_tokens for part in parts),
+        stops=tuple(stop for stop in parts[0].stops if all(stop in part.stops for part in parts)),
+        prompt=parts[0].prompt,
+        checks=checks.pop() if len(checks) == 1 else "none",
+        executed=any(part.executed for part in parts),
+        sampled=all(part.sampled for part in parts),
+        parts=tuple(names),
+    )
+
+
+def _said(names: list[str], values: list[str]) -> str:
+    return ", ".join(f"{name} with {value}" for name, value in zip(names, values, strict=True))

@@ -1,0 +1,294 @@
+"""Datasets and models by their Hub ids, from a small Hub on loopback; what a user reads when that fails."""
+
+import json
+
+import hub
+import pytest
+import small
+
+from nblib import models, tasks
+from nblib.tasks.hub import bar
+
+ROW = {"nl": "sort list `xs`", "cmd": "xs.sort()"}
+NO_WAITING = "time.sleep = lambda seconds: None"  # the Hub's client waits before it tries again
+
+
+@pytest.fixture
+def server():
+    """An empty Hub."""
+    running = hub.Hub()
+    yield running
+    running.close()
+
+
+def conala(count: int = 3) -> dict[str, bytes]:
+    """CoNaLa's files with so many training rows, all different."""
+    return {
+        f"conala-{split}.jsonl": hub.lines(*[{**ROW, "question_id": f"{split}-{number}"} for number in range(rows)])
+        for split, rows in (("train", count), ("dev", 2), ("test", 1))
+    }
+
+
+# --- datasets -------------------------------------------------------------------------------------------------------
+
+
+def test_every_task_of_the_hub_loads_from_its_layout(server, tmp_path):
+    function = {"task_id": "HumanEval/0", "prompt": "def f(x):\n", "canonical_solution": "    return x\n"}
+    problem = {"id": 7, "question": "Double it.", "solutions": '["print(2 * int(input()))"]', "difficulty": "interview"}
+    pair = {
+        "text": "Double x.",
+        "code": "def f(x):\n    return 2 * x",
+        "test_list": ["assert f(1) == 2"],
+        "task_id": 11,
+    }
+    piece = {"task_id": 1, "intent": "double x", "prompt": "def f(x):\n\treturn ", "canonical_solution": "2 * x"}
+    served = {
+        "conala": conala(),
+        "codealpacapy": {
+            f"data/{each}-00000-of-00001-ab1.parquet": hub.parquet(ROW) for each in ("train", "valid", "test")
+        },
+        "apps": {
+            "train.jsonl": hub.lines(*[problem] * 20),
+            "test.jsonl": hub.lines(problem),
+            "apps.py": b"raise SystemExit",
+        },
+        "odex": {"en_test.jsonl": hub.lines(piece, {**piece, "intent": ROW["nl"]}), "ja_test.jsonl": b"{"},
+        "mbpp": {
+            f"{form}/{split}-00000-of-00001.parquet": hub.parquet({**pair, "task_id": id, "prompt": pair["text"]})
+            for form in ("full", "sanitized")
+            for split, id in (("train", 700), ("validation", 550), ("test", 12), ("prompt", 1))
+        },
+        "humaneval": {"openai_humaneval/test-00000-of-00001.parquet": hub.parquet({**function, "entry_point": "f"})},
+    }
+    commits = {name: server.add_task(name, files) for name, files in served.items()}
+    sizes = {"conala": [3, 2, 1], "codealpacapy": [1, 1, 1], "apps": [18, 2, 1], "odex": [0, 0, 1], "mbpp": [1, 1, 1]}
+    sizes |= {"humaneval": [0, 0, 1]}
+    answers = hub.ask(server.endpoint, tmp_path, *[f"about(tasks.load({name!r}))" for name in sizes])
+    assert answers == [[*size, commits[name]] for name, size in sizes.items()]
+    fetched = " ".join(each for each in server.asked if "resolve" in each)
+    assert all(unread not in fetched for unread in ("ja_test", "apps.py", "full/", "sanitized/prompt"))
+
+
+def test_the_real_rows_load_in_the_hubs_layout(server, tmp_path, real_data):
+    def real(corpus: str, split: str) -> bytes:
+        return (real_data / corpus / f"{split}.jsonl").read_bytes()
+
+    def rows(corpus: str, split: str) -> list[dict]:
+        return [json.loads(line) for line in real(corpus, split).splitlines()]
+
+    problems = [{("id" if key == "problem_id" else key): row[key] for key in row} for row in rows("apps", "train")]
+    server.add_task(
+        "conala",
+        {
+            f"conala-{name}.jsonl": real("conala", split)
+            for name, split in (("train", "train"), ("dev", "validation"), ("test", "test"))
+        },
+    )
+    server.add_task(
+        "codealpacapy",
+        {
+            f"data/{name}-00000-of-00001.parquet": hub.parquet(*rows("codealpacapy", split))
+            for name, split in (("train", "train"), ("valid", "validation"), ("test", "test"))
+        },
+    )
+    server.add_task("odex", {"en_test.jsonl": real("odex", "test")})
+    server.add_task("apps", {f"{split}.jsonl": hub.lines(*problems) for split in ("train", "test")})
+    names = ("conala", "codealpacapy", "odex", "odex-all", "apps", "apps-all", "conala+codealpacapy")
+    answers = hub.ask(server.endpoint, tmp_path, *[f"about(tasks.load({name!r}))[:3]" for name in names])
+    assert dict(zip(names, answers, strict=True)) == {
+        "conala": [2135, 201, 543],
+        "codealpacapy": [2193, 314, 628],  # one of 2194 has no code
+        "odex": [0, 0, 143],
+        "odex-all": [0, 0, 439],
+        "apps": [92, 10, 102],
+        "apps-all": [92, 10, 102],
+        "conala+codealpacapy": [2135 + 2193, 201 + 314, 543 + 628],
+    }
+
+
+def test_rows_from_the_hub_are_those_of_a_folder(server, tmp_path):
+    server.add_task("conala", conala())
+    for split, data in zip(tasks.SPLITS, conala().values(), strict=True):
+        (tmp_path / f"{split}.jsonl").write_bytes(data)
+    (content,) = hub.ask(server.endpoint, tmp_path / "home", "tasks.load('conala').content")
+    assert content == tasks.load("conala", tmp_path).content
+
+
+def test_a_revision_is_a_commit_a_tag_or_a_branch(server, tmp_path):
+    id = tasks.TASKS["conala"].hub
+    old = server.add("datasets", id, conala(5), names=("v1",))
+    new = server.add("datasets", id, conala(6))
+    asked = (old, "v1", "main", "v2")
+    answers = hub.ask(server.endpoint, tmp_path, *[f"about(tasks.load('conala', revision={each!r}))" for each in asked])
+    assert answers[:3] == [[5, 2, 1, old], [5, 2, 1, old], [6, 2, 1, new]]
+    assert answers[3] == [
+        "ValueError",
+        f"the Hub has no revision 'v2' of dataset {id}; give a branch, a tag or a commit",
+    ]
+
+
+def test_a_pinned_commit_in_the_cache_asks_nothing_of_the_hub(server, tmp_path):
+    server.add_task("conala", conala())
+    first = hub.ask(server.endpoint, tmp_path, "about(tasks.load('conala'))")
+    server.asked.clear()
+    assert hub.ask(server.endpoint, tmp_path, "about(tasks.load('conala'))") == first
+    assert server.asked == []
+
+
+def test_the_cache_serves_when_the_hub_is_gone_or_forbidden(server, tmp_path):
+    server.add_task("codealpacapy", {f"data/{each}-0.parquet": hub.parquet(ROW) for each in ("train", "valid", "test")})
+    first = hub.ask(server.endpoint, tmp_path, "about(tasks.load('codealpacapy'))")
+    server.close()
+    assert first == hub.ask(server.endpoint, tmp_path, "about(tasks.load('codealpacapy'))")
+    assert first == hub.ask(server.endpoint, tmp_path, "about(tasks.load('codealpacapy'))", offline=True)
+    assert first[0][3] is not None
+
+
+def test_a_download_is_silent_unless_it_is_long(server, tmp_path):
+    server.add_task("conala", conala())
+    assert hub.screen(server.endpoint, tmp_path, "tasks.load('conala')") == ""
+    assert bar(shown=False)(total=1).disable
+    with bar(shown=True)(total=1, disable=False) as shown:
+        assert not shown.disable
+        assert shown.mininterval >= 1
+
+
+REFUSED = "the Hub refuses dataset {id}: accept its licence on its page and run `hf auth login`"
+ABSENT = "dataset {id} is neither in the local cache nor could it be fetched from the Hub{offline}: check the name and"
+INSTEAD = "give data_dir, a folder with train.jsonl, validation.jsonl and test.jsonl for conala"
+
+
+@pytest.mark.parametrize(
+    ("break_it", "kind", "sentence"),
+    [
+        (lambda there: setattr(there, "gated", 401), "ConnectionError", REFUSED),
+        (lambda there: setattr(there, "gated", 403), "ConnectionError", REFUSED),
+        (
+            lambda there: there.cut.add("conala-train.jsonl"),
+            "ConnectionError",
+            "the download of dataset {id} broke off",
+        ),
+        (
+            lambda there: [files.pop("conala-test.jsonl") for files in there.commits.values()],
+            "ValueError",
+            "dataset {id} has no file conala-test.jsonl at revision",
+        ),
+    ],
+    ids=["gated-401", "gated-403", "interrupted", "missing-file"],
+)
+def test_what_fails_on_the_hub_is_one_sentence_and_then_works(server, tmp_path, break_it, kind, sentence):
+    server.add_task("conala", conala())
+    id = tasks.TASKS["conala"].hub
+    there = server.repositories["datasets", id]
+    break_it(there)
+    ((got, said),) = hub.ask(server.endpoint, tmp_path, "tasks.load('conala')", before=NO_WAITING)
+    assert got == kind
+    assert said.startswith(sentence.format(id=id))
+    assert "\n" not in said
+    if kind == "ConnectionError":
+        there.gated = None
+        there.cut.clear()
+        assert hub.ask(server.endpoint, tmp_path, "about(tasks.load('conala'))[:3]") == [[3, 2, 1]]
+
+
+def test_a_repository_that_is_not_there_is_one_sentence(server, tmp_path):
+    ((kind, said),) = hub.ask(server.endpoint, tmp_path, "tasks.load('humaneval')")
+    assert kind == "ValueError"
+    assert said == (
+        "the Hub has no dataset openai/openai_humaneval, or it is private: check the name, run `hf auth login`, "
+        "or give data_dir, a folder with test.jsonl for humaneval"
+    )
+
+
+def test_no_network_and_no_cache_say_so_at_once(server, tmp_path):
+    server.close()
+    id = tasks.TASKS["conala"].hub
+    for offline, words in ((False, ""), (True, " (HF_HUB_OFFLINE is set)")):
+        ((kind, said),) = hub.ask(server.endpoint, tmp_path, "tasks.load('conala')", offline=offline)
+        assert kind == "ConnectionError"
+        assert said.startswith(ABSENT.format(id=id, offline=words))
+        assert said.endswith(INSTEAD)
+
+
+def test_an_error_that_nobody_catches_is_one_traceback_that_ends_in_the_sentence(server, tmp_path):
+    server.add_task("conala", conala())
+    server.repositories["datasets", tasks.TASKS["conala"].hub].gated = 403
+    seen = hub.screen(server.endpoint, tmp_path, "tasks.load('conala')")
+    assert seen.count("Traceback") == 1
+    assert seen.strip().splitlines()[-1].startswith("ConnectionError: the Hub refuses dataset")
+
+
+def test_odex_without_conala_says_what_to_do(server, tmp_path):
+    server.add_task("odex", {"en_test.jsonl": hub.lines({"intent": "double x", "canonical_solution": "2 * x"})})
+    server.add_task("conala", conala())
+    server.repositories["datasets", tasks.TASKS["conala"].hub].gated = 403
+    ((kind, said),) = hub.ask(server.endpoint, tmp_path, "tasks.load('odex')")
+    assert kind == "ConnectionError"
+    assert said.startswith("odex leaves out what conala trains on, and its rows are not there (the Hub refuses")
+    assert said.endswith("or take the task odex-all")
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_loads_by_its_id_with_a_revision_and_again_without_the_hub(server, tmp_path):
+    files = {seed: hub.folder_files(_saved(tmp_path / str(seed), seed)) for seed in (1, 2)}
+    old = server.add("models", "someone/small", files[1], names=("v1",))
+    new = server.add("models", "someone/small", files[2])
+    ids = ("someone/small", "someone/small@v1", f"someone/small@{old}")
+    asked = [f"[models.revision({id!r}), total(models.load({id!r}))]" for id in ids]
+    asked += ["models.context_length('someone/small@v1')", "models.load('someone/small@v1')[0].name_or_path"]
+    sums = [_total(small.model(seed=seed)) for seed in (2, 1, 1)]
+    answers = hub.ask(server.endpoint, tmp_path / "home", *asked)
+    assert [commit for commit, _ in answers[:3]] == [new, old, old]
+    assert [total for _, total in answers[:3]] == pytest.approx(sums, rel=1e-9)
+    assert sums[0] != pytest.approx(sums[1], rel=1e-6)
+    assert answers[3:] == [2048, "someone/small"]
+    server.close()
+    assert hub.ask(server.endpoint, tmp_path / "home", *asked) == answers
+
+
+def test_what_fails_with_a_model_is_one_sentence(server, tmp_path):
+    files = hub.folder_files(_saved(tmp_path / "saved", 1))
+    for name in ("gated", "cut", "bare", "empty"):
+        server.add("models", f"someone/{name}", {**files, "README.md": name.encode()})
+    server.repositories["models", "someone/gated"].gated = 403
+    server.repositories["models", "someone/cut"].cut.add("model.safetensors")
+    for name, missing in (("bare", "model.safetensors"), ("empty", "config.json")):
+        for served in server.repositories["models", f"someone/{name}"].commits.values():
+            del served[missing]
+    names = ("gated", "cut", "bare", "empty", "nothing", "cut@v9")
+    answers = hub.ask(
+        server.endpoint, tmp_path / "home", *[f"models.load('someone/{name}')" for name in names], before=NO_WAITING
+    )
+    assert [kind for kind, _ in answers] == [*["ConnectionError"] * 2, *["ValueError"] * 4]
+    assert all("\n" not in said for _, said in answers)
+    for (_, said), start in zip(
+        answers,
+        [
+            "the Hub refuses model someone/gated: accept its licence on its page and run `hf auth login`",
+            "the download of model someone/cut broke off (RemoteProtocolError: ",
+            "model someone/bare has no model*.safetensors and no pytorch_model*.bin on the Hub",
+            "model someone/empty has no config.json on the Hub",
+            "the Hub has no model someone/nothing, or it is private: check the name, run `hf auth login`, or give a",
+            "the Hub has no revision 'v9' of model someone/cut; give a branch, a tag or a commit",
+        ],
+        strict=True,
+    ):
+        assert said.startswith(start)
+
+
+def test_a_model_without_network_is_one_sentence():
+    with pytest.raises(
+        ConnectionError, match="model codellama/CodeLlama-7b-hf is neither in the local cache.*HF_HUB_OFFLINE is set"
+    ):
+        models.revision("codellama-7b@main")
+
+
+def _total(model) -> float:
+    return sum(each.detach().double().abs().sum().item() for each in model.parameters())
+
+
+def _saved(path, seed: int):
+    small.folder(path, seed=seed)
+    return path

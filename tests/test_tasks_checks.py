@@ -1,0 +1,116 @@
+"""What is said of a task's data."""
+
+import json
+import random
+import time
+from dataclasses import asdict
+
+import pytest
+import small
+
+from nblib import tasks
+from nblib.tasks import Data, Example
+from nblib.tasks.checking import NEAR, _near, _words
+
+
+def data(train, test, **settings):
+    """Data of intents, each with its length as code."""
+
+    def rows(intents):
+        return tuple(Example(str(number), intent, f"len_{len(intent)}") for number, intent in enumerate(intents))
+
+    return Data(rows(train), (), rows(test), content="", **settings)
+
+
+def overlap(train, test):
+    (found,) = tasks.checks(data(train, test)).overlaps
+    return found.exact, found.normalized, found.near
+
+
+def test_counts_and_gaps_are_by_split():
+    rows = (Example("1", "a", ""), Example("2", "a", "x", ("assert x",)), Example("3", "b", "y", inputs=("1",)))
+    found = tasks.checks(Data(rows, (), (), content="", without_code=4, known_intents=5, name="conala"))
+    (train,) = found.splits
+    assert (train.split, train.rows, train.without_code, train.without_tests) == ("train", 3, 1, 1)
+    assert (found.task, found.rows_left_out, found.known_intents, found.overlaps) == ("conala", 4, 5, ())
+    assert (train.intent_tokens, train.rows_too_long) == (None, None)
+
+
+def test_repetitions_inside_a_split_are_counted_up_to_case_spacing_and_quotes():
+    (train,) = tasks.checks(data(["Sort `xs`.", "sort  xs", "Sort `xs`.", "sort ys"], [])).splits
+    assert (train.repeated_intents, train.repeated_rows) == (2, 1)
+
+
+WORDS = [f"word{number}" for number in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("test", "counts"),
+    [
+        (" ".join(WORDS), (1, 1, 1)),
+        (" ".join(WORDS).upper() + ".", (0, 1, 1)),
+        (" ".join(reversed(WORDS)), (0, 0, 1)),
+        (" ".join(WORDS[:36]), (0, 0, 1)),  # 36 of 40: at the limit
+        (" ".join(WORDS[:35]), (0, 0, 0)),
+        (" ".join([*WORDS[:38], "other", "another"]), (0, 0, 1)),  # 38 of 42
+        (" ".join([*WORDS[:37], "one", "two", "three"]), (0, 0, 0)),  # 37 of 43
+        ("nothing of it", (0, 0, 0)),
+    ],
+)
+def test_shared_intents_are_exact_normalized_or_near(test, counts):
+    assert overlap(["something else", " ".join(WORDS)], [test, "alone"]) == counts
+
+
+def test_the_quick_search_finds_what_comparing_every_pair_finds(real_data):
+    conala = tasks.load("conala", real_data / "conala")
+    random.seed(1)
+    known = [_words(each.intent) for each in conala.train[:600]]
+    asked = [_words(each.intent) for each in conala.test[:150]]
+    asked += [tuple(word for word in each if random.random() > 0.05) for each in known[:150]]
+    sets = [set(each) for each in known]
+    slow = sum(any(len(set(one) & other) >= NEAR * len(set(one) | other) for other in sets) for one in asked)
+    assert _near(known, asked) == slow > 20
+
+
+def test_ten_thousand_rows_take_seconds():
+    random.seed(1)
+    common = [f"w{number}" for number in range(3000)]
+    texts = [" ".join(random.choices(common, k=12)) for _ in range(10_000)]
+    begun = time.monotonic()
+    counts = overlap(texts[:8000], [*texts[8000:], *texts[:100]])
+    assert counts == (100, 100, 100)
+    assert time.monotonic() - begun < 20  # half a second on an idle machine
+
+
+def test_the_real_splits_of_conala_share_hardly_an_intent(real_data):
+    found = tasks.checks(tasks.load("conala", real_data / "conala"))
+    assert [(each.exact, each.normalized, each.near) for each in found.overlaps] == [(0, 0, 0), (0, 0, 0), (5, 5, 7)]
+    assert [(each.repeated_intents, each.repeated_rows) for each in found.splits] == [(80, 14), (8, 1), (33, 3)]
+
+
+def test_with_a_tokenizer_lengths_and_cut_rows_are_counted():
+    tokenizer = small.tokenizer()
+    long = Example("long", "add 1 " * 80, "x")
+    wide = Example("wide", "add 1", "xs1.append(1)\n" * 80)
+    found = tasks.checks(Data((*small.EXAMPLES[:8], long, wide), (), (), content="", name="conala"), tokenizer)
+    (train,) = found.splits
+    assert train.rows_too_long == 2
+    lengths = sorted(len(tokenizer(each.intent)["input_ids"]) for each in (*small.EXAMPLES[:8], long, wide))
+    assert train.intent_tokens == (lengths[4], lengths[8], lengths[9], lengths[9])
+    assert train.code_tokens[-1] > 64
+
+
+def test_a_joint_rows_own_limits_decide_what_is_too_long():
+    tokenizer = small.tokenizer()
+    code = "xs1.append(1)\n" * 16
+    assert 64 < len(tokenizer(code)["input_ids"]) <= 128
+    rows = tuple(Example(name, "add 1", code, source=name) for name in ("conala", "codealpacapy"))
+    (train,) = tasks.checks(Data(rows, (), (), content="", name="conala+codealpacapy"), tokenizer).splits
+    assert train.rows_too_long == 1
+
+
+def test_the_summary_is_small_json():
+    found = asdict(tasks.checks(tasks.load("conala-mini+codealpaca-mini"), small.tokenizer()))
+    text = json.dumps(found)
+    assert json.loads(text)["splits"][0]["rows"] == 800
+    assert len(text) < 2000
