@@ -4,7 +4,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from nblib import (
     provenance,
     results,
     retrieve,
+    sandbox,
     spec,
     tasks,
     train,
@@ -37,6 +38,7 @@ class Planned:
     run: Run
     id: str
     data: Data
+    checks: dict = field(default_factory=dict)  # tasks.Checks as plain values
 
 
 def compare(
@@ -57,10 +59,11 @@ def compare(
     Raises ValueError for anything unknown or out of range.
     """
     settings = presets.get(preset)
+    decoding = settings.sampling if tasks.get(task).sampled else settings.decoding
     precision = models.choose_precision(precision)
     runs = []
     for method, own_precision in presets.methods(settings, list(names), list(shots)):
-        for seed in _seeds(method, settings, list(seeds)):
+        for seed in _seeds(method, settings, decoding, list(seeds)):
             runs.append(
                 Run(
                     model=model,
@@ -68,7 +71,7 @@ def compare(
                     method=method,
                     precision=own_precision or precision,
                     training=settings.training if method.trained else None,
-                    decoding=settings.decoding,
+                    decoding=decoding,
                     seed=seed,
                     limit=limit,
                     data_dir=data_dir,
@@ -77,50 +80,76 @@ def compare(
     return runs
 
 
-def _seeds(method: spec.Method, settings: presets.Preset, asked: list[int]) -> list[int]:
+def _seeds(method: spec.Method, settings: presets.Preset, decoding: spec.Decoding, asked: list[int]) -> list[int]:
     own = settings.icl_seeds if isinstance(method, spec.InContext) else settings.seeds
     seeds = asked or list(own)
-    varies = method.trained or isinstance(method, spec.InContext) or settings.decoding.temperature is not None
+    varies = method.trained or isinstance(method, spec.InContext) or decoding.temperature is not None
     return seeds if varies else seeds[:1]
 
 
-def plan(runs: Sequence[Run]) -> list[Planned]:
+def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Planned]:
     """The runs, each once, with their ids and data; everything that can be checked is checked here, before any work.
 
-    Raises ValueError, FileNotFoundError or ConnectionError with one sentence.
+    `allow_code_execution`: answers may be run as programs even where their isolation is weak.
+    Raises ValueError, FileNotFoundError, ConnectionError or PermissionError with one sentence.
     """
     planned: dict[str, Planned] = {}
+    loaded: dict[tuple, tuple[Data, dict]] = {}  # by task and place, and by model: its tokens are counted
     for run in runs:
-        data = tasks.first(tasks.load(run.task, run.data_dir), run.limit)
+        key = (run.task, run.data_dir, run.model)
+        if key not in loaded:
+            loaded[key] = _load(run, allow_code_execution)
+        data, checks = loaded[key]
+        data = tasks.first(data, run.limit)
+        if run.method.trained or isinstance(run.method, spec.InContext):
+            tasks.require_training(data, run.task)
         if isinstance(run.method, spec.InContext):
             retrieve.random_shots(data.train, run.method.shots, run.seed)
         id = spec.run_id(run, data=data.content, weights=models.revision(run.model))
-        planned[id] = Planned(run, id, data)
+        planned[id] = Planned(run, id, data, checks)
     for model, each in {each.run.model: each for each in planned.values()}.items():
         _prompts(each.run, each.data.test, (), models.load_tokenizer(model))
     return list(planned.values())
 
 
-def run_all(planned: Sequence[Planned], folder: str | Path, *, force: bool = False) -> list[Row]:
+def _load(run: Run, allow_code_execution: bool) -> tuple[Data, dict]:
+    """A task's data with what is to be known of it."""
+    if tasks.get(run.task).executed:
+        sandbox.require(allow_code_execution)
+    data = tasks.load(run.task, run.data_dir)
+    return data, asdict(tasks.checks(data, models.load_tokenizer(run.model)))
+
+
+def run_all(
+    planned: Sequence[Planned], folder: str | Path, *, force: bool = False, allow_code_execution: bool = False
+) -> list[Row]:
     """The rows of these runs in their order; only those that `folder` lacks are run, all of them with `force`."""
     folder = Path(folder)
     waiting = [each for each in planned if force or not results.finished(folder, each.id)]
     progress = Progress(len(waiting))
     for each in waiting:
         progress.begin(f"{spec.label(each.run.method, each.run.precision)}, seed {each.run.seed}")
-        run_one(each, folder, report=progress.report)
+        run_one(each, folder, report=progress.report, allow_code_execution=allow_code_execution)
         progress.end()
     return results.read(folder, [each.id for each in planned])
 
 
-def run_one(planned: Planned, folder: str | Path, *, report: Callable[[float], None] = lambda share: None) -> Row:
+def run_one(
+    planned: Planned,
+    folder: str | Path,
+    *,
+    report: Callable[[float], None] = lambda share: None,
+    allow_code_execution: bool = False,
+) -> Row:
     """Runs it and writes its row, whatever happens: a run that fails is a row that says so."""
     costs: dict[str, float | None] = {}
-    notes: dict = {}
+    notes: dict = {"data_checks": planned.checks}
     scores, predictions, status, error = {}, [], results.OK, None
     try:
         predictions = _predict(planned, costs, notes, report)
         predictions = metrics.score(planned.data.test, predictions)
+        if tasks.get(planned.run.task).executed:
+            predictions = _execute(planned, predictions, costs, notes, allow_code_execution)
         scores = metrics.summary(predictions, planned.data.test)
     except (torch.OutOfMemoryError, MemoryError) as problem:
         status, error = results.OUT_OF_MEMORY, f"{type(problem).__name__}: {problem}"
@@ -202,7 +231,8 @@ def _fit(
 
 def _prompts(run: Run, examples: Sequence[Example], shots: Sequence[Example], tokenizer) -> list[prompts.Prompt]:
     room = models.context_length(models.locate(run.model)) - tasks.get(run.task).output_tokens - _virtual_tokens(run)
-    return [prompts.build(example, shots, tokenizer, room=room) for example in examples]
+    style = tasks.get(run.task).prompt
+    return [prompts.build(example, shots, tokenizer, room=room, style=style) for example in examples]
 
 
 def _virtual_tokens(run: Run) -> int:
@@ -211,28 +241,49 @@ def _virtual_tokens(run: Run) -> int:
 
 
 def _answers(run: Run, examples, asked, model, tokenizer, report: Callable[[float], None]) -> list[Prediction]:
-    task = tasks.get(run.task)
+    """One prediction an example, in their order; examples of a joint task have the limits of their own part."""
     answers: dict[int, Prediction] = {}
-    for index, texts, new_tokens in generate.completions(
-        model,
-        tokenizer,
-        [prompt.text for prompt in asked],
-        run.decoding,
-        new_tokens=task.output_tokens,
-        stops=task.stops,
-        precision=run.precision,
-        seed=run.seed,
-    ):
-        answers[index] = Prediction(
-            example=examples[index].id,
-            completions=tuple(texts),
-            codes=tuple(prompts.extract(text, task.stops) for text in texts),
-            prompt_tokens=asked[index].tokens,
-            new_tokens=new_tokens,
-            dropped_shots=asked[index].dropped_shots,
-        )
-        report(len(answers) / len(asked))
+    parts: dict[tasks.Task, list[int]] = {}
+    for index, example in enumerate(examples):
+        parts.setdefault(tasks.source(tasks.get(run.task), example), []).append(index)
+    for task, indices in parts.items():
+        for place, texts, new_tokens in generate.completions(
+            model,
+            tokenizer,
+            [asked[index].text for index in indices],
+            run.decoding,
+            new_tokens=task.output_tokens,
+            stops=task.stops,
+            precision=run.precision,
+            seed=run.seed,
+        ):
+            index = indices[place]
+            answers[index] = Prediction(
+                example=examples[index].id,
+                completions=tuple(texts),
+                codes=tuple(prompts.extract(text, task.stops) for text in texts),
+                prompt_tokens=asked[index].tokens,
+                new_tokens=new_tokens,
+                dropped_shots=asked[index].dropped_shots,
+            )
+            report(len(answers) / len(asked))
     return [answers[index] for index in range(len(asked))]
+
+
+def _execute(
+    planned: Planned, predictions: list[Prediction], costs: dict, notes: dict, allow_code_execution: bool
+) -> list[Prediction]:
+    """Runs the answers against their tests; the model is gone by then."""
+    with _phase("execute", costs):
+        executed = metrics.execute(
+            planned.data.test,
+            predictions,
+            sampled=planned.run.decoding.temperature is not None,
+            allow_code_execution=allow_code_execution,
+        )
+    notes["by_difficulty"] = metrics.by_difficulty(executed, planned.data.test)
+    notes["sandbox"] = sandbox.layers()
+    return executed
 
 
 @contextmanager
@@ -258,6 +309,7 @@ def _origin(planned: Planned) -> dict:
         "device_name": name,
         "threads": torch.get_num_threads(),
         "data": planned.data.content,
+        "data_revision": planned.data.revision,
         "weights": models.revision(planned.run.model),
     }
 

@@ -4,13 +4,13 @@ frame = tables.comparison(rows, folder)    one row a method, plain numbers (shar
 tables.write_csv(frame, path)
 tables.styled(frame)                       percent and GiB, best and ties marked
 tables.side_by_side(examples, predictions_by_label, count)
-tables.plan(runs, done), examples(…), fairness(rows, folder), provenance(rows)
+tables.plan(runs, done), data_checks(checks), examples(…), layers(there), fairness(rows, folder), provenance(rows)
 tables.by_difficulty(rows, folder, difficulties)   execution results, one line a method and difficulty
 tables.versus(rows, folder, base, metric)  every method minus one of them, tested
 tables.answer(rows, folder)                the paragraph that answers the question, computed
 """
 
-from nblib.tables.about import examples, fairness, paragraph, plan, provenance
+from nblib.tables.about import data_checks, examples, fairness, layers, paragraph, plan, provenance
 from nblib.tables.answer import answer
 from nblib.tables.difficulty import by_difficulty, shown_by_difficulty
 from nblib.tables.frame import EXECUTION, METRICS, comparison, write_csv
@@ -28,10 +28,12 @@ __all__ = [
     "by_difficulty",
     "compared",
     "comparison",
+    "data_checks",
     "examples",
     "fairness",
     "family",
     "groups",
+    "layers",
     "paragraph",
     "plan",
     "provenance",

@@ -1,6 +1,6 @@
 """Tables around the scores: the plan, some examples, was it fair, where it came from. Computes no score."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -36,6 +36,42 @@ def plan(runs: Sequence[Run], done: Sequence[bool]) -> Shown:
 def examples(shown: Sequence) -> Shown:
     """Intent and code of some examples."""
     return table([{"id": each.id, "intent": each.intent, "code": each.code} for each in shown], code=("code",))
+
+
+def data_checks(checks: Mapping) -> Shown:
+    """What is in a task's data, one line a split; `checks` is `tasks.checks` as plain values."""
+    lines = [
+        {
+            "split": each["split"],
+            "rows": each["rows"],
+            "without code": each["without_code"],
+            "without tests": each["without_tests"],
+            "repeated intents": each["repeated_intents"],
+            "repeated rows": each["repeated_rows"],
+            "intent tokens": _quantiles(each["intent_tokens"]),
+            "code tokens": _quantiles(each["code_tokens"]),
+            "too long to train on": "–" if each["rows_too_long"] is None else each["rows_too_long"],
+        }
+        for each in checks["splits"]
+    ]
+    shared = [
+        f"{' and '.join(each['splits'])} share {each['exact']} intents letter for letter, {each['normalized']} up to "
+        f"case, spacing and quotes, {each['near']} nearly."
+        for each in checks["overlaps"]
+    ]
+    left_out = [f"{checks['rows_left_out']} training and validation rows without code are left out."]
+    known = [f"{checks['known_intents']} test rows are left out because another task trains on their intent."]
+    notes = [*shared, *(left_out if checks["rows_left_out"] else []), *(known if checks["known_intents"] else [])]
+    return table(lines, ["Tokens: median, 90 %, 99 %, longest.", *notes])
+
+
+def _quantiles(tokens: Sequence[int] | None) -> str:
+    return "–" if tokens is None else ", ".join(f"{each:,}" for each in tokens)
+
+
+def layers(there: Mapping[str, bool]) -> Shown:
+    """What keeps untrusted programs in, on this machine."""
+    return table([{"layer": name, "here": "yes" if here else "no"} for name, here in there.items()])
 
 
 def fairness(rows: Sequence[Row], folder: str | Path) -> Shown:
