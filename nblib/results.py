@@ -21,6 +21,7 @@ class Prediction:
     new_tokens: int  # generated for this example, over all its answers
     dropped_shots: int = 0  # shots left out because the prompt would not fit the context
     scores: dict[str, float | None] = field(default_factory=dict)  # one a metric; None: not defined for it
+    verdicts: tuple[tuple[str, ...], ...] = ()  # one an answer, of one a test; empty: not executed
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ def write(folder: str | Path, row: Row, predictions: Iterable[Prediction] = ()) 
     """Puts a row and its predictions on disk, the row last, each file whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in predictions)
+    lines = "".join(json.dumps(asdict(each)) + "\n" for each in predictions)
     if lines:
         _replace(folder / f"{row.id}.predictions.jsonl", lines)
     path = folder / f"{row.id}.json"
-    _replace(path, json.dumps(asdict(row), indent=1, ensure_ascii=False, default=str) + "\n")
+    _replace(path, json.dumps(asdict(row), indent=1, default=str) + "\n")
     return path
 
 
@@ -53,7 +54,7 @@ def read(folder: str | Path, ids: Iterable[str] | None = None) -> list[Row]:
     """All rows of a folder, or those of the given ids in their order; missing ones are left out."""
     folder = Path(folder)
     paths = sorted(folder.glob("*.json")) if ids is None else [folder / f"{each}.json" for each in ids]
-    return [Row(**json.loads(path.read_text())) for path in paths if path.exists()]
+    return [Row(**json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()]
 
 
 def predictions(folder: str | Path, id: str) -> list[Prediction]:
@@ -61,8 +62,15 @@ def predictions(folder: str | Path, id: str) -> list[Prediction]:
     path = Path(folder) / f"{id}.predictions.jsonl"
     if not path.exists():
         return []
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [Prediction(**row | {name: tuple(row[name]) for name in ("completions", "codes")}) for row in rows]
+    with path.open(encoding="utf-8") as lines:  # splitlines would also cut at separators inside of a text
+        return [prediction(json.loads(line)) for line in lines]
+
+
+def prediction(fields: dict) -> Prediction:
+    """The prediction whose fields came from JSON, where tuples are lists."""
+    verdicts = tuple(tuple(each) for each in fields.get("verdicts", ()))
+    texts = {name: tuple(fields[name]) for name in ("completions", "codes")}
+    return Prediction(**fields | texts | {"verdicts": verdicts})
 
 
 def finished(folder: str | Path, id: str) -> bool:
@@ -71,7 +79,9 @@ def finished(folder: str | Path, id: str) -> bool:
 
 
 def _replace(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".part", delete=False) as part:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=".", suffix=".part", delete=False
+    ) as part:
         part.write(text)
         part.flush()
         os.fsync(part.fileno())

@@ -74,3 +74,10 @@ def test_files_are_plain_json_that_other_tools_read(tmp_path):
     assert json.loads(path.read_text())["scores"]["em@1"]["mean"] == 0.5
     lines = (tmp_path / "a.predictions.jsonl").read_text().splitlines()
     assert [json.loads(line)["example"] for line in lines] == ["1", "2"]
+
+
+def test_any_text_that_a_model_may_write_survives(tmp_path):
+    odd = "é \u2028 \x00 \ud800 \U0001f600"
+    answer = Prediction("a", (odd,), (odd,), 1, 1, verdicts=(("passed", "wrong"),))
+    results.write(tmp_path, row(), [answer])
+    assert results.predictions(tmp_path, "a") == [answer]

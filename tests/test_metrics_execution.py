@@ -1,0 +1,338 @@
+"""Scores of tasks with tests: pass@k and verdicts on cases worked by hand; the sandbox is played."""
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from itertools import combinations
+
+import pytest
+
+from nblib import metrics, sandbox
+from nblib.metrics import execution
+from nblib.metrics.execution import compare, judge, program, references
+from nblib.results import Prediction
+from nblib.sandbox import Checked, Function, Limits, Outcome, Script
+from nblib.tasks import Example
+
+PASSED, LOOSELY, WRONG = compare.PASSED, compare.PASSED_LOOSELY, compare.WRONG
+LETTERS = {
+    ".": PASSED,
+    "~": LOOSELY,
+    "w": WRONG,
+    "r": sandbox.RUNTIME_ERROR,
+    "c": sandbox.COMPILE_ERROR,
+    "t": sandbox.TIME_OUT,
+    "m": sandbox.OUT_OF_MEMORY,
+}
+
+
+def verdicts(text: str) -> list[tuple[str, ...]]:
+    """One word an answer, one letter a test."""
+    return [tuple(LETTERS[each] for each in word) for word in text.split()]
+
+
+def scores(text: str, *, sampled: bool = True, ks=execution.KS) -> dict:
+    return execution.scores(verdicts(text), sampled=sampled, ks=ks)
+
+
+def script(id: str = "a", *outputs: str, **fields) -> Example:
+    outputs = outputs or ("1",)
+    return Example(
+        id, "", "reference", inputs=tuple(f"in{at}" for at in range(len(outputs))), outputs=outputs, **fields
+    )
+
+
+def answers(id: str, *codes: str) -> Prediction:
+    return Prediction(id, codes, codes, prompt_tokens=0, new_tokens=0)
+
+
+# --- pass@k ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answered", "passed", "k", "chance"),
+    [
+        (1, 0, 1, 0),
+        (1, 1, 1, 1),
+        (5, 1, 1, 1 / 5),
+        (5, 1, 5, 1),
+        (5, 0, 5, 0),
+        (5, 2, 2, 1 - 3 / 10),  # of ten pairs three hold neither
+        (10, 3, 5, 1 - 21 / 252),
+        (200, 1, 100, 1 / 2),
+        (200, 101, 100, 1),
+    ],
+)
+def test_pass_at_k_by_hand(answered, passed, k, chance):
+    assert execution.pass_at_k(answered, passed, k) == chance
+
+
+def test_pass_at_k_is_the_share_of_draws_with_a_pass():
+    for answered in range(1, 8):
+        for passed in range(answered + 1):
+            for k in range(1, answered + 1):
+                draws = list(combinations([True] * passed + [False] * (answered - passed), k))
+                share = Fraction(sum(map(any, draws)), len(draws))
+                assert execution.pass_at_k(answered, passed, k) == float(share)
+
+
+def test_pass_at_k_stays_exact_for_many_answers():
+    assert execution.pass_at_k(1_000_000, 1, 1) == 1e-6
+    assert execution.pass_at_k(10_000, 1, 100) == 0.01
+
+
+@pytest.mark.parametrize(("answered", "passed", "k"), [(5, 1, 6), (5, 1, 0), (5, 6, 1), (5, -1, 1)])
+def test_pass_at_k_of_impossible_counts_is_refused(answered, passed, k):
+    with pytest.raises(ValueError, match="must be from"):
+        execution.pass_at_k(answered, passed, k)
+
+
+# --- verdicts to scores ---------------------------------------------------------------------------------------------
+
+
+def test_accuracies_read_the_first_answer_and_pass_at_k_all():
+    found = scores("..w .... .r. ... w..", ks=(1, 2, 5))
+    assert found["test_accuracy"] == 2 / 3
+    assert found["strict_accuracy"] == 0
+    assert [found[f"pass@{k}"] for k in (1, 2, 5)] == [2 / 5, 1 - 3 / 10, 1]
+
+
+def test_what_passes_loosely_counts_in_the_published_scores_only():
+    found = scores(".~", ks=(1,))
+    assert found == {
+        "test_accuracy": 1,
+        "test_accuracy_ordered": 0.5,
+        "strict_accuracy": 1,
+        "strict_accuracy_ordered": 0,
+        "pass@1": 1,
+    }
+
+
+def test_a_k_beyond_the_answers_is_left_out():
+    assert [name for name in scores(". w") if name.startswith("pass")] == ["pass@1", "pass@2"]
+
+
+def test_pass_at_1_of_beams_is_the_first_answer_s():
+    assert scores("w . .", sampled=False, ks=(1,))["pass@1"] == 0
+    assert scores(". w w", sampled=False, ks=(1,))["pass@1"] == 1
+
+
+def test_without_tests_or_answers_nothing_is_defined():
+    assert set(execution.scores([(), ()], sampled=True, ks=(1, 2)).values()) == {None}
+    assert execution.scores([], sampled=True, ks=(1,)) == dict.fromkeys(execution.FIRST_ANSWER)
+
+
+def test_codes_are_those_of_the_published_metric():
+    (found,) = execution.codes(verdicts(".~wrtmc"))
+    assert found == [True, True, False, -1, -1, -1, -2]
+    assert [type(each) for each in found[:3]] == [bool] * 3
+
+
+def test_an_answer_ends_as_its_first_test_that_it_did_not_pass():
+    assert execution.counts(verdicts(".. .~ .w rw .t mt cc w.")) == {
+        "passed": 2,
+        "wrong": 2,
+        "runtime_error": 1,
+        "time_out": 1,
+        "out_of_memory": 1,
+        "compile_error": 1,
+    }
+
+
+# --- examples to jobs -----------------------------------------------------------------------------------------------
+
+
+def test_inputs_make_a_script_and_with_an_entry_point_a_function():
+    assert program.job(script(), "print(1)") == Script("print(1)", ("in0",))
+    called = script(entry_point="f")
+    assert program.job(called, "def f(): pass") == Function("def f(): pass", "f", ("in0",))
+
+
+def test_assertions_make_a_checked_program():
+    example = Example("a", "", "x = 1", tests=("assert x == 1",), test_setup="import re")
+    assert program.job(example, "x = 2") == Checked("x = 2", ("assert x == 1",), "import re", None)
+    assert program.job(replace(example, entry_point="f"), "x = 2").name == "f"
+
+
+def test_an_answer_goes_on_from_the_starter_code_unless_it_has_the_function():
+    example = script(entry_point="f", starter_code="def f(x):\n    return ")
+    assert program.job(example, "x + 1").code == "def f(x):\n    return x + 1"
+    assert program.job(example, "def f(y): return y").code == "def f(y): return y"
+
+
+def test_names_that_the_published_metric_imports_are_there_and_no_others():
+    assert program.with_imports("print(1)") == "print(1)"
+    code = "def f(x: List[int]): return deque(x), gcd(2, 4), np.array(x)"
+    given = program.with_imports(code)
+    assert given.splitlines()[:-1] == [
+        "from collections import deque",
+        "from math import gcd",
+        "from typing import List",
+        "import numpy as np",
+    ]
+    for line in program.IMPORTS.values():
+        exec(line, {})
+
+
+def test_future_imports_stay_first():
+    code = "from __future__ import annotations\nx: List = 1"
+    assert program.with_imports(code) == code
+
+
+def test_tests_given_as_text_are_assertions_or_apps_s_json():
+    assert references.example("0", "assert f(1) == 2").tests == ("assert f(1) == 2",)
+    streams = references.example("0", json.dumps({"inputs": ["1\n", ["2", "3"]], "outputs": ["a", ["b", "c"]]}))
+    assert (streams.inputs, streams.outputs) == (("1\n", "2\n3"), ("a", "b\nc"))
+    called = references.example("0", json.dumps({"fn_name": "f", "inputs": [[1, [2]]], "outputs": [{"a": None}]}))
+    assert (called.entry_point, called.inputs, called.outputs) == ("f", ("[1, [2]]",), ('{"a": null}',))
+    with pytest.raises(ValueError, match="reference 7 must have as many inputs as outputs"):
+        references.example("7", '{"inputs": ["1"], "outputs": []}')
+
+
+# --- execute, with a sandbox that answers by the program's name -----------------------------------------------------
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """Outcomes by the program's text; records each call as (limits, programs)."""
+    calls = []
+
+    def run_all(jobs, *, limits, workers, allow_code_execution, report):
+        jobs = list(jobs)
+        calls.append((limits, [job.code for job in jobs]))
+        report(1.0)
+        return [
+            tuple(played_outcome(job.code, limits) for _ in getattr(job, "inputs", None) or job.checks) for job in jobs
+        ]
+
+    def played_outcome(code: str, limits: Limits) -> Outcome:
+        seconds = float(code.removeprefix("takes ")) if code.startswith("takes ") else 0.1
+        if seconds > limits.cpu_seconds:
+            return Outcome(sandbox.TIME_OUT, None, "", limits.cpu_seconds)
+        if code in sandbox.jobs.STATUSES:
+            return Outcome(code, "1" if code == sandbox.OK else None, "", 0.1)
+        return Outcome(sandbox.OK, "1" if code.startswith("takes") else code, "", seconds)
+
+    monkeypatch.setattr(sandbox, "run_all", run_all)
+    return calls
+
+
+def test_each_answer_has_a_verdict_for_each_test(played):
+    example = script("a", "1", "2")
+    (done,) = metrics.execute([example], [answers("a", "1", "2", "1 ", "runtime_error")], sampled=True)
+    assert done.verdicts == tuple(verdicts(".w w. .w rr"))
+    assert done.scores["test_accuracy"] == 0.5
+    assert done.scores["pass@2"] == 0
+
+
+def test_every_status_of_the_sandbox_has_a_verdict(played):
+    example = Example("a", "", "", tests=("assert x",))
+    statuses = ("ok", "failed", "runtime_error", "compile_error", "time_out", "out_of_memory")
+    (done,) = metrics.execute([example], [answers("a", *statuses)], sampled=True)
+    assert done.verdicts == tuple(verdicts(". w r c t m"))
+
+
+def test_a_blank_answer_is_wrong_and_not_run(played):
+    (done,) = metrics.execute([script("a", "")], [answers("a", " \n")], sampled=False)
+    assert done.verdicts == ((WRONG,),)
+    assert played == []
+
+
+def test_an_answer_without_the_function_is_an_error_of_compilation_and_not_run(played):
+    example = script("a", entry_point="solve")
+    (done,) = metrics.execute([example], [answers("a", "", "def double(x): return 2 * x")], sampled=False)
+    assert done.verdicts == ((sandbox.COMPILE_ERROR,),) * 2
+    assert played == []
+
+
+def test_equal_answers_to_an_example_are_run_once(played):
+    examples = [script("a"), script("b")]
+    metrics.execute(examples, [answers("a", "1", "1", "2"), answers("b", "1", "1")], sampled=True)
+    assert [codes for _, codes in played] == [["1", "2", "1"]]
+
+
+def test_answers_are_matched_by_id_whatever_the_order(played):
+    done = metrics.execute([script("a", "1"), script("b", "2")], [answers("b", "2"), answers("a", "2")], sampled=False)
+    assert [(each.example, each.scores["strict_accuracy"]) for each in done] == [("b", 1), ("a", 0)]
+    with pytest.raises(ValueError, match="'b' has no prediction"):
+        metrics.execute([script("a"), script("b")], [answers("a", "2")], sampled=False)
+
+
+def test_examples_without_tests_are_missing_and_other_scores_are_kept(played):
+    examples = [script("a"), Example("b", "", "x")]
+    done = metrics.execute(
+        examples, [replace(answers("a", "1"), scores={"em@1": 1.0}), answers("b", "x")], sampled=True
+    )
+    assert done[0].scores["em@1"] == 1
+    assert done[1].verdicts == ()
+    table = metrics.summary(done, examples)
+    assert table["strict_accuracy"] == table["pass@1"] == {"mean": 1, "n": 1, "missing": 1}
+
+
+def test_nothing_runs_or_changes_where_no_example_has_tests(played):
+    given = [answers("a", "x")]
+    assert metrics.execute([Example("a", "", "x")], given, sampled=False) == given
+    assert played == []
+
+
+def test_samples_are_needed_for_k_above_1(played):
+    (done,) = metrics.execute([script()], [answers("a", "1", "1")], sampled=False)
+    assert [name for name in done.scores if name.startswith("pass")] == ["pass@1"]
+    with pytest.raises(ValueError, match="pass@2 needs independent samples; answers of greedy decoding or a beam"):
+        metrics.execute([script()], [answers("a", "1", "1")], sampled=False, ks=(1, 2))
+    with pytest.raises(ValueError, match="k must be 1 or more; got 0"):
+        metrics.execute([script()], [answers("a", "1")], sampled=True, ks=(0,))
+
+
+def test_tests_and_expected_outputs_must_be_as_many(played):
+    with pytest.raises(ValueError, match="example 'a' has 1 tests, 2 expected outputs"):
+        metrics.execute([replace(script(), outputs=("1", "2"))], [answers("a", "1")], sampled=False)
+
+
+def test_few_outputs_are_held_at_a_time_and_progress_grows(played, monkeypatch):
+    monkeypatch.setattr(judge, "AT_ONCE", 4)
+    shares: list[float] = []
+    examples = [script(each, "1", "1") for each in "abcde"]
+    metrics.execute(examples, [answers(each, "1") for each in "abcde"], sampled=False, report=shares.append)
+    assert [len(codes) for _, codes in played] == [2, 2, 1]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_an_example_with_a_slow_reference_has_more_time(played):
+    slow, fast = replace(script("slow"), code="takes 8"), replace(script("fast"), code="takes 1")
+    given = [answers("slow", "takes 9", "takes 23", "takes 41"), answers("fast", "takes 9", "takes 23")]
+    done = metrics.execute([slow, fast], given, sampled=True, limits=Limits(cpu_seconds=10, wall_seconds=60))
+    assert done[0].verdicts == tuple(verdicts(". . t"))  # 3 times 8 seconds are needed, 40 given
+    assert done[1].verdicts == tuple(verdicts(". t"))
+    again = played[-1]
+    assert (again[0].cpu_seconds, again[0].wall_seconds) == (40, 240)
+    assert again[1] == ["takes 23", "takes 41"]
+
+
+def test_references_are_timed_once_and_only_where_an_answer_ran_out_of_time(played):
+    metrics.execute([script()], [answers("a", "1")], sampled=False)
+    assert len(played) == 1
+    metrics.execute([replace(script(), code="takes 1")], [answers("a", "takes 11", "takes 12")], sampled=True)
+    assert [codes for _, codes in played[1:]] == [["takes 11", "takes 12"], ["takes 1"]]
+
+
+# --- by difficulty --------------------------------------------------------------------------------------------------
+
+
+def test_results_by_difficulty_from_easy_to_hard(played):
+    names = {"a": "competition", "b": "introductory", "c": "competition", "d": ""}
+    examples = [script(each, difficulty=name) for each, name in names.items()]
+    given = [answers("a", "1", "2"), answers("b", "runtime_error"), answers("c", "2"), answers("d", "1")]
+    done = metrics.execute(examples, given, sampled=True)
+    found = metrics.by_difficulty(done, examples)
+    assert list(found) == ["all", "introductory", "competition"]
+    assert found["all"]["examples"] == 4
+    hard = found["competition"]
+    assert hard["scores"]["strict_accuracy"] == {"mean": 0.5, "n": 2, "missing": 0}
+    assert hard["scores"]["pass@2"] == {"mean": 1, "n": 1, "missing": 1}
+    assert (hard["first_answer"]["passed"], hard["first_answer"]["wrong"]) == (1, 1)
+    assert (hard["all_answers"]["passed"], hard["all_answers"]["wrong"]) == (1, 2)
+    assert found["introductory"]["first_answer"]["runtime_error"] == 1
+    assert json.loads(json.dumps(found)) == found
+    assert [each.example for each in metrics.groups(done, examples)["competition"]] == ["a", "c"]
