@@ -10,7 +10,7 @@ tables.versus(rows, folder, base, metric)  every method minus one of them, teste
 tables.answer(rows, folder)                the paragraph that answers the question, computed
 """
 
-from nblib.tables.about import data_checks, examples, fairness, layers, paragraph, plan, provenance
+from nblib.tables.about import data_checks, examples, failure, fairness, layers, paragraph, plan, provenance
 from nblib.tables.answer import answer
 from nblib.tables.difficulty import by_difficulty, shown_by_difficulty
 from nblib.tables.frame import EXECUTION, METRICS, comparison, write_csv
@@ -30,6 +30,7 @@ __all__ = [
     "comparison",
     "data_checks",
     "examples",
+    "failure",
     "fairness",
     "family",
     "groups",

@@ -74,6 +74,24 @@ def layers(there: Mapping[str, bool]) -> Shown:
     return table([{"layer": name, "here": "yes" if here else "no"} for name, here in there.items()])
 
 
+def failure(found) -> Shown:
+    """A program that fails and the test that it fails, below one another; None: there is none."""
+    if found is None:
+        return paragraph("Every first answer passes all its tests.")
+    lines = [
+        {"what": name, "text": text}
+        for name, text in (
+            ("problem", found.intent),
+            ("program", found.program),
+            ("test", found.test),
+            ("expected", found.expected),
+            ("got", found.got),
+            ("so it is", found.verdict.replace("_", " ")),
+        )
+    ]
+    return table(lines, code=("text",))
+
+
 def fairness(rows: Sequence[Row], folder: str | Path) -> Shown:
     """What must be equal over methods for their scores to compare, and whether it is."""
     checks = [

@@ -53,7 +53,8 @@ def table(lines: list[dict], notes: Sequence[str] = (), code: Sequence[str] = ()
 
 
 def _text_cell(text: str, is_code: bool) -> str:
-    return f'<td align="left">{f"<code>{escape(text)}</code>" if is_code else escape(text)}</td>'
+    tag = "pre" if "\n" in text.strip() else "code"
+    return f'<td align="left">{f"<{tag}>{escape(text)}</{tag}>" if is_code else escape(text)}</td>'
 
 
 def styled(frame: pd.DataFrame) -> Shown:

@@ -85,7 +85,6 @@ TASKS = {
         128,
         ("\n\n", "\n###"),
         columns="apps",
-        prompt="apps",
         checks="input-output",
         executed=True,
         sampled=True,

@@ -216,15 +216,13 @@ def _apps_row(rng: random.Random, difficulty: str, by_call: bool, seen: set) -> 
         name = _function_name(rng)
         question, code = programs.call_based(problem, name)
         tests: dict = {"fn_name": name, "inputs": [[numbers] for numbers in lists], "outputs": values}
-        shown = (str(lists[0]), str(values[0]))
     else:
         question, code = programs.standard_input(problem)
         inputs = [" ".join(map(str, numbers)) + "\n" for numbers in lists]
         tests = {"inputs": inputs, "outputs": [f"{value}\n" for value in values]}
-        shown = (inputs[0].strip(), str(values[0]))
     return {
         "problem_id": len(seen) - 1,
-        "question": f"{question}\n\n-----Examples-----\nInput\n{shown[0]}\n\nOutput\n{shown[1]}\n",
+        "question": question,
         "solutions": json.dumps([code]),
         "input_output": json.dumps(tests),
         "difficulty": difficulty,
