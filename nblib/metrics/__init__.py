@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nblib.metrics.execution import execute
+from nblib.metrics.execution.failure import first_failure
 from nblib.metrics.scores import by_difficulty, groups, score, summary
 from nblib.metrics.stored import read, rescore
 
 __all__ = [
-    "METRICS", "Metric", "by_difficulty", "execute", "folder", "groups", "load", "read", "rescore", "score", "summary",
+    "METRICS", "Metric", "by_difficulty", "execute", "first_failure", "folder", "groups", "load", "read", "rescore",
+    "score", "summary",
 ]  # fmt: skip
 
 
