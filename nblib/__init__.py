@@ -17,6 +17,7 @@ ROOMS = (
     "plots",
     "prompts",
     "results",
+    "sandbox",
     "spec",
     "stats",
     "study",

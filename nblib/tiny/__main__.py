@@ -24,8 +24,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _fit(asked: argparse.Namespace) -> None:
     from nblib.tiny import pretrain  # imports torch
 
-    steps = {} if asked.steps is None else {"steps": asked.steps}
-    pretrain.fit(pretrain.Recipe(seed=asked.seed, **steps), asked.folder, asked.device)
+    recipe = pretrain.Recipe(seed=asked.seed)
+    if asked.steps is not None:
+        recipe = pretrain.shortened(recipe, asked.steps)
+    pretrain.fit(recipe, asked.folder, asked.device)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,7 +27,10 @@ of nblib runs on two CPU cores without a download. It knows little Python and is
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model, tokenizer = AutoModelForCausalLM.from_pretrained("{place}"), AutoTokenizer.from_pretrained("{place}")
+model, tokenizer = (
+    AutoModelForCausalLM.from_pretrained("{place}"),
+    AutoTokenizer.from_pretrained("{place}"),
+)
 ```
 
 ## How it was made
@@ -35,7 +38,8 @@ model, tokenizer = AutoModelForCausalLM.from_pretrained("{place}"), AutoTokenize
 `python -m nblib.tiny model` makes it from seed {seed}: this repository generates the text (`nblib/tiny/text.py`),
 trains the tokenizer on it and the model on {tokens:.1f} million tokens (padding included) in {steps} steps of
 {batch_tokens} tokens: loss on answers only, bf16 autocast, Muon on the hidden matrices (learning rate
-{matrix_learning_rate:g}), AdamW on the rest ({learning_rate:g}), warm-up, constant, linear decay over the last quarter.
+{matrix_learning_rate:g}), AdamW on the rest ({learning_rate:g}), warm-up, constant, linear decay over
+the last {decay_steps} steps.
 The final smoothed training loss was {loss:.3f}. On two CPU cores that were also used for other work it took
 {minutes:.0f} minutes. Embeddings and head shared one matrix in training and are stored apart, as CodeLlama's are.
 Another processor rounds differently, so weights made elsewhere are close to these, not equal.

@@ -36,13 +36,24 @@ class Recipe:
     feed_forward: int = 512
     context: int = 1024  # tokens
     tied: bool = True  # embeddings and head share their matrix while training
-    steps: int = 5500
+    steps: int = 4200
     batch_tokens: int = 8192
     matrix_learning_rate: float = 5e-3  # Muon, on the hidden matrices
     learning_rate: float = 3e-3  # AdamW, on embeddings and norms
-    warmup_share: float = 0.02
-    decay_share: float = 0.25  # the last part of training, linear to zero
+    warmup_steps: int = 140
+    decay_steps: int = 1800  # the last ones, linear to zero
+    curriculum_steps: int = 7000  # to the end of the text's progress; from 1,995 on it does not change any more
     report_every: int = 250  # steps
+
+
+def shortened(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with another number of steps, its phases in proportion."""
+    share = steps / recipe.steps
+    phases = {
+        name: max(1, round(share * getattr(recipe, name)))
+        for name in ("warmup_steps", "decay_steps", "curriculum_steps")
+    }
+    return replace(recipe, steps=steps, **phases)
 
 
 def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
@@ -128,7 +139,7 @@ def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast):
     waiting: list[list] = []
     for step in range(recipe.steps):
         if not waiting:
-            waiting = _similar_lengths(recipe, tokenizer, rng, step / recipe.steps)
+            waiting = _similar_lengths(recipe, tokenizer, rng, step / recipe.curriculum_steps)
         yield _pad(waiting.pop(), tokenizer.pad_token_id)
 
 
@@ -210,8 +221,7 @@ def _optimizers(recipe: Recipe, model: LlamaForCausalLM) -> list[torch.optim.Opt
 
 def _rate(recipe: Recipe, step: int) -> float:
     """Warm-up, constant, linear decay."""
-    warmup, decay = recipe.warmup_share * recipe.steps, recipe.decay_share * recipe.steps
-    return min(1.0, (step + 1) / max(1, warmup), max(0.0, (recipe.steps - step) / max(1, decay)))
+    return min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / recipe.decay_steps)
 
 
 def _save(model, tokenizer, recipe: Recipe, log: list[dict], folder: Path) -> None:
