@@ -15,7 +15,7 @@ RATES = {
     "lora": (1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
     "ia3": (1e-2, 2e-2, 5e-2, 1e-1, 2e-1),
     "prompt-tuning": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
-    "prefix-tuning": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+    "prefix-tuning": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
     "full": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
 }
 
