@@ -1,5 +1,6 @@
 """Executes the notebooks as a user does; what they say in full is the business of .ci/run."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -18,12 +19,12 @@ def executed(root, tmp_path_factory):
     return folder, execute(root, folder)
 
 
-def execute(root, folder, **parameters):
+def execute(root, folder, name="rq1_peft_vs_icl", **parameters):
     places = {"results_dir": str(folder / "results"), "figures_dir": str(folder / "figures")}
     papermill.execute_notebook(
-        root / "notebooks" / "rq1_peft_vs_icl.ipynb",
+        root / "notebooks" / f"{name}.ipynb",
         folder / "out.ipynb",
-        SMALL | places | parameters,
+        (SMALL if name.startswith("rq1") else {}) | places | parameters,
         progress_bar=False,
     )
     return nbformat.read(folder / "out.ipynb", as_version=4)
@@ -35,7 +36,7 @@ def output(notebook, id):
 
 
 def test_every_notebook_is_known_here(root):
-    assert [path.name for path in sorted((root / "notebooks").glob("*.ipynb"))] == ["rq1_peft_vs_icl.ipynb"]
+    assert [path.stem for path in sorted((root / "notebooks").glob("*.ipynb"))] == ["rq1_peft_vs_icl", "rq5_apps"]
 
 
 def test_rq1_shows_its_table_its_figures_and_its_answer(executed):
@@ -108,3 +109,31 @@ def test_papermill_runs_it_from_the_notebooks_folder(root, tmp_path):
     done = subprocess.run(command, cwd=root / "notebooks", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "out.ipynb").exists()
+
+
+@pytest.fixture(scope="module")
+def rq5(root, tmp_path_factory):
+    """RQ5 on a few of the sample task's problems."""
+    folder = tmp_path_factory.mktemp("rq5")
+    (folder / "data").mkdir()
+    for split, rows in (("train", 24), ("validation", 6), ("test", 6)):
+        with (root / "data" / "tasks" / "apps-mini" / f"{split}.jsonl").open() as lines:
+            (folder / "data" / f"{split}.jsonl").write_text("".join(itertools.islice(lines, rows)))
+    asked = {"methods": "[zero-shot, lora, qlora-4bit]", "seeds": "42", "data_dir": str(folder / "data")}
+    return folder, execute(root, folder, "rq5_apps", **asked)
+
+
+def test_rq5_runs_the_programs_and_shows_how_they_end(rq5):
+    folder, notebook = rq5
+    for method in ("zero-shot", "lora", "qlora-4bit"):
+        assert method in output(notebook, "table")
+        assert method in output(notebook, "difficulty")
+    for said in ("average accuracy", "strict accuracy", "pass@1", "pass@2", "pass@5"):
+        assert said in output(notebook, "table")
+    for cell in ("ranking", "endings"):
+        assert "image/png" in output(notebook, cell)
+    assert "strict accuracy" in output(notebook, "answer")
+    assert "expected" in output(notebook, "failure")
+    assert (folder / "results" / "rq5_tiny_apps-mini_by_difficulty.csv").exists()
+    assert (folder / "figures" / "rq5_tiny_apps-mini_endings.svg").exists()
+    assert (folder / "out.ipynb").stat().st_size < 1.5e6

@@ -1,0 +1,110 @@
+"""Run untrusted programs under isolation and limits. Compares no outputs, computes no scores.
+
+    outcomes = sandbox.run_all([sandbox.Script("print(input()[::-1])", inputs=("abc",))])
+    assert outcomes == [(sandbox.Outcome("ok", output="cba\\n"),)]  # but for cpu_seconds
+
+Each program runs in fresh processes of its own, without network, with one private folder as the only place to write
+to, and sees neither expected values nor checks. CPU time decides, so that a busy machine changes no outcome.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+
+from nblib.sandbox import pool
+from nblib.sandbox.jobs import (
+    COMPILE_ERROR,
+    FAILED,
+    OK,
+    OUT_OF_MEMORY,
+    RUNTIME_ERROR,
+    TIME_OUT,
+    Checked,
+    Function,
+    Job,
+    Limits,
+    Outcome,
+    Script,
+)
+
+__all__ = [
+    "COMPILE_ERROR",
+    "FAILED",
+    "OK",
+    "OUT_OF_MEMORY",
+    "RUNTIME_ERROR",
+    "TIME_OUT",
+    "Checked",
+    "Function",
+    "Job",
+    "Limits",
+    "Outcome",
+    "Script",
+    "layers",
+    "require",
+    "run_all",
+]
+
+_DEFAULT = Limits()
+# What isolation has to have to need no consent: one layer of each line.
+_NEEDED = (
+    ("PID namespace",),  # processes: no signal to others, nothing is left
+    ("mount namespace", "Landlock"),  # files
+    ("network namespace", "seccomp"),
+    ("no new privileges",),
+    ("CPU limit",),
+    ("memory limit",),
+    ("process limit",),
+    ("watch over all processes",),
+)
+
+
+def run_all(
+    jobs: Iterable[Job],
+    *,
+    limits: Limits = _DEFAULT,
+    workers: int | None = None,
+    allow_code_execution: bool = False,
+    report: Callable[[float], None] = lambda share: None,
+) -> list[tuple[Outcome, ...]]:
+    """Runs each job and returns its outcomes, in the order of the jobs, whatever the number of workers.
+
+    `limits` hold for each outcome; `workers` is the number of jobs at a time, by default one a core; `report` is told
+    the share that is done. Raises PermissionError where isolation is weak and `allow_code_execution` is not given,
+    OSError on Windows.
+    """
+    require(allow_code_execution)
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be above 0, or None for one a core; got {workers}")
+    return pool.run(list(jobs), limits=limits, workers=workers, report=report)
+
+
+def layers() -> dict[str, bool]:
+    """Each layer of isolation and each kind of limit, and whether it works on this machine."""
+    return dict(_layers())
+
+
+def require(allow_code_execution: bool) -> None:
+    """Raises where untrusted programs may not run: on Windows, and where layers are missing without consent."""
+    if sys.platform == "win32":
+        raise OSError("the sandbox has no isolation on Windows, so it runs no programs there: use WSL, Linux or Colab")
+    missing = missing_layers(layers())
+    if missing and not allow_code_execution:
+        raise PermissionError(
+            f"programs written by a model would run here with weak isolation (missing: {', '.join(missing)}); "
+            "pass allow_code_execution=True to run them all the same"
+        )
+
+
+def missing_layers(found: dict[str, bool]) -> list[str]:
+    """What complete isolation has and this place has not."""
+    return [" or ".join(kinds) for kinds in _NEEDED if not any(found.get(each) for each in kinds)]
+
+
+@cache
+def _layers() -> dict[str, bool]:
+    if sys.platform == "win32":
+        return {}
+    worker = pool.Worker()
+    worker.close()
+    return worker.layers

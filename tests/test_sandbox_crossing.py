@@ -1,0 +1,203 @@
+"""Values, calls and exceptions across the border between a program and the checks on it."""
+
+import pytest
+
+from nblib.sandbox import Checked, Limits, Outcome, pool
+
+CODE = """
+import collections, dataclasses, enum, math
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int
+    def __add__(self, other): return Point(self.x + other.x, self.y + other.y)
+    def norm(self): return math.hypot(self.x, self.y)
+    @classmethod
+    def origin(cls): return cls(0, 0)
+
+class Stack:
+    count = 0
+    def __init__(self):
+        self.items = []
+        Stack.count += 1
+    def push(self, x):
+        self.items.append(x)
+        return self
+    def pop(self): return self.items.pop()
+    def __len__(self): return len(self.items)
+    def __getitem__(self, number): return self.items[number]
+    def __contains__(self, x): return x in self.items
+    def __enter__(self): return self
+    def __exit__(self, *error): self.items.append("left")
+
+class OwnError(ValueError): pass
+class Color(enum.Enum): RED = 1
+Pair = collections.namedtuple("Pair", "a b")
+
+def add(p, q): return p + q
+def adder(n): return lambda x: x + n
+def squares(n):
+    for x in range(n): yield x * x
+def own_error(): raise OwnError("no", 3)
+def key_error(): return {}["k"]
+def change(mapping, xs=None):
+    mapping["z"] = [1]
+    xs.append(5)
+def change_inner(xs):
+    xs[0].append(1)
+    xs.append(9)
+def hello(name): print("hello", name)
+def same(x): return x
+def apply(function, x): return function(x)
+total, items = 0, [1]
+def bump(n):
+    global total
+    total += n
+    items.append(n)
+"""
+
+PASSING = {
+    "an object of a class that the check names": "assert add(Point(1, 2), Point(3, 4)) == Point(4, 6)",
+    "a method": "assert Point(3, 4).norm() == 5.0",
+    "attributes": "p = Point(1, 2)\np.x = 5\nassert (p.x, p.y) == (5, 2)",
+    "a class method": "assert Point.origin() == Point(0, 0)",
+    "its text": "assert str(Point(1, 2)) == 'Point(x=1, y=2)'",
+    "its class": "assert isinstance(Point(1, 2), Point) and not isinstance(3, Point)",
+    "a container": "s = Stack()\ns.push(1).push(2)\nassert len(s) == 2 and s[0] == 1 and s.pop() == 2 and 1 in s\n"
+    "assert s.items == [1] and Stack.count == 1",
+    "a context": "with Stack() as s: s.push(1)\nassert s.items == [1, 'left']",
+    "an enumeration": "assert Color.RED.value == 1 and Color(1) == Color.RED and Color.RED.name == 'RED'",
+    "a named tuple": "assert Pair(1, 2) == (1, 2) and Pair(1, 2).b == 2",
+    "a function of a function": "assert adder(3)(4) == 7 and list(map(adder(1), [1, 2])) == [2, 3]",
+    "a generator": "g = squares(4)\nassert next(g) == 0 and next(g) == 1 and list(g) == [4, 9]",
+    "an exception of its own": "try:\n    own_error()\nexcept OwnError as e:\n    assert e.args == ('no', 3)\n"
+    "else:\n    assert False",
+    "by a builtin base": "try:\n    own_error()\nexcept ValueError:\n    pass\nelse:\n    assert False",
+    "a builtin exception": "import unittest\nunittest.TestCase().assertRaises(KeyError, key_error)",
+    "arguments that it changes": "m, xs = {}, []\nchange(m, xs=xs)\nassert m == {'z': [1]} and xs == [5]",
+    "what lies in them": "inner = [0]\nxs = [inner]\nchange_inner(xs)\nassert xs == [[0, 1], 9] and inner == [0, 1]",
+    "variables that it changes": "bump(3)\nassert total == 3 and items == [1, 3]",
+    "variables that the check changes": "items.append(7)\ntotal = 5\nbump(2)\nassert items == [1, 7, 2] and total == 7",
+    "what it prints": "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as text: hello('you')\n"
+    "assert text.getvalue() == 'hello you\\n'",
+    "a module that it has imported": "assert math.floor(2.5) == 2",
+    "its name": "assert add.__name__ == 'add' and callable(add)",
+    "a function of the check's": "assert apply(lambda x: x + 1, 2) == 3",
+    "an object of the check's": "class A:\n    b = 3\nassert same(A()).b == 3",
+    "an instance of the setup's": "assert same(Given(4)).value == 4 and same(Given) is Given",
+}
+
+VALUES = [
+    "None", "True", "3", "-1.5", "float('inf')", "1j", "'ß\\ud800'", "b'\\xff'", "bytearray(b'x')", "2**70", "10**5000",
+    "(1, (2,), [])", "{1, 2}", "frozenset({(1, 2)})", "{1: 'a', (1, 2): None}", "range(1, 9, 2)", "slice(1, None)",
+    "...",
+    "collections.Counter('aab')", "collections.OrderedDict(a=1)", "collections.deque([1, 2], 3)",
+    "collections.defaultdict(list, {1: [2]})", "datetime.date(2020, 2, 29)",
+    "datetime.datetime(2020, 1, 1, 12, 30, 5, 7)",
+    "datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)", "datetime.timedelta(days=-1, seconds=3)",
+    "datetime.time(12, 30)", "decimal.Decimal('1.10')", "fractions.Fraction(1, 3)", "pathlib.PurePosixPath('a/b')",
+    "pathlib.Path('a')", "re.compile('a+', re.I)", "uuid.UUID(int=3)", "int", "list", "time.gmtime(0)",
+]  # fmt: skip
+SETUP = (
+    "import collections, datetime, decimal, fractions, pathlib, re, time, uuid\n"
+    "class Given:\n    def __init__(self, value): self.value = value\n"
+)
+SHORT = Limits(cpu_seconds=5.0, wall_seconds=60.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worker():
+    """One for all tests of the file: its start takes longer than a program."""
+    global WORKER
+    WORKER = pool.Worker()
+    yield
+    WORKER.close()
+
+
+def run(job: Checked) -> tuple[Outcome, ...]:
+    return WORKER.run(job, SHORT)
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_a_check_can_use(name):
+    (outcome,) = run(Checked(CODE, (PASSING[name],), setup=SETUP))
+    assert outcome.status == "ok", outcome.message
+
+
+def test_data_crosses_both_ways_with_its_exact_type():
+    checks = tuple(
+        f"x = {each}\ny = same(x)\nassert y == x and type(y) is type(x) and repr(y) == repr(x)" for each in VALUES
+    )
+    outcomes = run(Checked("def same(x): return x", checks, setup=SETUP))
+    assert [(value, each.message) for value, each in zip(VALUES, outcomes, strict=True) if each.status != "ok"] == []
+
+
+def test_views_and_matches_cross():
+    checks = ("assert f({1: 2}) == {1: 2}.keys()", "assert g('xay').span() == (1, 2) and g('xay').group() == 'a'")
+    code = "import re\ndef f(d): return d.keys()\ndef g(s): return re.search('a', s)"
+    assert [each.status for each in run(Checked(code, checks))] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("package", "values"),
+    [
+        (
+            "numpy",
+            ["np.arange(6).reshape(2, 3)", "np.array(['a', 'bc'])", "np.float32(1.5)", "np.array([1, None], object)",
+             "np.array([], int)", "np.datetime64('2020-01-01')", "np.matrix([[1]])", "np.array([(1, 2.0)], 'i4,f8')"],
+        ),
+        (
+            "pandas",
+            ["pd.DataFrame({'a': [1, 2], 'b': ['x', None]}, index=[3, 4])", "pd.Series([1.5, None], name='s')",
+             "pd.DataFrame()", "pd.Series(pd.date_range('2020-01-01', periods=3, tz='UTC'))",
+             "pd.Series(['a', 'b', 'a'], dtype='category')", "pd.date_range('2020-01-01', periods=3)",
+             "pd.DataFrame({'a': [1]}, index=pd.MultiIndex.from_tuples([(1, 'x')], names=['n', None]))",
+             "pd.Series([1, None], dtype='Int64')", "pd.DataFrame([[1, 2]], columns=['a', 'a'])"],
+        ),
+    ],
+)  # fmt: skip
+def test_arrays_and_tables_cross(package, values):
+    pytest.importorskip(package)
+    setup = "import numpy as np\n" + ("import pandas as pd\n" if package == "pandas" else "")
+    same = "pd.testing.assert_{}_equal(y, x)" if package == "pandas" else "np.testing.assert_array_equal(y, x)"
+    kinds = ["series" if "Series" in each else "index" if each.startswith("pd.date") else "frame" for each in values]
+    checks = [
+        f"x = {each}\ny = f(x)\nassert type(y) is type(x)\n{same.format(kind)}"
+        for each, kind in zip(values, kinds, strict=True)
+    ]
+    checks.append("x = np.zeros(2)\nchange(x)\nassert x.tolist() == [0.0, 5.0]")
+    outcomes = run(Checked("def f(x): return x\ndef change(x): x[1] = 5", tuple(checks), setup=setup))
+    assert [each.message for each in outcomes if each.status != "ok"] == []
+
+
+class TestInside:
+    """Checks that work only in the program's own process."""
+
+    def test_a_patched_module_is_patched_where_the_program_runs(self):
+        check = "from unittest.mock import Mock\nos.walk = Mock(return_value=[('/x', [], ['a'])])\nassert f() == ['a']"
+        code = "import os\ndef f(): return [name for _, _, names in os.walk('/x') for name in names]"
+        (outcome,) = run(Checked(code, (check,), setup="import os"))
+        assert outcome.status == "ok"
+        assert "in the program's own process" in outcome.message
+
+    def test_a_patch_is_not_left_to_the_next_check(self):
+        patch = "import os\nfrom unittest.mock import Mock\nos.getcwd = Mock(return_value='/x')\nassert f() == '/x'"
+        outcomes = run(Checked("import os\ndef f(): return os.getcwd()", (patch, "assert f() != '/x'")))
+        assert [each.status for each in outcomes] == ["ok", "ok"]
+
+    def test_a_failing_check_fails(self):
+        check = "from unittest.mock import Mock\nassert f() == 2"
+        assert [each.status for each in run(Checked("def f(): return 1", (check,)))] == ["failed"]
+
+    def test_a_program_cannot_choose_it(self):
+        code = "class All:\n    def __eq__(self, other): return True\ndef f(x): return lambda: All()"
+        checks = ("assert f(3) == 9", "assert f(3)() == 9", "assert f(f(3)) == 9")
+        for outcome in run(Checked(code, checks)):
+            assert outcome.status == "failed"
+            assert "own process" not in outcome.message
+
+    def test_files_are_shared_with_the_check(self):
+        check = "f('x.txt')\nwith open('x.txt') as file: assert file.read() == 'hi'"
+        code = "def f(name):\n    with open(name, 'w') as file: file.write('hi')"
+        assert [each.status for each in run(Checked(code, (check,)))] == ["ok"]
