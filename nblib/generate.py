@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 from transformers import BatchEncoding, DynamicCache, GenerationConfig, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer
 
 from nblib import models
 from nblib.prompts import encode
@@ -63,7 +64,8 @@ def _generate(
         inputs = _padded_after(shared, rows, tokenizer).to(model.device)
         if shared >= WORTH_SHARING:
             copies = len(rows) * max(settings.num_beams, settings.num_return_sequences)
-            inputs["past_key_values"] = _encoded_once(model, inputs["input_ids"][:1, :shared], copies)
+            room = inputs["input_ids"].shape[1] - shared + settings.max_new_tokens
+            inputs["past_key_values"] = _encoded_once(model, inputs["input_ids"][:1, :shared], copies, room)
         generated = model.generate(**inputs, generation_config=settings, tokenizer=tokenizer)
     return generated[:, inputs["input_ids"].shape[1] :]
 
@@ -83,11 +85,51 @@ def _padded_after(shared: int, rows: list[list[int]], tokenizer: PreTrainedToken
     return BatchEncoding({"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)})
 
 
-def _encoded_once(model: nn.Module, ids: torch.Tensor, copies: int) -> DynamicCache:
-    """Keys and values of a shared beginning, computed once and repeated for every row and beam."""
+def _encoded_once(model: nn.Module, ids: torch.Tensor, copies: int, room: int) -> DynamicCache:
+    """Keys and values of a shared beginning, computed once, before `room` tokens of every row and beam."""
     cache = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-    cache.batch_repeat_interleave(copies)
+    for index, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            cache.layers[index] = _AfterShared(layer, copies, room)
+        else:
+            layer.batch_repeat_interleave(copies)
     return cache
+
+
+class _AfterShared(DynamicLayer):
+    """Keys and values after a beginning that all rows share, in room that is allocated once.
+
+    The plain layer copies everything at every step, to grow and to reorder beams; with shots that is most of the work.
+    """
+
+    def __init__(self, shared: DynamicLayer, copies: int, room: int):
+        super().__init__()
+        self.lazy_initialization(shared.keys, shared.values)
+        self.shared = self.filled = shared.get_seq_length()
+        self.buffers = tuple(self._allocated(each, copies, room) for each in (shared.keys, shared.values))
+        self._look()
+
+    @staticmethod
+    def _allocated(shared: torch.Tensor, copies: int, room: int) -> torch.Tensor:
+        _, heads, length, width = shared.shape
+        buffer = shared.new_empty(copies, heads, length + room, width)
+        buffer[:, :, :length] = shared
+        return buffer
+
+    def _look(self) -> None:
+        self.keys, self.values = (each[:, :, : self.filled] for each in self.buffers)
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+        start, self.filled = self.filled, self.filled + key_states.shape[-2]
+        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer[:, :, start : self.filled] = states
+        self._look()
+        return self.keys, self.values
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        for buffer in self.buffers:
+            own = buffer[:, :, self.shared : self.filled]
+            own.copy_(own.index_select(0, beam_idx.to(own.device)))
 
 
 def batches(encoded: Sequence[Sequence[int]], size: int, *, equal_lengths: bool = False) -> list[list[int]]:
