@@ -61,11 +61,12 @@ def _generate(
         # Without padding, positions need no correction: a test compares with the text written out.
         warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
         shared = 0 if _has_virtual_tokens(model) else _common_start(rows)
+        shared = shared if shared >= WORTH_SHARING else 0
         inputs = _padded_after(shared, rows, tokenizer).to(model.device)
-        if shared >= WORTH_SHARING:
+        if not _has_virtual_tokens(model):  # their cache is PEFT's
             copies = len(rows) * max(settings.num_beams, settings.num_return_sequences)
             room = inputs["input_ids"].shape[1] - shared + settings.max_new_tokens
-            inputs["past_key_values"] = _encoded_once(model, inputs["input_ids"][:1, :shared], copies, room)
+            inputs["past_key_values"] = _cache(model, inputs["input_ids"][:1, :shared], copies, room)
         generated = model.generate(**inputs, generation_config=settings, tokenizer=tokenizer)
     return generated[:, inputs["input_ids"].shape[1] :]
 
@@ -85,41 +86,51 @@ def _padded_after(shared: int, rows: list[list[int]], tokenizer: PreTrainedToken
     return BatchEncoding({"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)})
 
 
-def _encoded_once(model: nn.Module, ids: torch.Tensor, copies: int, room: int) -> DynamicCache:
-    """Keys and values of a shared beginning, computed once, before `room` tokens of every row and beam."""
-    cache = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+def _cache(model: nn.Module, shared: torch.Tensor, copies: int, room: int) -> DynamicCache:
+    """Keys and values for `room` tokens of every row and beam, after those of the ids that all of them share, if any.
+
+    The shared ids have shape (1, tokens) and are read once.
+    """
+    if shared.shape[1]:
+        cache = model(input_ids=shared, use_cache=True, logits_to_keep=1).past_key_values
+    else:
+        cache = DynamicCache(config=model.config)
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer:
-            cache.layers[index] = _AfterShared(layer, copies, room)
+            cache.layers[index] = _Roomy(layer, copies, room)
         else:
             layer.batch_repeat_interleave(copies)
     return cache
 
 
-class _AfterShared(DynamicLayer):
-    """Keys and values after a beginning that all rows share, in room that is allocated once.
+class _Roomy(DynamicLayer):
+    """Keys and values in room that is allocated once, after a beginning that all rows share, or none.
 
-    The plain layer copies everything at every step, to grow and to reorder beams; with shots that is most of the work.
+    The plain layer copies everything at every step, to grow and to reorder beams, the shared beginning too: with shots
+    that is most of the work.
     """
 
     def __init__(self, shared: DynamicLayer, copies: int, room: int):
         super().__init__()
-        self.lazy_initialization(shared.keys, shared.values)
         self.shared = self.filled = shared.get_seq_length()
-        self.buffers = tuple(self._allocated(each, copies, room) for each in (shared.keys, shared.values))
-        self._look()
+        self.room = self.shared + room
+        self.buffers: tuple[torch.Tensor, ...] = ()
+        if self.shared:
+            self._allocate(shared.keys.expand(copies, -1, -1, -1), shared.values.expand(copies, -1, -1, -1))
+            for buffer, states in zip(self.buffers, (shared.keys, shared.values), strict=True):
+                buffer[:, :, : self.shared] = states
+            self._look()
 
-    @staticmethod
-    def _allocated(shared: torch.Tensor, copies: int, room: int) -> torch.Tensor:
-        _, heads, length, width = shared.shape
-        buffer = shared.new_empty(copies, heads, length + room, width)
-        buffer[:, :, :length] = shared
-        return buffer
+    def _allocate(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        self.lazy_initialization(keys, values)
+        self.buffers = tuple(each.new_empty(*each.shape[:2], self.room, each.shape[3]) for each in (keys, values))
 
     def _look(self) -> None:
         self.keys, self.values = (each[:, :, : self.filled] for each in self.buffers)
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+        if not self.buffers:
+            self._allocate(key_states, value_states)
         start, self.filled = self.filled, self.filled + key_states.shape[-2]
         for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[:, :, start : self.filled] = states
