@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from nblib import spec
 from nblib.spec import Decoding, Training
 
-
 FIVE_SAMPLES = Decoding(beams=1, returned=5, temperature=0.6, top_p=0.95)  # independent, as pass@k needs them
 
 
@@ -22,8 +21,8 @@ class Preset:
 
 
 PRESETS = {
-    # For the embedded model on a CPU. Learning rates: the best of five for each method on conala-mini's validation split,
-    # by python tests/benchmarks/learning_rates.py
+    # For the embedded model on a CPU. Learning rates: the best of five for each method, on conala-mini's validation
+    # split, by python tests/benchmarks/learning_rates.py
     "default": Preset(
         methods=(
             spec.ZeroShot(),
@@ -40,7 +39,7 @@ PRESETS = {
         icl_seeds=(42, 777, 5432, 55555, 97),
         training=Training(epochs=4, batch_size=16, device_batch=16, optimizer="adamw_torch", evaluations_an_epoch=1),
         decoding=Decoding(early_stopping=True),
-        sampling=replace(FIVE_SAMPLES, batch_size=50),
+        sampling=replace(FIVE_SAMPLES, batch_size=20),
     ),
     # Weyssow et al. 2025, the defaults of its replication package. Full tuning is for small models: ask for it.
     "paper": Preset(
