@@ -14,6 +14,7 @@ from nblib.tables.groups import Group
 from nblib.tables.shown import Shown, table
 
 ALL = "all"
+ORDER = ("introductory", "interview", "competition")  # of APPS, from easy to hard
 
 
 def by_difficulty(
@@ -27,7 +28,8 @@ def by_difficulty(
     line with nothing in it.
     """
     found = grouping.groups(rows, folder, expected)
-    names = [ALL, *dict.fromkeys(each for each in difficulties.values() if each)]
+    there = dict.fromkeys(each for each in difficulties.values() if each)
+    names = [ALL, *(each for each in ORDER if each in there), *(each for each in there if each not in ORDER)]
     lines = []
     for name in names:
         examples = sorted(each for each, difficulty in difficulties.items() if name in (ALL, difficulty))
