@@ -105,7 +105,8 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
             tasks.require_training(data, run.task)
         if isinstance(run.method, spec.InContext):
             retrieve.random_shots(data.train, run.method.shots, run.seed)
-        id = spec.run_id(run, data=data.content, weights=models.revision(run.model))
+        content = f"{data.content} {tasks.settings(run.task)}"
+        id = spec.run_id(run, data=content, weights=models.revision(run.model))
         planned[id] = Planned(run, id, data, checks)
     for model, each in {each.run.model: each for each in planned.values()}.items():
         _prompts(each.run, each.data.test, (), models.load_tokenizer(model))

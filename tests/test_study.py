@@ -5,7 +5,7 @@ import pytest
 import small
 import torch
 
-from nblib import methods, presets, results, spec, study
+from nblib import methods, presets, results, spec, study, tasks
 
 QUICK = presets.Preset(
     methods=(spec.ZeroShot(), spec.InContext(1), spec.Lora(learning_rate=1e-2)),
@@ -128,3 +128,9 @@ def test_shots_that_do_not_fit_the_context_are_dropped_and_counted(runs, tmp_pat
     (row,) = study.run_all(study.plan([many]), tmp_path)
     assert row.status == "ok"
     assert row.notes["queries_with_dropped_shots"] == 8 or row.costs["prompt_tokens"] < 1984
+
+
+def test_another_length_limit_of_the_task_is_another_run(runs, monkeypatch):
+    before = [each.id for each in study.plan(runs)]
+    monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=32))
+    assert not {each.id for each in study.plan(runs)} & set(before)

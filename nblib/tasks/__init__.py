@@ -2,7 +2,7 @@
 
 from nblib.tasks.checking import Checks, checks
 from nblib.tasks.examples import SPLITS, Data, Example, first, program, require_training
-from nblib.tasks.known import TASKS, Task, get, source
+from nblib.tasks.known import TASKS, Task, get, settings, source
 from nblib.tasks.loading import EMBEDDED, load, read
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "program",
     "read",
     "require_training",
+    "settings",
     "source",
 ]

@@ -1,5 +1,6 @@
 """The known tasks: where each is found, its limits, its prompt and how it is scored. Loads nothing."""
 
+import json
 from dataclasses import dataclass, replace
 
 from nblib.tasks.examples import Example
@@ -141,6 +142,14 @@ def get(name: str) -> Task:
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, or some of them joined by +; got {name!r}")
     return TASKS[name]
+
+
+def settings(name: str) -> str:
+    """What of a task's definition determines a result beside its rows: lengths, stops, prompt. As text, for a hash."""
+    tasks = [get(part) for part in name.split("+")]
+    return json.dumps(
+        [[each.input_tokens, each.output_tokens, each.training_tokens, each.stops, each.prompt] for each in tasks]
+    )
 
 
 def source(task: Task, example: Example) -> Task:
