@@ -1,6 +1,8 @@
-"""What the embedded model and its sample task have to show, on two draws of the data; not all of it holds yet.
+"""What the embedded model and its sample task have to show, on two draws of the data.
 
-pytest -m slow tests/benchmarks/check_claims.py
+pytest -s -m slow tests/benchmarks/check_claims.py     some ten minutes; -s prints the scores with their intervals
+
+It is a benchmark because another processor rounds differently, and what a model answers may change with that.
 """
 
 import pytest
