@@ -141,6 +141,7 @@ class TestNothingIsLeft:
 
     def test_after_an_interrupt(self):
         code = (
+            "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background\n"
             "try:\n    sandbox.run_all([Script('print(1)'), SLEEP], workers=2, allow_code_execution=True,\n"
             "                    report=lambda share: os.kill(os.getpid(), signal.SIGINT))\n"
             "except KeyboardInterrupt:\n    print('interrupted')\n" + REST
