@@ -117,8 +117,8 @@ class _Roomy(DynamicLayer):
         self.buffers: tuple[torch.Tensor, ...] = ()
         if self.shared:
             self._allocate(shared.keys.expand(copies, -1, -1, -1), shared.values.expand(copies, -1, -1, -1))
-            for buffer, states in zip(self.buffers, (shared.keys, shared.values), strict=True):
-                buffer[:, :, : self.shared] = states
+            self.buffers[0][:, :, : self.shared] = shared.keys
+            self.buffers[1][:, :, : self.shared] = shared.values
             self._look()
 
     def _allocate(self, keys: torch.Tensor, values: torch.Tensor) -> None:
