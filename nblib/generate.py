@@ -114,7 +114,7 @@ class _Roomy(DynamicLayer):
         super().__init__()
         self.shared = self.filled = shared.get_seq_length()
         self.room = self.shared + room
-        self.buffers: tuple[torch.Tensor, ...] = ()
+        self.buffers: list[torch.Tensor] = []
         if self.shared:
             self._allocate(shared.keys.expand(copies, -1, -1, -1), shared.values.expand(copies, -1, -1, -1))
             self.buffers[0][:, :, : self.shared] = shared.keys
@@ -123,7 +123,7 @@ class _Roomy(DynamicLayer):
 
     def _allocate(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         self.lazy_initialization(keys, values)
-        self.buffers = tuple(each.new_empty(*each.shape[:2], self.room, each.shape[3]) for each in (keys, values))
+        self.buffers = [each.new_empty(*each.shape[:2], self.room, each.shape[3]) for each in (keys, values)]
 
     def _look(self) -> None:
         self.keys, self.values = (each[:, :, : self.filled] for each in self.buffers)
