@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,9 +66,7 @@ class Group:
 
 def kind(settings: dict) -> str:
     """The name of a row's method, QLoRA's by its precision; one that this nblib does not know keeps its name."""
-    method = settings["method"]
-    known = method["kind"] in spec.METHODS
-    return spec.kind(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
+    return _named(settings, spec.kind)
 
 
 def family(kind: str) -> str:
@@ -157,9 +155,13 @@ def _group(label: str, members: list[tuple[dict, Row | None]], folder: Path) -> 
 
 def _label(settings: dict) -> str:
     """As spec.label says it; a kind that this nblib does not know keeps its name."""
+    return _named(settings, spec.label)
+
+
+def _named(settings: dict, name: Callable[[spec.Method, str], str]) -> str:
     method = settings["method"]
     known = method["kind"] in spec.METHODS
-    return spec.label(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
+    return name(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
 
 
 def _details(settings: dict) -> dict:
