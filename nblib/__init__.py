@@ -25,13 +25,16 @@ ROOMS = (
     "tasks",
     "train",
 )
+FUNCTIONS = {"compare": "tables"}  # nblib.compare(a, b): what differs between two result stores
 
 
 def __getattr__(name: str):
+    if name in FUNCTIONS:
+        return getattr(importlib.import_module(f"nblib.{FUNCTIONS[name]}"), name)
     if name in ROOMS:
         return importlib.import_module(f"nblib.{name}")
     raise AttributeError(f"nblib has no room {name!r}; it has {', '.join(ROOMS)}")
 
 
 def __dir__() -> list[str]:
-    return sorted((*ROOMS, "__version__"))
+    return sorted((*ROOMS, *FUNCTIONS, "__version__"))

@@ -1,7 +1,8 @@
 """Holds the committed notebooks to the rules of the house: executed, clean, short. Knows nothing of the study.
 
     python -m nblib.notebooks run      executes every notebook in place, then cleans and checks it
-    python -m nblib.notebooks clean    removes what changes from run to run; outputs and the parameters tag stay
+    python -m nblib.notebooks clean    removes what changes from run to run; outputs and the parameters tag stay;
+                                       puts the cell for Colab as it stands here
     python -m nblib.notebooks check    prints every violation; exit status 1 if there is one
 
 Paths may follow; without them it takes notebooks/*.ipynb of the clone.
@@ -20,6 +21,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent  # of the clone
 MAXIMUM_BYTES = 600_000
 MAXIMUM_LINES = 12  # of a code cell
+MAXIMUM_PARAMETERS = 16  # lines of the parameters cell, which is a list and no code
+REPOSITORY = "https://github.com/OWNER/nblib"  # OWNER is to be decided; then `clean` writes it into all notebooks
+COLAB = f"""\
+# On Colab this cell fetches the repository and what is missing; elsewhere it does nothing.
+import sys
+
+keep_on_drive = False  # @param {{type: "boolean"}}
+if "google.colab" in sys.modules:
+    address, clone = "{REPOSITORY}", "/content/nblib"
+    ![ -d {{clone}} ] || git clone --quiet --depth 1 {{address}} {{clone}}
+    sys.path.insert(0, clone)
+    from nblib import colab
+
+    colab.prepare(keep_on_drive=keep_on_drive)"""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 # Left by Jupyter, Papermill and editors; the widgets' state is of no use without a kernel.
@@ -69,6 +84,8 @@ def cleaned(notebook):
     for cell in notebook.cells:
         if cell.metadata.get("tags") == []:
             del cell.metadata["tags"]  # Papermill adds empty ones
+        if "colab" in cell.metadata.get("tags", []):
+            cell["source"] = COLAB
         if cell.cell_type == "code":
             cell["outputs"] = [_without_clone(each) for each in cell.outputs if _WIDGET not in each.get("data", {})]
     return CoalesceStreamsPreprocessor().preprocess(notebook, {})[0]  # a progress bar leaves its last state
@@ -80,7 +97,7 @@ def problems(path: Path) -> list[str]:
         notebook = _read(path)
     except ValueError as error:
         return [str(error)]
-    return [*_whole_notebook(path, notebook), *_parameters(notebook), *_cells(notebook)]
+    return [*_whole_notebook(path, notebook), *_colab(notebook), *_parameters(notebook), *_cells(notebook)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,6 +153,13 @@ def _whole_notebook(path: Path, notebook) -> Iterator[str]:
         yield f"is not clean ({', '.join(places) or 'its metadata'}): python -m nblib.notebooks clean"
 
 
+def _colab(notebook) -> Iterator[str]:
+    """The cell that makes Colab ready comes first, or nothing after it would run there."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if any("colab" in cell.metadata.get("tags", []) for cell in code[1:]):
+        yield "has a cell tagged colab after other code; it must be the first code cell"
+
+
 def _parameters(notebook) -> Iterator[str]:
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
@@ -181,8 +205,9 @@ def _cells(notebook) -> Iterator[str]:
         if cell.cell_type != "code":
             continue
         lines = len(cell.source.strip().splitlines())
-        if lines > MAXIMUM_LINES:
-            yield f"cell {number} has {lines} lines; at most {MAXIMUM_LINES} are allowed"
+        allowed = MAXIMUM_PARAMETERS if "parameters" in cell.metadata.get("tags", []) else MAXIMUM_LINES
+        if lines > allowed:
+            yield f"cell {number} has {lines} lines; at most {allowed} are allowed"
         yield from (f"cell {number} {each}" for each in _definitions(cell.source))
         for output in cell.outputs:
             if output.output_type == "error":

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 INSTRUCTION = "### Instruction:\n{intent}\n### Response:\n"  # the study's template
 SEPARATOR = "\n\n"  # between a shot's code and the next instruction
+CODE_ONLY = "Write Python code for the following instruction. Answer with the code only.\n\n{intent}"  # a chat turn
 PROBLEM = "Write a Python program that solves this problem and obeys its constraints. {how}\n\n{question}{start}"
 BY_CALL = "Use the given function signature: its arguments come in, and it returns the answer."
 BY_STANDARD_INPUT = "Read from standard input and print the answer."
 FENCE = "```"
+OPENED = f"{FENCE}python\n"
+_FENCE_LINE = re.compile(rf"^{FENCE}([^\n`]*)\n?", re.MULTILINE)
+_REPEATED_PROMPT = re.compile(r"\A(### Instruction:\n.*?\n)?### Response:\n", re.DOTALL)
+_CODE_HERE = "the code stands here"  # where a rendered chat is cut; words that no template changes or adds
 
 
 @dataclass(frozen=True)
@@ -22,18 +27,52 @@ class Prompt:
     dropped_shots: int = 0  # left out because the prompt would not fit
 
 
-def asked(example, tokenizer, style: str = "instruction", *, before: str = "") -> str:
-    """An example's request as the model sees it, up to where its code begins, after the text `before` (shots).
+def is_chat(tokenizer) -> bool:
+    """Whether the model was tuned to answer in turns: its chat template ends an answer with the end-of-sequence token.
 
-    `style` is `instruction`, the study's template around the intent, or `apps`: a problem with its kind of input and
-    its starter code, as a turn of the tokenizer's chat template, the answer opened by a code fence, or in the study's
-    template where there is none. `example` has `intent`, and for `apps` `entry_point` and `starter_code`.
+    Many base models ship a template too, but an end-of-sequence token that it never writes. A template that cannot be
+    rendered counts as none.
     """
+    if not tokenizer.chat_template or not tokenizer.eos_token:
+        return False
+    try:
+        rendered = _rendered([_turn("user", "?"), _turn("assistant", _CODE_HERE)], tokenizer)
+    except Exception:  # a template is a program from elsewhere: it may raise anything
+        return False
+    _, found, after = rendered.rpartition(_CODE_HERE)
+    after = after.strip()
+    return bool(found) and (after.startswith(tokenizer.eos_token) or after.endswith(tokenizer.eos_token))
+
+
+def asked(example, tokenizer, style: str = "instruction", *, shots: Sequence = ()) -> str:
+    """An example's request as the model sees it after the shots, up to where its code begins.
+
+    A chat model gets turns of its template, each answer in a code fence, the last one opened; any other model the
+    study's template. `style` is `instruction`, the intent, or `apps`: a problem with its kind of input and its starter
+    code. `example` has `intent`, and for `apps` `entry_point` and `starter_code`; shots have `code` too.
+    """
+    if not is_chat(tokenizer):
+        return "".join(shown(shot, style) for shot in shots) + INSTRUCTION.format(intent=_request(example, style))
+    turns = []
+    for shot in shots:
+        turns += [_turn("user", _chat_request(shot, style)), _turn("assistant", f"{OPENED}{shot.code}\n{FENCE}")]
+    # The answer is opened by rendering it and cutting there: what some templates add for generation is not quite the
+    # beginning of an answer (a line's end is missing, for one).
+    turns += [_turn("user", _chat_request(example, style)), _turn("assistant", OPENED + _CODE_HERE)]
+    return _rendered(turns, tokenizer).rpartition(_CODE_HERE)[0]
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _rendered(turns: list[dict[str, str]], tokenizer) -> str:
+    return tokenizer.apply_chat_template(turns, tokenize=False)
+
+
+def _chat_request(example, style: str) -> str:
     request = _request(example, style)
-    if style == "instruction" or not tokenizer.chat_template:
-        return before + INSTRUCTION.format(intent=request)
-    turn = [{"role": "user", "content": before + request}]
-    return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True) + f"{FENCE}python\n"
+    return CODE_ONLY.format(intent=request) if style == "instruction" else request
 
 
 def _request(example, style: str) -> str:
@@ -46,8 +85,12 @@ def _request(example, style: str) -> str:
 
 def answered(example, tokenizer, style: str = "instruction") -> str:
     """The code as it follows `asked`; the fence is closed where that opened one."""
-    opened = style != "instruction" and tokenizer.chat_template
-    return f"{example.code}\n{FENCE}" if opened else example.code
+    return f"{example.code}\n{FENCE}" if is_chat(tokenizer) else example.code
+
+
+def ends(stops: Sequence[str], tokenizer) -> list[str]:
+    """The strings that end an answer: a task's, and the closing fence where `asked` opened one."""
+    return [*stops, f"\n{FENCE}"] if is_chat(tokenizer) else list(stops)
 
 
 def encode(text: str, tokenizer, **settings):
@@ -63,7 +106,7 @@ def build(query, shots: Sequence, tokenizer, *, room: int, style: str = "instruc
     Raises ValueError where the query alone does not fit.
     """
     for dropped in range(len(shots) + 1):
-        text = asked(query, tokenizer, style, before="".join(shown(shot, style) for shot in shots[dropped:]))
+        text = asked(query, tokenizer, style, shots=shots[dropped:])
         tokens = len(encode(text, tokenizer)["input_ids"])
         if tokens <= room:
             return Prompt(text, tokens, dropped)
@@ -81,17 +124,28 @@ def shown(shot, style: str = "instruction") -> str:
 def extract(completion: str, stops: Sequence[str]) -> str:
     """The code in a completion: inside of its first code fence where prose opens one, else up to a stop or a fence.
 
-    Outer white space goes, but for the indentation of a first line that others follow.
+    A prompt that is repeated first is passed over. Outer white space goes, but for the indentation of a first line that
+    others follow.
     """
-    fence = re.search(r"^```[^\n`]*\n?", completion, re.MULTILINE)
-    opens = fence is not None and not _is_python(_until(completion[: fence.start()], stops))
-    code = _until(completion[fence.end() :] if fence and opens else completion, (*stops, f"\n{FENCE}"))
+    text = _REPEATED_PROMPT.sub("", completion.replace("\r\n", "\n"))
+    fences = [fence for fence in _FENCE_LINE.finditer(text) if not _in_a_docstring(text[: fence.start()])]
+    begin = fences.pop(0).end() if fences and _opens(fences[0], _until(text[: fences[0].start()], stops)) else 0
+    code = _until(text[begin : fences[0].start() if fences else len(text)], stops)
     return code.strip("\n").rstrip() if "\n" in code.strip() else code.strip()
 
 
+def _opens(fence: re.Match, before: str) -> bool:
+    """Whether code begins after it: prose stands before it, also one word of it where the fence names a language."""
+    return not _is_python(before) or bool(fence[1].strip() and before.strip().isidentifier())
+
+
+def _in_a_docstring(before: str) -> bool:
+    return any(before.count(quotes) % 2 for quotes in ('"""', "'''"))
+
+
 def _until(text: str, stops: Sequence[str]) -> str:
-    ends = [text.find(stop) for stop in stops]
-    return text[: min((end for end in ends if end >= 0), default=len(text))]
+    found = [text.find(stop) for stop in stops]
+    return text[: min((place for place in found if place >= 0), default=len(text))]
 
 
 def _is_python(text: str) -> bool:

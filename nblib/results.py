@@ -1,13 +1,17 @@
 """One row a run on disk: write, read, what is missing. Computes nothing."""
 
+import glob
+import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
+ROOM_BYTES = 2**20  # without which no work is begun; a row and its predictions seldom need more
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Prediction:
     dropped_shots: int = 0  # shots left out because the prompt would not fit the context
     scores: dict[str, float | None] = field(default_factory=dict)  # one a metric; None: not defined for it
     verdicts: tuple[tuple[str, ...], ...] = ()  # one an answer, of one a test; empty: not executed
+    shots: tuple[str, ...] = ()  # ids of the training examples before the query, in their order, none dropped
+    similarities: tuple[float, ...] = ()  # of each of them to the query, as the retriever measures it; empty: random
 
 
 @dataclass(frozen=True)
@@ -39,22 +45,46 @@ class Row:
 
 
 def write(folder: str | Path, row: Row, predictions: Iterable[Prediction] = ()) -> Path:
-    """Puts a row and its predictions on disk, the row last, each file whole or not at all."""
+    """Puts a row and its predictions on disk, the row last, each file whole or not at all.
+
+    The row's file also has `content`: hashes of the row and of its predictions, by which a later change is noticed.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(asdict(each)) + "\n" for each in predictions)
     if lines:
         _replace(folder / f"{row.id}.predictions.jsonl", lines)
     path = folder / f"{row.id}.json"
-    _replace(path, json.dumps(asdict(row), indent=1, default=str) + "\n")
+    plain = json.loads(json.dumps(asdict(row), default=str))  # as it will be read again
+    content = {"row": _hash(_canonical(plain)), "predictions": _hash(lines.encode()) if lines else None}
+    _replace(path, json.dumps(plain | {"content": content}, indent=1) + "\n")
     return path
 
 
 def read(folder: str | Path, ids: Iterable[str] | None = None) -> list[Row]:
-    """All rows of a folder, or those of the given ids in their order; missing ones are left out."""
-    folder = Path(folder)
-    paths = sorted(folder.glob("*.json")) if ids is None else [folder / f"{each}.json" for each in ids]
-    return [Row(**json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()]
+    """All rows of a folder, or those of the given ids in their order; missing ones are left out.
+
+    A file that is cut or was changed after it was written is skipped, with a warning that names it; see `problems`.
+    """
+    rows = []
+    for path in _paths(folder, ids):
+        row, why = _checked(path)
+        if row is None:
+            warnings.warn(f"{path.name} {why}: it is skipped", stacklevel=2)
+        else:
+            rows.append(row)
+    return rows
+
+
+def problems(folder: str | Path) -> dict[str, str]:
+    """File name -> what is wrong with it, for each row of a folder that `read` skips."""
+    found = {path.name: _checked(path)[1] for path in _paths(folder, None)}
+    return {name: why for name, why in found.items() if why}
+
+
+def sound(folder: str | Path) -> list[Row]:
+    """The rows that `read` gives, without its warnings: for those who show `problems` themselves."""
+    return [row for path in _paths(folder, None) if (row := _checked(path)[0]) is not None]
 
 
 def predictions(folder: str | Path, id: str) -> list[Prediction]:
@@ -66,11 +96,35 @@ def predictions(folder: str | Path, id: str) -> list[Prediction]:
         return [prediction(json.loads(line)) for line in lines]
 
 
-def prediction(fields: dict) -> Prediction:
+def prediction(given: dict) -> Prediction:
     """The prediction whose fields came from JSON, where tuples are lists."""
-    verdicts = tuple(tuple(each) for each in fields.get("verdicts", ()))
-    texts = {name: tuple(fields[name]) for name in ("completions", "codes")}
-    return Prediction(**fields | texts | {"verdicts": verdicts})
+    verdicts = tuple(tuple(each) for each in given.get("verdicts", ()))
+    texts = {name: tuple(given.get(name, ())) for name in ("completions", "codes", "shots", "similarities")}
+    return Prediction(**given | texts | {"verdicts": verdicts})
+
+
+def written(folder: str | Path, id: str) -> int | None:
+    """When that run's row was written, in nanoseconds; None where there is none. It tells two rows apart."""
+    try:
+        return (Path(folder) / f"{id}.json").stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def require_room(folder: str | Path) -> None:
+    """Raises OSError with one sentence where a folder takes no rows: a full disk, a read-only place, no folder."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ROOM_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        raise type(problem)(
+            f"results cannot be written to {folder}: {problem.strerror}; give a folder on a disk with room, where "
+            "files may be made"
+        ) from problem
 
 
 def finished(folder: str | Path, id: str) -> bool:
@@ -78,11 +132,64 @@ def finished(folder: str | Path, id: str) -> bool:
     return any(row.status == OK for row in read(folder, [id]))
 
 
+def _paths(folder: str | Path, ids: Iterable[str] | None) -> list[Path]:
+    folder = Path(folder)
+    paths = sorted(folder.glob("*.json")) if ids is None else [folder / f"{each}.json" for each in ids]
+    return [path for path in paths if path.exists()]
+
+
+def _checked(path: Path) -> tuple[Row | None, str]:
+    """A row, or why there is none. Rows from before there were hashes are taken where they can be read in full."""
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+        content = given.pop("content", None)
+        if why := _other_version(given):
+            return None, why
+        row = Row(**given)
+    except (ValueError, TypeError, AttributeError):
+        return None, "is no whole row"
+    if row.id != path.stem:
+        return None, f"holds the row {row.id}"
+    if content is not None and content["row"] != _hash(_canonical(given)):
+        return None, "was changed after it was written"
+    answers = path.with_name(f"{row.id}.predictions.jsonl")
+    there = answers.read_bytes() if answers.exists() else None
+    if content is not None and content["predictions"]:
+        if there is None or _hash(there) != content["predictions"]:
+            return None, "has predictions that are not those it was written with"
+    elif content is None and there is not None and not there.endswith(b"\n"):
+        return None, "has predictions that are cut"
+    return row, ""
+
+
+def _other_version(row: dict) -> str:
+    """Why a row whose file is whole cannot be read; later fields of older rows have defaults that mean "as before"."""
+    known = {each.name: each for each in fields(Row)}
+    if unknown := [name for name in row if name not in known]:
+        return f"has {', '.join(unknown)}, which this nblib does not know: a newer one wrote it"
+    missing = [name for name, each in known.items() if each.default is MISSING and name not in row]
+    return f"has no {', no '.join(missing)}: an older nblib wrote it, or none" if missing else ""
+
+
+def _canonical(fields: dict) -> bytes:
+    return json.dumps(fields, sort_keys=True).encode()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def _replace(path: Path, text: str) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}-*.part"):
+        left.unlink(missing_ok=True)  # of a process that was killed: one at a time writes a run
     with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=".", suffix=".part", delete=False
+        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}-", suffix=".part", delete=False
     ) as part:
-        part.write(text)
-        part.flush()
-        os.fsync(part.fileno())
-    os.replace(part.name, path)
+        try:
+            part.write(text)
+            part.flush()
+            os.fsync(part.fileno())
+            os.replace(part.name, path)
+        except OSError:
+            Path(part.name).unlink(missing_ok=True)
+            raise

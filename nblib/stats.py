@@ -10,6 +10,7 @@ for both methods of a pair). Seeds are not resampled: with the three to five of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import comb
 
 import numpy as np
 
@@ -42,6 +43,26 @@ class Difference:
     n: int  # examples with a score of both
     missing: int  # examples without
     seeds: tuple[int, int]  # of a and of b; they are not paired
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """On how many examples only one of two runs is right, with the exact test."""
+
+    only_a: int
+    only_b: int
+    p: float | None  # two-sided; None: no example has scores of both
+    n: int  # examples with a score of both
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A method's mean rank over benchmarks with its interval; 1 is the best."""
+
+    mean: float
+    low: float
+    high: float
+    benchmarks: int
 
 
 @dataclass(frozen=True)
@@ -124,6 +145,65 @@ def paired_difference(
     deviation = float(np.std(examples, ddof=1))
     effect = mean / deviation if deviation > 1e-12 else None
     return Difference(mean, low, high, _p(mean + deviations, n), effect, n, total - n, seeds)
+
+
+def mcnemar(a: Sequence[float | None], b: Sequence[float | None]) -> McNemar:
+    """The exact test on two runs' yes-or-no scores of the same examples, paired by their place.
+
+    It looks at one run of each: unlike `paired_difference` it knows nothing of seeds. `p` is two-sided, of a binomial
+    test on the examples on which the two differ (McNemar 1947); None where no example has scores of both.
+    Raises ValueError for different numbers of examples and for scores other than 0 and 1.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"a and b must have the same examples; got {len(a)} and {len(b)}")
+    pairs = [(ours, theirs) for ours, theirs in zip(a, b, strict=True) if ours is not None and theirs is not None]
+    odd = sorted({each for pair in pairs for each in pair} - {0.0, 1.0})
+    if odd:
+        raise ValueError(f"McNemar's test takes scores of 0 and 1; got {odd[0]:g}: use paired_difference")
+    ours, theirs = sum(x > y for x, y in pairs), sum(x < y for x, y in pairs)
+    if not pairs:
+        return McNemar(0, 0, None, 0)
+    tail = sum(comb(ours + theirs, each) for each in range(min(ours, theirs) + 1))
+    return McNemar(ours, theirs, min(1.0, 2 * tail / 2 ** (ours + theirs)), len(pairs))
+
+
+def mean_ranks(
+    scores: Sequence[Sequence[Sequence[float]]], *, level: float = LEVEL, resamples: int = 2000, seed: int = 0
+) -> list[Rank]:
+    """The mean rank of each method over benchmarks, 1 the best, ties sharing their places.
+
+    `scores`: one a benchmark, of one a method in the same order, of one score an example: its mean over seeds. The
+    interval is over other examples of the same benchmarks (Bayesian bootstrap, the examples of a benchmark jointly for
+    all methods); it says nothing of other benchmarks and other seeds.
+    Raises ValueError where the benchmarks have different numbers of methods.
+    """
+    tables = [np.array(each, dtype=float) for each in scores]
+    if len({len(each) for each in tables}) > 1:
+        raise ValueError(f"every benchmark must have the same methods; got {[len(each) for each in tables]}")
+    if not tables or not len(tables[0]):
+        return []
+    random = np.random.default_rng(seed)
+    points = np.mean([_ranks(each.mean(axis=1)[None]) for each in tables], axis=0)[0]
+    draws = np.mean([_ranks(_reweighted(each, resamples, random)) for each in tables], axis=0)
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return [
+        Rank(float(mean), float(min(below, mean)), float(max(above, mean)), len(tables))
+        for mean, below, above in zip(points, low, high, strict=True)
+    ]
+
+
+def _reweighted(table: np.ndarray, resamples: int, random: np.random.Generator) -> np.ndarray:
+    """(resamples, methods): means over examples with random weights."""
+    weights = random.standard_exponential((resamples, table.shape[1]))
+    return (weights / weights.sum(axis=1, keepdims=True)) @ table.T
+
+
+def _ranks(means: np.ndarray) -> np.ndarray:
+    """Places along the last axis, the highest first; equal means share the mean of their places."""
+    rounded = np.round(means, 12)  # sums in another order must not part equals
+    above = (rounded[:, None, :] > rounded[:, :, None]).sum(axis=2)
+    equal = (rounded[:, None, :] == rounded[:, :, None]).sum(axis=2)
+    return above + (equal + 1) / 2
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -17,6 +17,7 @@ os.environ |= {
     "IPYTHONDIR": f"{_HOME}/ipython",
     "JUPYTER_PLATFORM_DIRS": "1",
     "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1",  # tests run side by side, and one thread rounds the same everywhere
     "TOKENIZERS_PARALLELISM": "false",
 }
 

@@ -1,14 +1,20 @@
 """Small models of real architectures with random weights, and a tokenizer trained on the spot."""
 
+import json
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     CodeGenConfig,
     GPT2Config,
     LlamaConfig,
+    Phi3Config,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Starcoder2Config,
+    T5Config,
 )
 
 from nblib.tasks import Data, Example
@@ -26,6 +32,27 @@ CONFIGS = {
     ),
     "codegen": CodeGenConfig(n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=256, n_ctx=256),
     "gpt2": GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256),
+    "phi3": Phi3Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        # Of its defaults, 32000 is no token of a small vocabulary.
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+    ),
+    "starcoder2": Starcoder2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        bos_token_id=0,
+        eos_token_id=1,
+    ),
+    "t5": T5Config(d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=2),
 }
 
 
@@ -52,7 +79,8 @@ def model(family: str = "llama", *, vocabulary: int = 420, seed: int = 0):
     torch.manual_seed(seed)
     config = type(CONFIGS[family])(**{**CONFIGS[family].to_diff_dict(), "vocab_size": vocabulary})
     config.bos_token_id, config.eos_token_id, config.pad_token_id = 0, 1, 2
-    return AutoModelForCausalLM.from_config(config).eval()
+    made_by = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return made_by.from_config(config).eval()
 
 
 def folder(path, family: str = "llama", **settings) -> str:
@@ -60,3 +88,12 @@ def folder(path, family: str = "llama", **settings) -> str:
     model(family, **settings).save_pretrained(path)
     tokenizer().save_pretrained(path)
     return str(path)
+
+
+def rows(place) -> str:
+    """DATA as CoNaLa's files, in a new folder."""
+    place.mkdir()
+    for split in ("train", "validation", "test"):
+        found = [{"nl": each.intent, "cmd": each.code} for each in getattr(DATA, split)]
+        (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    return str(place)

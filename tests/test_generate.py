@@ -1,8 +1,18 @@
 import pytest
 import small
 import torch
+from tokenizers import pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    GenerationConfig,
+    MistralConfig,
+    RobertaTokenizer,
+    T5Config,
+)
 
-from nblib import generate, methods, spec
+from nblib import generate, methods, models, prompts, spec, tasks, train
+from nblib.generate import reading
 
 PROMPTS = [
     "### Instruction:\nadd 3 to list `xs1`\n### Response:\n",
@@ -13,10 +23,10 @@ PROMPTS = [
 ]
 
 
-def answers(model, tokenizer, prompts, *, stops=("\n",), new_tokens=12, seed=1, **decoding):
+def answers(model, tokenizer, asked, *, stops=("\n",), new_tokens=12, seed=1, **decoding):
     settings = spec.Decoding(**({"beams": 1, "returned": 1} | decoding))
     found = generate.completions(
-        model, tokenizer, prompts, settings, new_tokens=new_tokens, stops=stops, precision="fp32", seed=seed
+        model, tokenizer, asked, settings, new_tokens=new_tokens, stops=stops, precision="fp32", seed=seed
     )
     return {index: texts for index, texts, _ in found}
 
@@ -33,15 +43,219 @@ def test_answers_do_not_depend_on_the_batch(kind, beams):
     assert sorted(together) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("family", small.CONFIGS)
+SHOTS = "### Instruction:\nadd 7 to list `xs7`\n### Response:\nxs7.append(7)\n\n"
+DECODER_ONLY = [family for family, config in small.CONFIGS.items() if not config.is_encoder_decoder]
+
+
+def tokens_read(model) -> list[int]:
+    """Grows by the tokens of every forward pass that reads prompts; beams come with a mask of their own."""
+    seen: list[int] = []
+
+    def count(module, args, kwargs):
+        mask = kwargs.get("attention_mask")
+        if kwargs["input_ids"].shape[1] > 1 and (mask is None or mask.dim() < 4):
+            seen.append(kwargs["input_ids"].numel())
+
+    model.register_forward_pre_hook(count, with_kwargs=True)
+    return seen
+
+
+@pytest.mark.parametrize("family", DECODER_ONLY)
 @pytest.mark.parametrize("beams", [1, 4])
 def test_shots_that_are_encoded_once_give_the_same_answers(family, beams, monkeypatch):
     tokenizer, model = small.tokenizer(), small.model(family, seed=3)
-    shots = "### Instruction:\nadd 7 to list `xs7`\n### Response:\nxs7.append(7)\n\n"
-    prompts = [shots + prompt for prompt in PROMPTS]
-    shared = answers(model, tokenizer, prompts, beams=beams, returned=beams, batch_size=5)
-    monkeypatch.setattr(generate, "WORTH_SHARING", 10_000)
-    assert shared == answers(model, tokenizer, prompts, beams=beams, returned=beams, batch_size=5)
+    asked = [SHOTS + prompt for prompt in PROMPTS]
+    read = tokens_read(model)
+    shared = answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
+    together = sum(read)
+    monkeypatch.setattr(reading, "WORTH_SHARING", 10_000)
+    assert shared == answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
+    assert together < sum(read) - together
+
+
+def test_what_all_prompts_of_a_run_begin_with_is_read_once():
+    tokenizer, model = small.tokenizer(), small.model(seed=3)
+    encoded = [tokenizer(SHOTS + prompt)["input_ids"] for prompt in PROMPTS]
+    shared = reading.common_start(encoded)
+    read = tokens_read(model)
+    answers(model, tokenizer, [SHOTS + prompt for prompt in PROMPTS], batch_size=1)
+    own = sorted((len(ids) - shared - 1 for ids in encoded), reverse=True)  # the last token is read beam by beam
+    assert read == [shared, *own]
+
+
+@pytest.mark.parametrize("family", DECODER_ONLY)
+def test_beams_give_what_transformers_gives_query_by_query(family):
+    tokenizer, model = small.tokenizer(), small.model(family, seed=3)
+    ours = answers(model, tokenizer, PROMPTS, beams=4, returned=4, stops=("never",))
+    settings = GenerationConfig(
+        num_beams=4, num_return_sequences=4, max_new_tokens=12, eos_token_id=1, pad_token_id=2, do_sample=False
+    )
+    for index, prompt in enumerate(PROMPTS):
+        ids = torch.tensor([tokenizer(prompt)["input_ids"]])
+        plain = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
+        assert ours[index] == tokenizer.batch_decode(plain[:, ids.shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("family", DECODER_ONLY)
+def test_a_prompt_is_read_once_and_not_once_a_beam(family):
+    tokenizer, model = small.tokenizer(), small.model(family, seed=3)
+    longest = max(len(tokenizer(prompt)["input_ids"]) for prompt in PROMPTS)
+    read = tokens_read(model)
+    answers(model, tokenizer, PROMPTS, beams=4, returned=4, batch_size=len(PROMPTS))
+    assert sum(read) <= (longest - 1) * len(PROMPTS)
+
+
+def test_a_batch_shares_its_own_beginning_where_the_run_has_none(monkeypatch):
+    tokenizer, model = small.tokenizer(), small.model(seed=3)
+    other = SHOTS.replace("### Instruction:\nadd 7", "### Problem:\nappend 9")
+    asked = [other * 2 + PROMPTS[3], other * 2 + PROMPTS[4], SHOTS + PROMPTS[3], SHOTS + PROMPTS[4]]
+    read = tokens_read(model)
+    shared = answers(model, tokenizer, asked, batch_size=2)
+    assert len(read) == 4  # for each batch its beginning, then what follows
+    monkeypatch.setattr(reading, "WORTH_SHARING", 10_000)
+    assert shared == answers(model, tokenizer, asked, batch_size=2)
+
+
+@pytest.mark.parametrize("window", [24, 4096])
+@pytest.mark.parametrize("beams", [1, 4])
+def test_models_that_look_back_a_window_only_share_where_it_holds_all(beams, window, monkeypatch):
+    torch.manual_seed(3)
+    config = MistralConfig(
+        vocab_size=420,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        sliding_window=window,
+    )
+    tokenizer, model = small.tokenizer(), AutoModelForCausalLM.from_config(config).eval()
+    asked = [SHOTS + prompt for prompt in PROMPTS]
+    read = tokens_read(model)
+    shared = answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
+    assert len(read) == (4 if window == 4096 else 3)  # the shared beginning, then three batches
+    monkeypatch.setattr(reading, "WORTH_SHARING", 10_000)
+    assert shared == answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=1)
+
+
+@pytest.mark.parametrize(
+    "decoding", [{"beams": 1}, {"beams": 4, "returned": 4}, {"beams": 1, "temperature": 1e-4, "returned": 2}], ids=str
+)
+def test_answers_of_an_encoder_decoder_do_not_depend_on_the_batch(decoding):
+    tokenizer, model = small.tokenizer(), varied_t5()
+    together = answers(model, tokenizer, PROMPTS, batch_size=5, **decoding)
+    assert together == answers(model, tokenizer, PROMPTS, batch_size=1, **decoding)
+    assert len({texts[0] for texts in together.values()}) > 1
+    assert {len(texts) for texts in together.values()} == {decoding.get("returned", 1)}
+
+
+def varied_t5():
+    """Its weights are larger than new ones are, so that answers follow the prompt; special tokens are unlikely."""
+    model = small.model("t5", seed=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+        model.lm_head.weight[:3] = 0
+    return model
+
+
+def test_an_encoder_reads_each_prompt_once_whatever_the_beams():
+    tokenizer, model = small.tokenizer(), varied_t5()
+    rows = []
+    model.encoder.register_forward_hook(lambda module, args, output: rows.append(len(output[0])))
+    answers(model, tokenizer, PROMPTS, beams=4, returned=4, batch_size=3)
+    assert rows == [3, 2]
+
+
+def test_answers_of_an_encoder_decoder_are_what_its_own_generation_gives():
+    tokenizer, model = small.tokenizer(), varied_t5()
+    ids = tokenizer(PROMPTS[2], return_tensors="pt")["input_ids"]
+    whole = model.generate(ids, max_new_tokens=8, do_sample=False)
+    found = answers(model, tokenizer, [PROMPTS[2]], stops=("never said",), new_tokens=8)
+    assert found[0] == tokenizer.batch_decode(whole[:, 1:], skip_special_tokens=True)
+    assert found[0] != [""]
+
+
+def test_new_tokens_of_an_encoder_decoder_leave_out_the_decoders_start():
+    tokenizer, model = small.tokenizer(), varied_t5()
+    found = generate.completions(
+        model, tokenizer, PROMPTS, spec.Decoding(1, 1), new_tokens=5, stops=("never said",), precision="fp32", seed=1
+    )
+    assert {count for _, _, count in found} == {5}
+
+
+def test_an_encoder_decoder_stops_at_a_stop_string():
+    tokenizer, model = small.tokenizer(), varied_t5()
+    (free,) = answers(model, tokenizer, PROMPTS[2:3], stops=("never said",))[0]
+    stop = free[len(free) // 2]
+    (stopped,) = answers(model, tokenizer, PROMPTS[2:3], stops=(stop,))[0]
+    assert stop in stopped
+    assert free.startswith(stopped)
+    assert len(stopped) < len(free)
+
+
+def test_an_encoder_decoder_answers_what_it_was_trained_to():
+    tokenizer, model = small.tokenizer(), small.model("t5")
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    rows = small.EXAMPLES[:3]
+    train.fit(
+        model,
+        tokenizer,
+        rows,
+        rows,
+        tasks.Task("small", 64, 64, ("\n",)),
+        spec.Training(epochs=60, batch_size=4, device_batch=4, optimizer="adamw_torch", evaluations_an_epoch=1),
+        learning_rate=2e-2,
+        precision="fp32",
+        seed=1,
+    )
+    asked = [prompts.asked(example, tokenizer) for example in rows]
+    for decoding in ({"beams": 1}, {"beams": 3, "returned": 3}):
+        found = answers(model, tokenizer, asked, new_tokens=24, **decoding)
+        assert [found[index][0] for index in range(3)] == [example.code for example in rows]
+
+
+def test_a_model_stops_at_any_of_its_end_tokens():
+    tokenizer, model = small.tokenizer(), small.model(seed=3)
+    prompt = tokenizer(PROMPTS[0], return_tensors="pt")["input_ids"]
+    free = model.generate(prompt, max_new_tokens=12, do_sample=False)[0, prompt.shape[1] :].tolist()
+    model.generation_config.eos_token_id = [1, free[1]]
+    found = answers(model, tokenizer, PROMPTS[:1], stops=("never said",))[0]
+    assert found == [tokenizer.decode(free[:2], skip_special_tokens=True)]
+    assert free[0] != free[1]
+
+
+def saying(text: str, prompt: str, tokenizer):
+    """A model that answers the prompt with that text and an end token."""
+    model, ids = small.model(seed=3), tokenizer(text, add_special_tokens=False)["input_ids"]
+    begun, whole = len(tokenizer(prompt)["input_ids"]), model.generate
+
+    def says(input_ids, scores):
+        following = torch.tensor([[*ids, tokenizer.eos_token_id][input_ids.shape[1] - begun]])
+        return torch.full_like(scores, -1e9).index_fill(1, following, 0.0)
+
+    model.generate = lambda **settings: whole(**settings, logits_processor=[says])
+    return model
+
+
+def test_code_is_not_cleaned_up_as_prose_would_be():
+    tokenizer = small.tokenizer()
+    tokenizer.clean_up_tokenization_spaces = True
+    tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = True
+    model = saying("a != b", PROMPTS[1], tokenizer)
+    assert answers(model, tokenizer, [PROMPTS[1]])[0] == ["a != b"]
+
+
+def test_a_chat_model_stops_where_it_closes_the_fence():
+    tokenizer = small.tokenizer()
+    model = saying("x = 1\n```\nThis sets x.", PROMPTS[1], tokenizer)
+    (said,) = answers(model, tokenizer, [PROMPTS[1]], stops=("never said",), new_tokens=40)[0]
+    assert said.endswith("This sets x.")
+    tokenizer.chat_template = "{% for turn in messages %}[{{ turn.role }}]{{ turn.content }}{{ eos_token }}{% endfor %}"
+    (said,) = answers(model, tokenizer, [PROMPTS[1]], stops=("never said",), new_tokens=40)[0]
+    assert said == "x = 1\n```"
 
 
 def test_prompt_tuning_continues_as_if_its_text_were_written_there():
@@ -91,3 +305,25 @@ def test_sampling_follows_the_seed():
     )
     assert first == again
     assert first != other
+
+
+def test_a_model_with_codet5s_tokenizer_trains_and_answers_without_its_special_tokens(tmp_path):
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: place for place, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "<mask>", *letters])}
+    RobertaTokenizer(vocab=vocabulary, merges=[]).save_pretrained(tmp_path)
+    config = small.CONFIGS["t5"].to_diff_dict() | {"vocab_size": len(vocabulary), "dropout_rate": 0.0}
+    config |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 0}
+    torch.manual_seed(0)
+    AutoModelForSeq2SeqLM.from_config(T5Config(**config)).save_pretrained(tmp_path)
+    model, tokenizer = models.load(str(tmp_path))
+    example = small.EXAMPLES[3]
+    rows = [train.encode(example, tokenizer, encoder_decoder=True)]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        model(**train.collate(rows, tokenizer.pad_token_id)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    found = answers(model, tokenizer, [prompts.asked(example, tokenizer)], new_tokens=30, beams=2, returned=2)
+    assert found[0][0] == example.code
+    ids = model.generate(torch.tensor([rows[0]["input_ids"]]), max_new_tokens=30, do_sample=False)[0].tolist()
+    assert ids == [0, *rows[0]["labels"]]  # <s> is learned, too

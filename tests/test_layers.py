@@ -18,16 +18,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     1: ("spec", "sandbox", "results", "stats", "provenance", "parameters", "progress"),
-    2: ("tasks", "memory", "presets"),
-    3: ("prompts", "retrieve", "metrics", "models"),
-    4: ("adapters", "methods", "generate"),
-    5: ("train",),
+    2: ("tasks", "presets"),
+    3: ("prompts", "retrieve", "metrics", "models", "adapters"),
+    4: ("methods", "generate"),
+    5: ("train", "memory"),
     6: ("study",),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
-FACE = ("tables", "plots", "widgets")  # what a person sees
+FACE = ("tables", "plots")  # what a person sees
 FACE_READS = ("spec", "results", "stats")
-APART = ("tiny", "notebooks")  # may import anything; nobody imports them
+FRONT = ("widgets",)  # what a person plays with: may import every floor and the face; only notebooks use it
+APART = ("tiny", "notebooks", "colab", "shipped")  # may import anything; nobody imports them
 HEAVY = ("torch", "transformers", "peft", "datasets")
 MAXIMUM_LINES = 350
 
@@ -41,7 +42,7 @@ def test_there_is_a_house():
 class TestEveryFile:
     def test_stands_in_a_room_of_the_table(self, path):
         room = _room(path)
-        known = (*FLOOR, *FACE, *APART)
+        known = (*FLOOR, *FACE, *FRONT, *APART)
         assert room == "__init__" or room in known, (
             f"nblib.{room} is no room of the house: put it on a floor in {Path(__file__).name} and into the README, "
             f"or into one of {', '.join(sorted(known))}"
@@ -68,6 +69,9 @@ class TestEveryFile:
         ("models", "from . import prompts", "sideways"),
         ("plots", "from nblib import tasks", "reads only"),
         ("study", "from nblib.tables import table", "face"),
+        ("tables", "from nblib.widgets import playground", "reads only"),
+        ("study", "from nblib.widgets import playground", "face"),
+        ("widgets", "from nblib import notebooks", "nobody imports"),
         ("train", "from nblib.tiny import text", "nobody imports"),
         ("train", "from nblib import nowhere", "is no room"),
         ("train", "import nblib", "hides"),
@@ -87,6 +91,7 @@ def test_a_broken_rule_is_found(room, source, reason):
         ("study", "from nblib import models, spec, train"),
         ("metrics", "from nblib.metrics.names import NAMES"),
         ("tiny", "from nblib import prompts, study"),
+        ("widgets", "from nblib import plots, study, tables"),
         ("plots", "from nblib.results import Row"),
         ("results", "def to_dataset():\n    import datasets"),
         ("provenance", "from nblib import __version__"),
@@ -109,8 +114,9 @@ def test_import_is_light():
 
 def test_light_rooms_load_no_framework():
     """The first floor and the face, imported for real: also what they import indirectly is light."""
-    light = [room for room in (*FLOORS[1], *FACE) if room in {_room(path) for path in FILES}]
+    light = [room for room in (*FLOORS[1], *FACE, *FRONT) if room in {_room(path) for path in FILES}]
     assert "spec" in light
+    light.append("widgets.explorer")  # reads rows only
     imports = "".join(f"import nblib.{room};" for room in light)
     modules = json.loads(_in_a_fresh_python(f"import json, sys; {imports} print(json.dumps(list(sys.modules)))"))
     assert set(HEAVY) & set(modules) == set()
@@ -123,6 +129,11 @@ def test_every_public_room_exists():
 
 def test_a_room_loads_when_it_is_named():
     assert nblib.spec.__name__ == "nblib.spec"
+
+
+def test_two_stores_are_compared_by_a_function_of_the_house():
+    assert nblib.compare is nblib.tables.compare
+    assert "compare" in dir(nblib)
 
 
 def test_an_unknown_room_is_named_with_those_that_exist():
@@ -158,13 +169,13 @@ def _forbidden(room: str, other: str) -> str | None:
         return "that hides which room is used; write `from nblib import room`"
     if other in APART and room not in APART:
         return "it stands apart, nobody imports it"
-    if not {room, other} <= {*FLOOR, *FACE, *APART}:
+    if not {room, other} <= {*FLOOR, *FACE, *FRONT, *APART}:
         return "one of them is no room of the house"
-    if room in APART:
+    if room in (*APART, *FRONT):
         return None
     if room in FACE:
         return None if other in FACE_READS else f"the face reads only {', '.join(FACE_READS)}"
-    if other in FACE:
+    if other in (*FACE, *FRONT):
         return "it is the face, which only notebooks use"
     if FLOOR[other] == FLOOR[room]:
         return f"both stand on floor {FLOOR[room]}; an import may not go sideways"

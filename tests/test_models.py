@@ -2,8 +2,9 @@ import json
 
 import pytest
 import small
+import torch
 
-from nblib import models
+from nblib import models, spec
 
 
 def test_a_local_folder_loads_with_a_pad_of_its_own(tmp_path):
@@ -39,12 +40,57 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         models.locate(str(tmp_path))
 
 
-def test_an_encoder_decoder_is_refused(tmp_path):
-    small.folder(tmp_path)
+def test_an_encoder_decoder_loads_through_the_same_call(tmp_path):
+    place = small.folder(tmp_path / "t5", "t5")
+    model, tokenizer = models.load(place)
+    assert models.is_encoder_decoder(place)
+    assert not models.is_encoder_decoder(small.folder(tmp_path / "llama"))
+    batch = tokenizer(["add 3"], return_tensors="pt")
+    assert model(**batch, labels=batch["input_ids"]).loss.isfinite()
+    assert model.generation_config.decoder_start_token_id == 2
+
+
+def test_relative_positions_count_as_far_as_the_model_was_trained(tmp_path):
+    place = small.folder(tmp_path, "t5")
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "t5", "is_encoder_decoder": True}))
-    with pytest.raises(ValueError, match="is an encoder-decoder; nblib runs decoder-only models so far"):
-        models.load(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"n_positions": 512}))
+    assert models.context_length(place) == 512
+
+
+def test_an_answer_takes_room_from_the_prompt_only_where_one_context_holds_both(tmp_path):
+    assert models.prompt_room(small.folder(tmp_path / "gpt2", "gpt2"), new_tokens=56) == 256 - 56
+    place = small.folder(tmp_path / "t5", "t5")
+    assert models.prompt_room(place, new_tokens=56) == models.context_length(place)
+
+
+@pytest.mark.parametrize("precision", ["bf16", *spec.QUANTIZED])
+def test_an_encoder_decoder_loads_at_every_precision(tmp_path, precision):
+    place = small.folder(tmp_path, "t5")
+    exact, tokenizer = models.load(place)
+    model = models.load(place, precision)[0]
+    floating = torch.bfloat16 if precision == "bf16" else torch.float32
+    assert model.lm_head.weight.dtype == model.encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype == floating
+    queries = (each.encoder.block[0].layer[0].SelfAttention.q.weight for each in (exact, model))
+    assert next(queries).nbytes / next(queries).nbytes > (1.9 if precision == "bf16" else 3.5)
+    batch = tokenizer(["add 3 to list `xs3`"], return_tensors="pt")
+    with torch.inference_mode():
+        here, there = (each(**batch, labels=batch["input_ids"]).logits.float() for each in (model, exact))
+    assert torch.nn.functional.cosine_similarity(here.flatten(), there.flatten(), dim=0) > 0.9
+
+
+def test_of_how_its_makers_decode_a_model_keeps_the_special_tokens_alone(tmp_path):
+    place = small.folder(tmp_path)
+    tokenizer = small.tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    tokenizer.save_pretrained(tmp_path)
+    turn = tokenizer.convert_tokens_to_ids("<turn>")
+    word = tokenizer("add", add_special_tokens=False)["input_ids"][0]
+    makers = {"eos_token_id": [1, turn, word], "repetition_penalty": 1.3, "top_k": 20, "do_sample": True}
+    (tmp_path / "generation_config.json").write_text(json.dumps(makers))
+    settings = models.load(place)[0].generation_config
+    assert settings.eos_token_id == [1, turn]
+    assert settings.repetition_penalty is None
+    assert not settings.do_sample
 
 
 def test_a_hub_model_that_is_out_of_reach_is_one_sentence():
@@ -57,7 +103,7 @@ def test_a_hub_model_that_is_out_of_reach_is_one_sentence():
 
 
 def test_precision_is_chosen_for_the_machine(monkeypatch):
-    monkeypatch.setattr(models, "device", lambda: "cpu")
+    monkeypatch.setattr(models.loading, "device", lambda: "cpu")
     assert models.choose_precision("auto") == "fp32"
     with pytest.raises(ValueError, match="precision fp16 needs a GPU"):
         models.choose_precision("fp16")
@@ -68,6 +114,6 @@ def test_precision_is_chosen_for_the_machine(monkeypatch):
 
 
 def test_a_t4_has_no_bf16(monkeypatch):
-    monkeypatch.setattr(models, "device", lambda: "cuda")
-    monkeypatch.setattr(models.torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(models.loading, "device", lambda: "cuda")
+    monkeypatch.setattr(models.loading.torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert models.choose_precision("auto") == "fp16"

@@ -9,6 +9,11 @@ import nbformat
 import papermill
 import pytest
 
+# Appended to a cell that plans a training of several epochs.
+BRIEFLY = """
+from dataclasses import replace
+
+(planned,) = study.plan([replace(planned.run, training=replace(planned.run.training, epochs=1))])"""
 SMALL = {"limit": 6, "methods": "[zero-shot, icl, lora]", "shots": "[1,2]", "seeds": "42"}
 
 
@@ -36,7 +41,24 @@ def output(notebook, id):
 
 
 def test_every_notebook_is_known_here(root):
-    assert [path.stem for path in sorted((root / "notebooks").glob("*.ipynb"))] == ["rq1_peft_vs_icl", "rq5_apps"]
+    assert [path.stem for path in sorted((root / "notebooks").glob("*.ipynb"))] == [
+        "00_start_here",
+        "playground",
+        "report",
+        "rq1_peft_vs_icl",
+        "rq2_peft_vs_rag",
+        "rq3_peft_methods",
+        "rq4_quantization",
+        "rq5_apps",
+        "rq6_generalization",
+    ]
+
+
+def test_every_notebook_begins_with_the_cell_for_colab(root):
+    """That it agrees with nblib.notebooks is part of `clean` and `check`."""
+    for path in (root / "notebooks").glob("*.ipynb"):
+        first = next(cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+        assert (first.id, first.metadata.get("tags")) == ("colab", ["colab"]), path.name
 
 
 def test_rq1_shows_its_table_its_figures_and_its_answer(executed):
@@ -75,13 +97,13 @@ def test_a_full_store_is_read_and_not_made_again(executed, root):
     ("parameters", "message"),
     [
         ({"modle": "tiny"}, "no parameter 'modle', did you mean 'model'"),
-        ({"model": "codelama-7b"}, "model must be one of tiny, codegen-350m-mono"),
+        ({"model": "codelama-7b"}, "model must be one of micro, tiny, codegen-350m-mono"),
         ({"task": "conla"}, "task must be one of conala-mini"),
-        ({"methods": "lorra"}, "method must be one of zero-shot, icl, lora"),
+        ({"methods": "lorra"}, "method must be one of zero-shot, icl, rag, lora"),
         ({"precision": "int4"}, "precision must be one of auto, fp32, bf16, fp16"),
         ({"preset": "papre"}, "preset must be one of default, paper"),
         ({"shots": "[1,many]"}, "shots must be a list of int values"),
-        ({"shots": [500]}, "shots must be at most 400, the size of the training split; got 500"),
+        ({"shots": [900]}, "shots must be at most 800, the size of the training split; got 900"),
         ({"limit": -1}, "limit must be above 0; got -1"),
         ({"data_dir": "/nowhere"}, "train.jsonl is missing"),
     ],
@@ -109,6 +131,115 @@ def test_papermill_runs_it_from_the_notebooks_folder(root, tmp_path):
     done = subprocess.run(command, cwd=root / "notebooks", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "out.ipynb").exists()
+
+
+@pytest.fixture
+def few(root, tmp_path):
+    """The folder of two sample tasks with a few rows each, so that training takes a moment."""
+    for task in ("conala-mini", "codealpaca-mini"):
+        (tmp_path / "data" / task).mkdir(parents=True)
+        for split, rows in (("train", 24), ("validation", 6), ("test", 6)):
+            with (root / "data" / "tasks" / task / f"{split}.jsonl").open() as lines:
+                (tmp_path / "data" / task / f"{split}.jsonl").write_text("".join(itertools.islice(lines, rows)))
+    return tmp_path / "data"
+
+
+def pictures(notebook) -> set[str]:
+    return {cell.id for cell in notebook.cells if "image/png" in json.dumps(cell.get("outputs", []))}
+
+
+def test_rq2_shows_what_retrieval_finds_buys_and_costs(root, few, tmp_path):
+    asked = {"methods": "[zero-shot, icl, rag, lora]", "shots": "[1,2]", "seeds": "42"}
+    notebook = execute(root, tmp_path, "rq2_peft_vs_rag", data_dir=str(few / "conala-mini"), **asked)
+    for method in ("zero-shot", "icl-2", "rag-1", "rag-2", "lora"):
+        assert method in output(notebook, "table")
+    assert pictures(notebook) == {"length", "even-figure", "new-figure", "similarity"}
+    assert "RAG" in output(notebook, "answer")
+    assert "rag-2" in output(notebook, "even")
+    assert "new operation" in output(notebook, "new")
+    assert "rag-1" in output(notebook, "quality")
+    assert (tmp_path / "results" / "rq2_tiny_conala-mini_break_even.csv").exists()
+
+
+def test_rq2_runs_on_a_task_that_names_no_operations(root, few, tmp_path):
+    asked = {"methods": "[rag]", "shots": "[1]", "seeds": "42", "task": "codealpaca-mini", "limit": 2}
+    notebook = execute(root, tmp_path, "rq2_peft_vs_rag", data_dir=str(few / "codealpaca-mini"), **asked)
+    assert "not said" in output(notebook, "new")
+
+
+def test_rq3_compares_methods_sizes_and_learning_rates(root, few, tmp_path):
+    asked = {"methods": "[lora, adapter, p-tuning, full]", "sensitive": "[ia3]"}
+    notebook = execute(root, tmp_path, "rq3_peft_methods", data_dir=str(few / "conala-mini"), **asked)
+    for method in ("zero-shot", "lora", "adapter", "p-tuning", "full"):
+        assert method in output(notebook, "table")
+    assert pictures(notebook) == {"weights", "curves", "small-figure", "rate"}
+    assert "micro" in output(notebook, "small")
+    assert "micro" in output(notebook, "small-answer")
+    assert "ia3" in output(notebook, "rate-table")
+    adapters = {path.name.split(".")[2] for path in (tmp_path / "results" / "adapters").iterdir()}
+    assert adapters == {"lora", "adapter", "p-tuning", "ia3"}
+
+
+def test_rq4_weighs_precisions_and_plans_cards(root, few, tmp_path):
+    asked = {"precisions": "[fp32, nf4-dq]", "foreseen": "[codegen-350m-mono]", "carded": "codegen-350m-mono"}
+    asked["sized"] = "[micro]"
+    notebook = execute(root, tmp_path, "rq4_quantization", data_dir=str(few / "conala-mini"), **asked)
+    assert pictures(notebook) == {"kinds", "quality", "steps", "predicted", "sized", "large"}
+    assert "nf4-dq" in output(notebook, "table")
+    assert "codegen-350m-mono" in output(notebook, "large-table")
+    assert "T4" in output(notebook, "cards")
+    assert "half" in output(notebook, "answer")
+
+
+def test_rq6_asks_every_task_of_every_adapter(root, few, tmp_path):
+    notebook = execute(root, tmp_path, "rq6_generalization", data_dir=str(few), seeds="42")
+    for said in ("conala-mini", "codealpaca-mini", "conala-mini+codealpaca-mini"):
+        assert said in output(notebook, "transfer")
+    assert pictures(notebook) == {"heat-map"}
+    assert "joint" in output(notebook, "answer")
+    assert len(list((tmp_path / "results" / "adapters").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("rq2_peft_vs_rag", {"shots": "[900]"}, "shots must be at most 800"),
+        ("rq2_peft_vs_rag", {"methods": "[zero-shot]", "shots": "[1]"}, "shots need the method icl or rag"),
+        ("rq3_peft_methods", {"methods": "[lora]", "precision": "int4"}, "precision must be one of auto"),
+        ("rq3_peft_methods", {"methods": "[full]", "precision": "nf4"}, "nf4 weights cannot be trained"),
+        ("rq3_peft_methods", {"sensitive": "[icl]"}, "method of a search must be one of lora"),
+        ("rq6_generalization", {"tasks": "[conala-mini, conla]"}, "task must be one of conala-mini"),
+        ("rq6_generalization", {"method": "icl"}, "transfer takes a method that trains; got 'icl'"),
+    ],
+)
+def test_bad_parameters_of_the_others_are_refused_before_any_work(root, tmp_path, name, parameters, message):
+    with pytest.raises(papermill.PapermillExecutionError) as refused:
+        execute(root, tmp_path, name, **parameters)
+    assert message in str(refused.value)
+    assert not (tmp_path / "results").exists()
+
+
+def test_start_here_shows_four_answers_a_loss_and_memory(root, tmp_path):
+    """On the whole sample task, since it has no parameter for another; the one epoch is that of the test."""
+    place = root / "notebooks" / "00_start_here.ipynb"
+    notebook = nbformat.read(place, 4)
+    (check,) = (cell for cell in notebook.cells if cell.id == "check")
+    assert "study.plan(" in check.source
+    check.source += BRIEFLY
+    nbformat.write(notebook, tmp_path / "start.ipynb")
+    places = {"results_dir": str(tmp_path / "results"), "figures_dir": str(tmp_path / "figures")}
+    papermill.execute_notebook(
+        tmp_path / "start.ipynb", tmp_path / "out.ipynb", places | {"large": "codegen-350m-mono"}, progress_bar=False
+    )
+    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert pictures(notebook) == {"train", "memory"}
+    assert "the checkpoint of epoch" in output(notebook, "train")
+    assert "were trained in" in output(notebook, "trained")
+    for said in ("reference", "zero-shot", "icl-3", "rag-3", "lora", "<ins>"):
+        assert said in output(notebook, "answers")
+    assert "### Instruction:" in output(notebook, "prompts")
+    assert "codegen-350m-mono" in output(notebook, "memory")
+    assert len(list((tmp_path / "figures").glob("start_*.png"))) == 2
 
 
 @pytest.fixture(scope="module")

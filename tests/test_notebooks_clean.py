@@ -104,6 +104,20 @@ def test_missing_and_repeated_ids_become_numbers(save):
     assert [cell.id for cell in nbformat.read(path, 4).cells] == ["cell-1", "answer", "cell-3", "cell-4"]
 
 
+def for_colab(source=notebooks.COLAB, tags=("colab",)):
+    return new_code_cell(source, id="colab", metadata={"tags": list(tags)})
+
+
+def test_a_new_address_reaches_every_notebook(save, monkeypatch):
+    path = save(for_colab(), parameters(), shown())
+    assert notebooks.problems(path) == []
+    monkeypatch.setattr(notebooks, "COLAB", notebooks.COLAB.replace(notebooks.REPOSITORY, "https://example.org/moved"))
+    assert notebooks.problems(path) == ["is not clean (cell 1): python -m nblib.notebooks clean"]
+    assert notebooks.clean(path)
+    assert notebooks.problems(path) == []
+    assert "https://example.org/moved" in nbformat.read(path, 4).cells[0].source
+
+
 # --- checking -------------------------------------------------------------------------------------------------------
 
 
@@ -129,6 +143,7 @@ def long_cell():
         (new_code_cell("limit = 3", metadata={"tags": ["injected-parameters"]}), "injected-parameters"),
         (new_code_cell("a = 1  # b", metadata={"tags": ["parameters"]}), "one cell tagged parameters; got 2"),
         (shown(data={"text/plain": "x" * 600_000}), "at most 600,000 are allowed"),
+        (for_colab(), "a cell tagged colab after other code; it must be the first code cell"),
     ],
 )
 def test_a_bad_cell_is_named(save, cell, expected):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from nblib import plots
+from nblib import plots, spec
 
 METHODS = {  # label -> kind, family, EM@1, training seconds, prompt tokens, trained parameters
     "zero-shot": ("zero-shot", "zero-shot", 0.111, None, 23.0, 0),
@@ -189,10 +189,7 @@ SIGHT = {
 
 
 class TestColours:
-    KINDS = (
-        *("zero-shot", "icl", "rag", "lora", "qlora-8bit", "qlora-4bit", "ia3"),
-        *("prompt-tuning", "prefix-tuning", "p-tuning", "adapter", "full"),
-    )
+    KINDS = (*spec.METHODS, *spec.QLORA)
 
     @staticmethod
     def linear(colour: str) -> np.ndarray:
@@ -352,6 +349,16 @@ class TestSave:
         paths = plots.save(plots.ranking(frame()), tmp_path / "figures", "rq1")
         assert [path.name for path in paths] == ["rq1.png", "rq1.svg"]
         assert sorted(path.name for path in paths[0].parent.iterdir()) == ["rq1.png", "rq1.svg"]
+
+    def test_a_picture_is_small_and_its_colours_are_the_figures(self, tmp_path):
+        figure = plots.ranking(frame())
+        path = plots.save(figure, tmp_path, "small")[0]
+        plain = tmp_path / "plain.png"
+        with plots.style():
+            figure.savefig(plain, dpi=150)
+        drawn, kept = (np.asarray(Image.open(each).convert("RGB")).astype(int) for each in (plain, path))
+        assert path.stat().st_size < 0.6 * plain.stat().st_size
+        assert (drawn == kept).all(axis=-1).mean() > 0.99
 
     def test_the_same_figure_gives_the_same_bytes(self, tmp_path):
         first, second = (plots.save(plots.ranking(frame()), tmp_path / each, "rq1") for each in "ab")

@@ -48,6 +48,24 @@ def test_the_query_itself_is_never_cut():
         ("x = 1\n```\nOr:\n```python\ny = 2\n```", ("\n###",), "x = 1"),
         ("x = '```'", ("\n",), "x = '```'"),
         ("```", ("\n",), ""),
+        ("```py\nx = 1\ny = 2", ("\n###",), "x = 1\ny = 2"),
+        ("```python\nx = 1\n```\nor\n```python\ny = 2\n```", ("\n###",), "x = 1"),
+        ("```\n```", ("\n###",), ""),
+        ("Here is the code: x = 1", ("\n###",), "Here is the code: x = 1"),
+        ("Sure\n```python\nx = 1\n```", ("\n###",), "x = 1"),
+        ("xs\n```\nThat is the list.", ("\n###",), "xs"),
+        (
+            'def f():\n    """Doubles.\n\n    ```\n    f()\n    ```\n    """\n    return 2\n```',
+            ("\n###",),
+            'def f():\n    """Doubles.\n\n    ```\n    f()\n    ```\n    """\n    return 2',
+        ),
+        ('"""\n```\nf()\n```\n"""\nx = 1\n```\nDone', ("\n###",), '"""\n```\nf()\n```\n"""\nx = 1'),
+        (" \n\t\n ", ("\n###",), ""),
+        ("x = 1\r\ny = 2\r\n```\r\nDone", ("\n###",), "x = 1\ny = 2"),
+        ("### Response:\nx = 1", ("\n",), "x = 1"),
+        ("### Instruction:\nset x\n### Response:\nx = 1\n### Instruction:\nset y", ("\n###",), "x = 1"),
+        ("x = 1\n\n### Instruction:\nset y\n### Response:\ny = 2", ("\n###",), "x = 1"),
+        ("x = 1\n\n### Instruction:\nset y", ("\n",), "x = 1"),
     ],
 )
 def test_code_ends_before_the_first_stop_string(completion, stops, code):
@@ -68,7 +86,29 @@ def test_more_shots_than_training_examples_are_refused():
 
 PROBLEM = Example("p", "Print the sum.", "print(sum(map(int, input().split())))")
 CALLED = Example("c", "Return the sum.", "def f(xs):\n    return sum(xs)", entry_point="f", starter_code="def f(xs):\n")
-CHAT = "<s>{% for turn in messages %}[{{ turn.role }}] {{ turn.content }} {% endfor %}[answer] "
+# As models on the Hub have them: turns in brackets; turns between marks, of a tuned and of a base model; one that
+# writes the date and refuses a system turn.
+BRACKETS = (
+    "{{ bos_token }}{% for turn in messages %}{% if turn.role == 'user' %}[INST] {{ turn.content | trim }} [/INST]"
+    "{% else %} {{ turn.content | trim }} {{ eos_token }}{{ bos_token }}{% endif %}{% endfor %}"
+)
+MARKS = (
+    "{% if messages[0].role != 'system' %}<mark>system\nYou help.</s>\n{% endif %}"
+    "{% for turn in messages %}<mark>{{ turn.role }}\n{{ turn.content }}END\n{% endfor %}"
+    "{% if add_generation_prompt %}<mark>assistant\n{% endif %}"
+)
+TUNED, BASE = MARKS.replace("END", "</s>"), MARKS.replace("END", "</mark>")
+NO_SYSTEM = (
+    "{% for turn in messages %}{% if turn.role == 'system' %}{{ raise_exception('no system turns here') }}{% endif %}"
+    "### {{ turn.role }}:\n{{ turn.content }}\n{% if turn.role == 'assistant' %}</s>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}### assistant:{% endif %}"
+)
+
+
+def chatting(template: str | dict | None):
+    tokenizer = small.tokenizer()
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 def test_a_problem_says_how_its_input_comes():
@@ -81,26 +121,73 @@ def test_a_problem_says_how_its_input_comes():
     assert by_call.endswith("Return the sum.\n\ndef f(xs):\n### Response:\n")
 
 
-def test_a_chat_model_gets_its_turn_with_one_beginning_and_an_open_fence():
-    tokenizer = small.tokenizer()
-    tokenizer.chat_template = CHAT
+@pytest.mark.parametrize("template", [BRACKETS, TUNED, NO_SYSTEM])
+def test_a_model_is_a_chat_model_where_its_template_ends_an_answer_with_its_end_token(template):
+    assert prompts.is_chat(chatting(template))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        None,
+        "",
+        BASE,
+        "{{ raise_exception('no') }}",
+        "{{ messages.no.such.thing }}",
+        "{% for",
+        {"rag": TUNED},
+        "always the same{{ eos_token }}",
+    ],
+    ids=["none", "empty", "base", "raises", "undefined", "broken", "no default", "without content"],
+)
+def test_a_base_model_is_no_chat_model_though_it_ships_a_template(template):
+    tokenizer = chatting(template)
+    assert not prompts.is_chat(tokenizer)
+    assert prompts.asked(QUERY, tokenizer) == prompts.INSTRUCTION.format(intent=QUERY.intent)
+    assert prompts.answered(QUERY, tokenizer) == QUERY.code
+    assert prompts.ends(("\n",), tokenizer) == ["\n"]
+
+
+def test_a_chat_model_is_asked_for_code_and_its_answer_is_opened_as_the_template_writes_one():
+    request = prompts.CODE_ONLY.format(intent=QUERY.intent)
+    assert prompts.asked(QUERY, chatting(BRACKETS)) == f"<s>[INST] {request} [/INST] ```python\n"
+    assert prompts.asked(QUERY, chatting(NO_SYSTEM)) == f"### user:\n{request}\n### assistant:\n```python\n"
+    assert prompts.asked(QUERY, chatting(TUNED)) == (
+        f"<mark>system\nYou help.</s>\n<mark>user\n{request}</s>\n<mark>assistant\n```python\n"
+    )
+
+
+def test_shots_are_turns_of_a_chat():
+    built = prompts.build(QUERY, SHOTS[:1], chatting(BRACKETS), room=500)
+    first, second = (prompts.CODE_ONLY.format(intent=each.intent) for each in (SHOTS[0], QUERY))
+    assert built.text == (
+        f"<s>[INST] {first} [/INST] ```python\nxs0.append(0)\n``` </s><s>[INST] {second} [/INST] ```python\n"
+    )
+
+
+def test_the_first_turns_are_dropped_where_a_chat_does_not_fit():
+    tokenizer = chatting(TUNED)
+    whole = prompts.build(QUERY, SHOTS, tokenizer, room=2000)
+    cut = prompts.build(QUERY, SHOTS, tokenizer, room=whole.tokens - 1)
+    assert cut.dropped_shots == 1
+    assert cut.text == prompts.build(QUERY, SHOTS[1:], tokenizer, room=2000).text
+
+
+def test_a_chat_has_one_beginning_and_its_answer_closes_the_fence():
+    tokenizer = chatting(BRACKETS)
     text = prompts.asked(PROBLEM, tokenizer, "apps")
-    assert text.startswith("<s>[user] Write a Python program")
-    assert text.endswith("[answer] ```python\n")
+    assert text.startswith("<s>[INST] Write a Python program that")
     assert prompts.encode(text, tokenizer)["input_ids"].count(tokenizer.bos_token_id) == 1
+    assert prompts.answered(PROBLEM, tokenizer, "apps") == f"{PROBLEM.code}\n```"
     assert prompts.extract(prompts.answered(PROBLEM, tokenizer, "apps"), ("\n###",)) == PROBLEM.code
 
 
-def test_the_studys_template_is_for_chat_models_too_where_code_is_one_line():
-    tokenizer = small.tokenizer()
-    tokenizer.chat_template = CHAT
-    assert prompts.asked(QUERY, tokenizer) == prompts.INSTRUCTION.format(intent=QUERY.intent)
-    assert prompts.answered(QUERY, tokenizer) == QUERY.code
+def test_an_answer_of_a_chat_model_ends_with_its_fence():
+    assert prompts.ends(("\n###",), chatting(TUNED)) == ["\n###", "\n```"]
 
 
-def test_shots_stand_inside_the_turn_of_a_chat_model():
-    tokenizer = small.tokenizer()
-    tokenizer.chat_template = CHAT
-    text = prompts.build(PROBLEM, [CALLED], tokenizer, room=500, style="apps").text
-    assert text.startswith("<s>[user] ### Instruction:\nWrite a Python program")
-    assert text.index(CALLED.code) < text.index(PROBLEM.intent)
+def test_problems_stand_before_a_problem_in_the_studys_template():
+    text = prompts.build(PROBLEM, [CALLED], small.tokenizer(), room=500, style="apps").text
+    assert text.startswith("### Instruction:\nWrite a Python program that")
+    assert CALLED.code + "\n\n### Instruction:\n" in text
+    assert text.endswith("Print the sum.\n### Response:\n")

@@ -21,6 +21,7 @@ from nblib.tiny.sample_checks import fields
 SHIPPED = Path(__file__).parents[1] / "data" / "tasks"
 SEED = 42
 SEEDS = (42, 1, 2)
+ROWS = sum(sample_tasks.SIZES.values())
 COLUMNS = {
     "conala-mini": "question_id nl cmd cmd_name oracle_man canonical_cmd test_setup_code test_list operation known",
     "codealpaca-mini": "nl cmd test_setup_code test_list",
@@ -79,7 +80,7 @@ class TestShippedFiles:
 class TestEveryTask:
     def test_has_its_counts(self, task):
         assert {split: len(rows) for split, rows in make(task, SEED).items()} == {
-            "train": 400,
+            "train": 800,
             "validation": 100,
             "test": 200,
         }
@@ -90,7 +91,7 @@ class TestEveryTask:
     @pytest.mark.parametrize("seed", SEEDS)
     def test_asks_nothing_twice(self, task, seed):
         asked = [re.sub(r"`\w+`, which|named `\w+`|\n.*", "", _asked(row), flags=re.S) for row in rows_of(task, seed)]
-        assert len(asked) == 700
+        assert len(asked) == ROWS
         assert [text for text, count in Counter(asked).items() if count > 1] == []
 
     def test_is_another_one_for_another_seed(self, task):
@@ -144,8 +145,8 @@ class TestConalaMini:
     def test_frequencies_have_a_tail(self, seed):
         counts = Counter(row["operation"] for row in make("conala-mini", seed)["train"]).values()
         assert len(counts) == 48
-        assert min(counts) <= 4
-        assert max(counts) >= 25
+        assert max(counts) >= 50
+        assert min(counts) * 8 <= max(counts)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_expressions_are_assigned_to_one_name_and_statements_are_bare(self, seed):
@@ -212,7 +213,7 @@ class TestCodealpacaMini:
     def test_references_pass_their_checks(self, seed):
         checked = [row for row in rows_of("codealpaca-mini", seed) if row["test_list"]]
         assert [row for row in checked if not _passes_row(row, row["cmd"])] == []
-        assert len(checked) > 0.93 * 700
+        assert len(checked) > 0.93 * ROWS
 
     def test_half_are_operations_and_half_are_problems_of_several_steps(self):
         for rows in make("codealpaca-mini", SEED).values():
@@ -291,11 +292,11 @@ class TestAppsMini:
 
     def test_known_and_new_steps_are_mixed(self):
         new = [re.sub(r"\\\{n\\\}", r"\\d+", re.escape(step.code)) for step in programs.NEW_STAGES + programs.NEW_ENDS]
-        share = sum(any(re.search(step, _problem(row)[0]) for step in new) for row in rows_of("apps-mini")) / 700
+        share = sum(any(re.search(step, _problem(row)[0]) for step in new) for row in rows_of("apps-mini")) / ROWS
         assert 0.5 < share < 0.9
 
     def test_identifiers_are_unique(self):
-        assert len({row["problem_id"] for row in rows_of("apps-mini")}) == 700
+        assert len({row["problem_id"] for row in rows_of("apps-mini")}) == ROWS
 
 
 def _problem(row):
@@ -322,6 +323,10 @@ def test_an_unknown_task_is_said_with_what_is_allowed():
 def test_the_model_command_hands_over_its_settings(monkeypatch, tmp_path):
     pretrain = pytest.importorskip("nblib.tiny.pretrain")
     calls = []
-    monkeypatch.setattr(pretrain, "fit", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(pretrain, "fit", lambda *arguments, name: calls.append((*arguments, name)))
     command.main(["model", "--seed", "7", "--steps", "3", "--folder", str(tmp_path), "--device", "cuda"])
-    assert calls == [(pretrain.shortened(pretrain.Recipe(seed=7), 3), tmp_path, "cuda")]
+    command.main(["model", "--name", "micro"])
+    assert calls == [
+        (pretrain.shortened(pretrain.Recipe(seed=7), 3), tmp_path, "cuda", "tiny"),
+        (pretrain.RECIPES["micro"], Path("data/models/micro"), "cpu", "micro"),
+    ]

@@ -19,6 +19,7 @@ OLD_LIBRARIES = {
     "18897261",
     "20865487",
     "36402748",
+    "4490961",
 }  # as written in 2022
 NO_PYTHON = {"13740672"}  # mixes tabs and spaces
 NEEDS = {"8315209": "mock", "29877663": "html5lib", "755857": "django", "4530069": "pytz", "22799300": "scipy"}

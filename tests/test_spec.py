@@ -27,6 +27,10 @@ def test_everything_that_determines_a_result_changes_the_id():
         replace(RUN, decoding=spec.Decoding(beams=12)),
         replace(RUN, seed=1),
         replace(RUN, limit=5),
+        replace(RUN, split="validation"),
+        replace(RUN, train_task="conala"),
+        replace(RUN, method=spec.Retrieved(3)),
+        replace(RUN, method=spec.Retrieved(3, retriever="tfidf")),
         trained,
         replace(trained, method=spec.Lora(r=8)),
         replace(trained, training=spec.Training(epochs=6)),
@@ -54,10 +58,18 @@ def test_ids_are_kept_over_versions():
             "precision must be one of fp32, bf16, fp16, int8, nf4, nf4-dq, fp4; got 'int4'",
         ),
         (lambda: replace(RUN, limit=0), "limit must be above 0; got 0"),
-        (lambda: spec.method("lorra"), "method must be one of zero-shot, icl, lora"),
+        (lambda: spec.method("lorra"), "method must be one of zero-shot, icl, rag, lora"),
         (lambda: spec.method("lora", rank=3), "lora has no setting 'rank'; it has learning_rate, r, alpha, dropout"),
         (lambda: spec.InContext(0), "shots must be above 0"),
         (lambda: spec.Lora(r=-1), "r must be above 0"),
+        (lambda: spec.Lora(targets="q_proj,,v_proj"), "targets must be all-linear, attention-inputs, or names"),
+        (lambda: spec.AdaLora(initial_r=8), "initial_r must be at least r, from which it is pruned; got 8 and 16"),
+        (lambda: spec.Adapter(placement="top"), "placement must be one of pfeiffer, houlsby; got 'top'"),
+        (lambda: spec.Retrieved(3, diversity=1.0), "diversity must be at least 0 and below 1; got 1.0"),
+        (lambda: spec.method("zero-shot", shots=3), "zero-shot has no setting 'shots'; it has none"),
+        (lambda: spec.Custom(), "config must be a PeftConfig as JSON"),
+        (lambda: replace(RUN, split="train"), "split must be one of validation, test; got 'train'"),
+        (lambda: spec.Run("m", "t", spec.ZeroShot(), train_task="u"), "zero-shot reads no training examples"),
         (lambda: spec.Lora(dropout=1.0), "dropout must be at least 0 and below 1"),
         (lambda: spec.PromptTuning(virtual_tokens=0), "virtual_tokens must be above 0"),
         (lambda: spec.Decoding(beams=2, returned=5), "returned must be at most beams without sampling; got 5"),
@@ -65,7 +77,7 @@ def test_ids_are_kept_over_versions():
         (lambda: spec.Training(batch_size=8, device_batch=3), "batch_size must be a multiple of device_batch"),
         (lambda: spec.Run("tiny", "conala-mini", spec.Lora()), "lora is trained, so it needs training settings"),
         (lambda: presets.get("papr"), "preset must be one of default, paper; got 'papr'"),
-        (lambda: presets.methods(presets.get("default"), ["lora"], [2]), "shots need the method icl"),
+        (lambda: presets.methods(presets.get("default"), ["lora"], [2]), "shots need the method icl or rag"),
         (lambda: presets.methods(presets.get("default"), ["lora", "lora"], []), "methods must be named once each"),
     ],
 )
@@ -91,3 +103,21 @@ def test_the_paper_preset_has_the_values_of_the_study():
 def test_icl_appears_once_for_each_number_of_shots():
     chosen = presets.methods(presets.get("default"), ["zero-shot", "icl"], [1, 4])
     assert [spec.label(each) for each, _ in chosen] == ["zero-shot", "icl-1", "icl-4"]
+
+
+def test_runs_that_train_the_same_share_their_training():
+    run = spec.Run("tiny", "conala-mini", spec.Lora(), training=spec.Training())
+
+    def trained(run):
+        return spec.training_id(run, data="d", weights="w")
+
+    same = [
+        replace(run, decoding=spec.Decoding(beams=12)),
+        replace(run, limit=3),
+        replace(run, split="validation"),
+        replace(run, task="odex", train_task="conala-mini"),
+    ]
+    assert {trained(each) for each in same} == {trained(run)}
+    others = [replace(run, seed=1), replace(run, precision="nf4"), replace(run, method=spec.Lora(r=8))]
+    others.append(replace(run, training=spec.Training(epochs=6)))
+    assert len({trained(each) for each in [run, *others]}) == 5

@@ -191,3 +191,66 @@ def test_spread_is_the_sample_deviation_and_none_for_one_seed():
     assert stats.spread([0.1, 0.3, None]) == stats.Spread(pytest.approx(0.2), pytest.approx(0.02**0.5), 2)
     assert stats.spread([0.4]) == stats.Spread(0.4, None, 1)
     assert stats.spread([None]) == stats.Spread(None, None, 0)
+
+
+class TestMcNemar:
+    def test_hand_worked(self):
+        """8 examples only a has, 1 only b: 2 (1 + 9) / 2^9."""
+        found = stats.mcnemar([1.0] * 8 + [0.0] + [1.0] * 5 + [None], [0.0] * 8 + [1.0] + [1.0] * 5 + [1.0])
+        assert (found.only_a, found.only_b, found.n) == (8, 1, 14)
+        assert found.p == pytest.approx(20 / 512)
+
+    def test_equal_answers_are_no_difference(self):
+        assert stats.mcnemar([1.0, 0.0], [1.0, 0.0]).p == 1.0
+
+    def test_nothing_in_common_has_no_p(self):
+        assert stats.mcnemar([None], [1.0]).p is None
+
+    def test_scores_between_0_and_1_are_refused(self):
+        with pytest.raises(ValueError, match=r"takes scores of 0 and 1; got 0\.5"):
+            stats.mcnemar([0.5], [1.0])
+
+    def test_finds_a_difference_in_at_most_5_of_100_studies_without_one(self):
+        random = np.random.default_rng(3)
+        tests = [stats.mcnemar(*random.integers(0, 2, (2, 60)).astype(float)) for _ in range(400)]
+        assert sum(each.p < 0.05 for each in tests) / 400 <= 0.06
+
+
+class TestMeanRanks:
+    def test_hand_worked_with_a_shared_place(self):
+        first = [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+        second = [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+        assert [each.mean for each in stats.mean_ranks([first, second])] == [1.75, 1.75, 2.5]
+
+    def test_the_interval_holds_the_rank_that_all_examples_would_give(self):
+        random = np.random.default_rng(4)
+        truth, held = np.array([1.0, 2.0, 3.0]), 0
+        for _ in range(200):
+            tables = [(random.random((3, 80)) < np.array([[0.5], [0.42], [0.35]])).astype(float) for _ in range(2)]
+            ranks = stats.mean_ranks(tables, resamples=300)
+            held += sum(each.low <= true <= each.high for each, true in zip(ranks, truth, strict=True))
+        assert held / 600 >= 0.93
+
+    def test_no_benchmarks_are_no_ranks(self):
+        assert stats.mean_ranks([]) == []
+
+    def test_other_methods_are_refused(self):
+        with pytest.raises(ValueError, match="the same methods"):
+            stats.mean_ranks([[[1.0]], [[1.0], [0.0]]])
+
+
+def test_the_interval_of_a_difference_holds_the_truth_in_about_95_of_100_studies():
+    """Two methods that share examples and differ by a known amount."""
+    random = np.random.default_rng(2)
+    held = 0
+    for _ in range(300):
+        examples = random.normal(0, 1, 80)
+        a, b = (
+            (shift + examples + random.normal(0, 0.7, (3, 80)) + random.normal(0, 0.1, (3, 1)) > 0).astype(float)
+            for shift in (0.2, -0.3)
+        )
+        found = stats.paired_difference(a, b, resamples=500)
+        scale = (1 + 0.7**2 + 0.1**2) ** 0.5
+        truth = NormalDist().cdf(0.2 / scale) - NormalDist().cdf(-0.3 / scale)
+        held += found.low <= truth <= found.high
+    assert 0.92 <= held / 300 <= 0.985

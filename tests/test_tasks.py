@@ -48,10 +48,19 @@ def problem(number, difficulty="interview"):
 @pytest.mark.parametrize("name", ["conala-mini", "codealpaca-mini", "apps-mini"])
 def test_the_shipped_tasks_load_without_a_network(name):
     data = tasks.load(name)
-    assert (len(data.train), len(data.validation), len(data.test)) == (400, 100, 200)
+    assert (len(data.train), len(data.validation), len(data.test)) == (800, 100, 200)
     assert len({example.id for example in data.test}) == 200
     assert any(example.tests or example.inputs for example in data.test)
     assert (data.name, data.revision) == (name, None)
+
+
+def test_the_sample_tasks_rows_say_of_what_operation_they_are_and_whether_it_is_known():
+    data = tasks.load("conala-mini")
+    for split in (data.train, data.validation, data.test):
+        assert {each.known for each in split} == {True, False}
+        assert all(each.operation for each in split)
+    for name in ("codealpaca-mini", "apps-mini"):
+        assert {(each.operation, each.known) for each in tasks.load(name).test} == {("", None)}
 
 
 def test_a_problem_of_apps_mini_has_its_tests_as_text():
@@ -71,8 +80,8 @@ def test_a_problem_of_apps_mini_has_its_tests_as_text():
 
 def test_the_content_hash_of_what_is_shipped_stays():
     """Ids of finished runs hang on it: where this fails, every stored result is orphaned."""
-    assert tasks.load("conala-mini").content == "89228eb9b7c0d172"
-    assert tasks.load("codealpaca-mini").content == "342c9724f7a523ba"
+    assert tasks.load("conala-mini").content == "90fdb6ba0e974b26"
+    assert tasks.load("codealpaca-mini").content == "9556ce5947c9d330"
 
 
 def test_the_content_hash_counts_a_new_field_only_where_it_is_set():
@@ -82,6 +91,12 @@ def test_the_content_hash_counts_a_new_field_only_where_it_is_set():
     assert content([(one,), (one,), (one,)]) == "13f3524627702826"
     hard = tasks.Example("1", "add", "x + 1", difficulty="hard")
     assert content([(hard,), (two,), (one, two)]) != "600ab2abbb138c0a"
+
+
+def test_the_content_hash_leaves_out_what_no_model_sees():
+    plain = tasks.Example("1", "add", "x + 1")
+    labelled = tasks.Example("1", "add", "x + 1", operation="{x} + {n}", known=False)
+    assert content([(plain,), (plain,), (plain,)]) == content([(labelled,), (labelled,), (labelled,)])
 
 
 def test_the_content_hash_follows_the_content(tmp_path):
@@ -224,7 +239,7 @@ def test_the_real_odex_keeps_143_of_439(real_data):
 
 def test_a_joint_task_is_its_parts_one_after_the_other():
     joint, parts = tasks.load("conala-mini+codealpaca-mini"), [tasks.load("conala-mini"), tasks.load("codealpaca-mini")]
-    assert (len(joint.train), len(joint.validation), len(joint.test)) == (800, 200, 400)
+    assert (len(joint.train), len(joint.validation), len(joint.test)) == (1600, 200, 400)
     assert [example.code for example in joint.test] == [example.code for part in parts for example in part.test]
     assert len({example.id for example in joint.test}) == 400
     assert joint.test[0].id.startswith("conala-mini/")

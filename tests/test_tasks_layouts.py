@@ -26,6 +26,19 @@ def run(shown: tasks.Example, answer: str) -> None:
     exec("\n".join([shown.test_setup, tasks.program(shown, answer), *shown.tests]), names)
 
 
+# --- pairs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_pair_has_its_operation_and_whether_it_is_known_where_the_row_says_so():
+    row = {"nl": "sort `xs`", "cmd": "xs.sort()"}
+    plain = example("pairs", row)
+    assert (plain.operation, plain.known) == ("", None)
+    told = example("pairs", row | {"operation": "{l}.sort()", "known": False})
+    assert (told.operation, told.known) == ("{l}.sort()", False)
+    with pytest.raises(ValueError, match="here, line 1: the field 'known' must hold true or false; got str"):
+        example("pairs", row | {"known": "yes"})
+
+
 # --- APPS -----------------------------------------------------------------------------------------------------------
 
 

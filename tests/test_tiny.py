@@ -95,31 +95,41 @@ def test_the_shipped_tokenizer_is_the_one_that_the_recipe_makes(tmp_path, tokeni
     assert made == shipped
 
 
-def test_the_shipped_model_is_small_and_of_the_recipe():
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 10e6
-    assert json.loads((SHIPPED / "training.json").read_text())["recipe"] == json.loads(
-        json.dumps(pretrain.asdict(RECIPE))
-    )
-    model, tokenizer = models.load("tiny", "bf16")
+@pytest.mark.parametrize("name", pretrain.RECIPES)
+def test_a_shipped_model_is_small_and_of_its_recipe(name):
+    folder, recipe = models.EMBEDDED / name, pretrain.RECIPES[name]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 10e6
+    training = json.loads((folder / "training.json").read_text())
+    assert training["recipe"] == json.loads(json.dumps(pretrain.asdict(recipe)))
+    model, tokenizer = models.load(name, "bf16")
     assert model.config.model_type == "llama"
-    assert 2e6 < sum(each.numel() for each in model.parameters()) < 5e6
     assert model.dtype is torch.bfloat16
-    assert len(tokenizer) == RECIPE.vocabulary
+    assert len(tokenizer) == recipe.vocabulary
 
 
-def test_the_card_states_what_was_measured():
-    log = json.loads((SHIPPED / "training.json").read_text())["log"][-1]
-    card = (SHIPPED / "README.md").read_text()
+def test_the_smaller_model_is_a_tenth_of_the_larger_one_or_less():
+    small, large = (models.load(name)[0].num_parameters() for name in ("micro", "tiny"))
+    assert 2e6 < large < 5e6
+    assert small < large / 10
+
+
+@pytest.mark.parametrize("name", pretrain.RECIPES)
+def test_a_card_states_what_was_measured_and_the_command(name):
+    log = json.loads((models.EMBEDDED / name / "training.json").read_text())["log"][-1]
+    card = (models.EMBEDDED / name / "README.md").read_text()
     for ability in ("known_operation", "style_from_shots", "copied_words", "copied_library"):
         assert f"{100 * log[ability]:.1f} %" in card
+    assert f"# {name}: " in card
+    assert ("--name micro" in card) == (name == "micro")
 
 
 @pytest.mark.slow
-def test_the_shipped_weights_can_what_their_log_says():
+@pytest.mark.parametrize("name", pretrain.RECIPES)
+def test_shipped_weights_can_what_their_log_says(name):
     from nblib.tiny import probes
 
-    log = json.loads((SHIPPED / "training.json").read_text())["log"][-1]
-    model, tokenizer = models.load("tiny")
+    log = json.loads((models.EMBEDDED / name / "training.json").read_text())["log"][-1]
+    model, tokenizer = models.load(name)
     measured = probes.measure(model, tokenizer)
     for ability, share in measured.items():
         assert share == pytest.approx(log[ability], abs=0.03)  # bf16 rounding moves a few answers of 150

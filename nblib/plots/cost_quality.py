@@ -103,7 +103,7 @@ def _name(axes: Axes, points: pd.DataFrame, metric: str) -> None:
     sizes = [_size(axes, str(label)) for label in points.index]
     bars, inside = _bars(axes, points, metric), axes.get_window_extent()
     taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in spots] + bars
-    for cluster in _clusters(spots):
+    for cluster in sorted(_clusters(spots), key=len, reverse=True):  # a single point has more places to go to
         if len(cluster) == 1:
             column = [_alone(spots[cluster[0]], sizes[cluster[0]], bars[cluster[0]], taken, inside)]
         else:

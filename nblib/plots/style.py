@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 WIDTH, EDGE = 8.0, 0.2  # inches; EDGE stays free around everything
 INK, FAINT, GRID = "#222222", "#595959", "#DDDDDD"
-# One a kind of method. Each stands out from white by 3:1 or more, and from every other for readers with and without
-# deuteranopia, protanopia and tritanopia (a test computes both).
+# One a kind of method, related ones in related hues where there is room: LoRA's kin are blue to violet, learned tokens
+# pink to purple. Each stands out from white by 3:1 or more, and
+# from every other for readers with and without deuteranopia, protanopia and tritanopia (a test computes both).
 COLOURS = {
     "zero-shot": "#767676",
     "icl": "#D97B00",
@@ -28,6 +29,14 @@ COLOURS = {
     "prefix-tuning": "#3B9BD6",
     "p-tuning": "#332288",
     "adapter": "#882255",
+    "rslora": "#8088F8",
+    "dora": "#8860F8",
+    "adalora": "#586890",
+    "vera": "#086068",
+    "llama-adapter": "#602068",
+    "oft": "#605030",
+    "ln-tuning": "#800008",
+    "peft": "#689040",
     "full": "#111111",
 }
 OTHER = "#8A7A5C"  # a kind that has no colour of its own
@@ -75,11 +84,14 @@ def style() -> AbstractContextManager:
     return mpl.rc_context(settings)  # type: ignore[arg-type]  # its stubs list every key as a literal
 
 
-def empty(height: float, *, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure that pyplot does not know, so that nothing has to be closed and no notebook shows it twice."""
+def empty(height: float, *, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure that pyplot does not know, so that nothing has to be closed and no notebook shows it twice.
+
+    Its axes come row by row, and all share their ranges where there are several columns.
+    """
     figure = Figure(figsize=(WIDTH, height))
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+    return figure, list(figure.subplots(rows, columns, sharex=True, sharey=columns > 1, squeeze=False).flat)
 
 
 def finish(figure: Figure, title: str, subtitle: str, *, right: float = 0.0) -> None:
@@ -93,7 +105,9 @@ def finish(figure: Figure, title: str, subtitle: str, *, right: float = 0.0) -> 
     figure.subplots_adjust(left=0.2, right=0.9, bottom=0.2, top=1 - top / height, hspace=0.16)
     overhang = [_overhang(axes) for axes in figure.axes]
     left = EDGE + max(each[0] for each in overhang)
-    bottom = EDGE + overhang[-1][1]
+    lowest = min(axes.get_position().y0 for axes in figure.axes if axes.get_visible())
+    under = [each[1] for axes, each in zip(figure.axes, overhang, strict=True) if axes.get_position().y0 <= lowest]
+    bottom = EDGE + max(under)
     free = EDGE + max(right, max(each[2] for each in overhang))
     figure.subplots_adjust(left=left / WIDTH, right=1 - free / WIDTH, bottom=bottom / height)
 

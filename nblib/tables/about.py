@@ -15,8 +15,11 @@ from nblib.tables.shown import Shown, table
 _SETTINGS = ("learning_rate", "r", "alpha", "virtual_tokens")
 
 
-def plan(runs: Sequence[Run], done: Sequence[bool]) -> Shown:
-    """One line a method: its settings, its seeds, and how many of its runs are done already."""
+def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = None) -> Shown:
+    """One line a method: its settings, its seeds, and how many of its runs are done already.
+
+    With `costs`, what `study.costs` says of each run, also the minutes that its other runs will take and their memory.
+    """
     lines: dict[str, dict] = {}
     for run, there in zip(runs, done, strict=True):
         line = lines.setdefault(
@@ -29,8 +32,32 @@ def plan(runs: Sequence[Run], done: Sequence[bool]) -> Shown:
         {**line, "seeds": ", ".join(line["seeds"]), "done": f"{line['done']} of {len(line['seeds'])}"}
         for line in lines.values()
     ]
+    notes = []
+    if costs is not None:
+        mine: dict[str, list] = {}
+        for run, cost in zip(runs, costs, strict=True):
+            mine.setdefault(spec.label(run.method, run.precision), []).append(cost)
+        shown = [line | _cost(mine[line["method"]]) for line in shown]
+        notes = [_remaining(costs)]
     first = runs[0]
-    return table(shown, [_decoding(first), *[_training(run.training) for run in runs if run.training][:1]])
+    return table(shown, [*notes, _decoding(first), *[_training(run.training) for run in runs if run.training][:1]])
+
+
+def _cost(costs: Sequence) -> dict[str, str]:
+    seconds = [each.seconds for each in costs]
+    peaks = [each.peak_bytes for each in costs if each.peak_bytes is not None]
+    return {
+        "minutes left": "unknown" if None in seconds else f"{sum(seconds) / 60:.1f}",
+        "memory (GiB)": f"{max(peaks) / 2**30:.2f}" if peaks else "unknown",
+    }
+
+
+def _remaining(costs: Sequence) -> str:
+    known = [each.seconds for each in costs if each.seconds is not None]
+    unknown = len(costs) - len(known)
+    said = f"About {sum(known) / 60:.1f} minutes, as such runs took on this machine" if known else "Minutes are unknown"
+    others = f"; no run of the kind of {unknown if known else 'these'} has ended here yet" if unknown else ""
+    return f"{said}{others}. Memory is predicted."
 
 
 def examples(shown: Sequence) -> Shown:

@@ -153,7 +153,7 @@ def _doubts(scored: list[Group]) -> str:
     """What the intervals do not cover."""
     limits = {group.settings.get("limit") for group in scored}
     partial = " Only the first examples were used, so the result is partial." if limits != {None} else ""
-    alone = [group.label for group in scored if len(group.rows) == 1 and group.kind != "zero-shot"]
+    alone = [each.label for each in scored if len(each.rows) == 1 and each.kind not in ("zero-shot", "rag")]
     return partial + (f" How another seed would change {_and(alone)} is not known." if alone else "")
 
 

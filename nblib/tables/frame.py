@@ -28,7 +28,10 @@ METRICS = {  # what a table shows, and how it calls it; all are shares, and high
     "chrf": "chrF",
 }
 NEEDS_ALL = ("em@10",)  # shown only where every run has it: answers are as many as beams
-COSTS = ("trainable_parameters", "total_parameters", "train_seconds", "generate_seconds", "prompt_tokens", "new_tokens")
+COSTS = (
+    *("trainable_parameters", "total_parameters", "adapter_bytes"),
+    *("train_seconds", "generate_seconds", "prompt_tokens", "new_tokens"),
+)
 
 
 def comparison(
@@ -40,10 +43,17 @@ def comparison(
     Scores are shares with columns `em@1`, and `_sd` (over seeds), `_low` and `_high` (95 % interval), `_n` and
     `_missing` (examples), `_tie` (true: a paired test, after Holm over the column, cannot tell it from the best) and
     `_corpus` (over the whole corpus, where papers print that) after it. Costs are means over seeds in bytes, seconds
-    and tokens; `peak_bytes` is the highest of all phases and seeds. `seeds` ended well; `failed`, `out_of_memory` and
-    `missing` count the runs that did not, or that `expected` (the planned runs) holds beside the rows.
+    and tokens; `adapter_bytes` are those of the saved adapter, and `peak_bytes` is the highest of all phases and
+    seeds. `seeds` ended well; `failed`, `out_of_memory` and `missing` count the runs that did not, or that `expected`
+    (the planned runs) holds beside the rows.
     Raises ValueError for rows that do not belong into one table.
     """
+    rows = list(rows)
+    if shapes := [row.id for row in rows if row.settings.get("shape_only")]:
+        raise ValueError(
+            f"a table of scores takes no rows of random weights (shape_only), as they have none; got {shapes[0]}: "
+            "leave them out, or show them with tables.memory"
+        )
     found = grouping.groups(rows, folder, expected)
     metrics = [name for name in metrics if _is_shown(name, found)]
     table = pd.DataFrame([_identity(group) for group in found], index=[group.label for group in found])
@@ -51,6 +61,12 @@ def comparison(
         table = table.join(_scores(found, metric))
     costs = [{name: group.cost(name) for name in COSTS} | {"peak_bytes": group.peak_bytes()} for group in found]
     return table.join(pd.DataFrame(costs, index=table.index, dtype=float)).rename_axis("method")
+
+
+def check(metric: str) -> None:
+    """Raises ValueError for a score that no table knows."""
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}")
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> Path:
@@ -88,13 +104,14 @@ def _identity(group: Group) -> dict:
 def _scores(found: list[Group], metric: str) -> pd.DataFrame:
     """The columns of one metric."""
     examples = grouping.examples(found)
-    lines = [_score(group, metric, examples) for group in found]
+    lines = [score(group, metric, examples) for group in found]
     table = pd.DataFrame(lines, index=[group.label for group in found], dtype=float)
     table[f"{metric}_tie"] = pd.array(_ties(found, metric), dtype="boolean")
     return table
 
 
-def _score(group: Group, metric: str, examples: list[str]) -> dict[str, float | None]:
+def score(group: Group, metric: str, examples: list[str]) -> dict[str, float | None]:
+    """What `comparison` says of one metric, but for the ties."""
     spread = stats.spread(group.means(metric))
     by_seed = group.by_seed(metric, examples)
     interval = stats.interval(by_seed) if by_seed is not None else None

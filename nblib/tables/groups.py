@@ -11,7 +11,8 @@ from nblib import results, spec, stats
 from nblib.results import Row
 from nblib.spec import Run
 
-ONE_EACH = ("model", "task", "limit", "decoding")  # a comparison has one of each
+ONE_EACH = ("model", "task", "limit", "decoding", "split", "train_task")  # a comparison has one of each
+EARLIER = {"split": "test"}  # what a row means that was written before there was the setting
 FAMILIES = {"zero-shot": "zero-shot", "icl": "ICL", "rag": "RAG", "full": "full fine-tuning"}  # other trained: PEFT
 KINDS = [name for kind in spec.METHODS for name in ([kind, *spec.QLORA] if kind == "lora" else [kind])]
 
@@ -80,21 +81,58 @@ def groups(rows: Iterable[Row], folder: str | Path, expected: Iterable[Run] = ()
 
     Methods of one name that differ in a setting are told apart by it: `lora r=4`. `expected` are the runs that were
     planned: those without a row are counted as missing.
-    Raises ValueError for rows that must not stand in one table: of several models, tasks, limits or decodings.
+    Raises ValueError for rows that must not stand in one table: of several models, tasks, limits, decodings, splits or
+    tasks that were trained on.
     """
     entries = _entries(rows, [spec.settings(run) for run in expected])
     for name in ONE_EACH:
         _one(name, [settings for settings, _ in entries])
-    collected: dict[tuple[str, str], list[tuple[dict, Row | None]]] = {}
-    for settings, row in entries:
-        collected.setdefault((_label(settings), _dumped(_details(settings))), []).append((settings, row))
-    count = Counter(label for label, _ in collected)
-    found = []
-    for (label, _), members in collected.items():
-        others = [_details(settings) for settings, _ in entries if _label(settings) == label]
-        name = label + _suffix(_details(members[0][0]), others) if count[label] > 1 else label
-        found.append(_group(name, members, Path(folder)))
+    collected: dict[str, list[tuple[dict, Row | None]]] = {}
+    for name, (settings, row) in zip(names([settings for settings, _ in entries]), entries, strict=True):
+        collected.setdefault(name, []).append((settings, row))
+    found = [_group(name, members, Path(folder)) for name, members in collected.items()]
     return sorted(found, key=lambda group: _place(group.label, group.kind))
+
+
+def names(all_settings: Sequence[dict], *, leaving: Sequence[str] = ()) -> list[str]:
+    """The method's label for each, with the settings in which methods of one label differ: `lora r=4`, `lora bf16`.
+
+    Those in `leaving` are not named, nor is the precision that most of all have.
+    """
+    precisions = sorted(str(settings.get("precision")) for settings in all_settings)
+    usual = max(precisions, key=precisions.count, default="")
+    by_label: dict[str, list[dict]] = {}
+    for settings in all_settings:
+        by_label.setdefault(_label(settings), []).append(_details(settings, leaving))
+    return [
+        (label := _label(settings)) + _suffix(_details(settings, leaving), by_label[label], usual)
+        for settings in all_settings
+    ]
+
+
+def apart(rows: Iterable[Row], folder: str | Path, *names: str) -> dict[tuple, list[Group]]:
+    """The groups of several tables, one a combination of these settings, such as `model`; the rest must be the same.
+
+    Raises ValueError as `groups` does.
+    """
+    rows = sorted(rows, key=lambda row: row.id)
+    for name in ONE_EACH:
+        if name not in names:
+            _one(name, [row.settings for row in rows])
+    parts: dict[tuple, list[Row]] = {}
+    for row in rows:
+        parts.setdefault(tuple(setting(row.settings, name) for name in names), []).append(row)
+    return {key: groups(members, folder) for key, members in parts.items()}
+
+
+def setting(settings: dict, name: str):
+    """What a row says of a setting, also a row that was written before there was the setting.
+
+    `train_task` is the task itself where it is none other, and None where nothing is read of its training examples.
+    """
+    if name == "train_task":
+        return None if kind(settings) == "zero-shot" else settings.get(name) or settings["task"]
+    return settings.get(name, EARLIER.get(name))
 
 
 def examples(found: Iterable[Group]) -> list[str]:
@@ -164,20 +202,24 @@ def _named(settings: dict, name: Callable[[spec.Method, str], str]) -> str:
     return name(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
 
 
-def _details(settings: dict) -> dict:
+def _details(settings: dict, leaving: Sequence[str] = ()) -> dict:
     """What may differ between methods: their own fields, precision and training."""
-    own = {name: value for name, value in settings["method"].items() if name != "kind"}
+    own = {name: value for name, value in settings["method"].items() if name not in ("kind", *leaving)}
     return own | {"precision": settings.get("precision")} | (settings.get("training") or {})
 
 
-def _suffix(details: dict, others: list[dict]) -> str:
-    """The settings in which methods of one name differ: ` r=4, alpha=8`."""
+def _suffix(details: dict, others: list[dict], usual: str) -> str:
+    """The settings in which methods of one name differ: ` r=4, alpha=8`; a precision says what it is by itself."""
     differing = [name for name in details if len({_dumped(each.get(name)) for each in others}) > 1]
-    return " " + ", ".join(f"{name}={details[name]}" for name in differing)
+    said = {name: f"{name}={details[name]}" for name in differing} | {"precision": str(details["precision"])}
+    spoken = [said[name] for name in differing if name != "precision" or details[name] != usual]
+    return f" {', '.join(spoken)}" if spoken else ""
 
 
 def _one(name: str, all_settings: list[dict]) -> None:
-    values = {_dumped(_shared(settings.get(name))) for settings in all_settings}
+    values = {_dumped(_shared(setting(settings, name))) for settings in all_settings}
+    if name == "train_task":
+        values.discard(_dumped(None))  # zero-shot fits beside any
     if len(values) > 1:
         raise ValueError(f"a comparison has one {name}; got {' and '.join(sorted(values))}: make a table for each")
 

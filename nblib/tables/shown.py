@@ -1,6 +1,6 @@
 """A frame as a table that a person reads, in HTML without styles (GitHub strips them) and in plain text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -11,12 +11,15 @@ from nblib.tables.frame import METRICS
 
 STATUS = {results.OUT_OF_MEMORY: "OOM", results.FAILED: "failed", "missing": "missing"}
 NOTHING = "–"
-COSTS = {
-    "trainable_parameters": ("trainable parameters", "{:,.0f}"),
-    "train_seconds": ("training (s)", "{:,.1f}"),
-    "prompt_tokens": ("prompt tokens a query", "{:,.0f}"),
-    "peak_gib": ("peak memory (GiB)", "{:,.2f}"),
+LEFT = 'align="left" style="text-align: left"'  # GitHub strips the style, JupyterLab heeds nothing else
+COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "trainable_parameters": ("trainable parameters", "{:,.0f}".format),
+    "adapter_bytes": ("saved adapter", lambda count: size(count)),
+    "train_seconds": ("training (s)", "{:,.1f}".format),
+    "prompt_tokens": ("prompt tokens a query", "{:,.0f}".format),
+    "peak_bytes": ("peak memory (GiB)", lambda count: f"{count / 2**30:,.2f}"),
 }
+WHERE_KNOWN = ("adapter_bytes",)  # a column only where a run has it
 # <ins>, because GitHub drops <u>
 MARKS = {"html": {"best": "<b>{}</b>", "second": "<ins>{}</ins>"}, "text": {"best": "**{}**", "second": "_{}_"}}
 LEGEND = (
@@ -43,7 +46,7 @@ class Shown:
 def table(lines: list[dict], notes: Sequence[str] = (), code: Sequence[str] = ()) -> Shown:
     """Lines of texts under their names; the columns in `code` are code."""
     frame = pd.DataFrame(lines)
-    head = "".join(f'<th scope="col" align="left">{escape(name)}</th>' for name in frame)
+    head = "".join(f'<th scope="col" {LEFT}>{escape(name)}</th>' for name in frame)
     body = "\n".join(
         "<tr>" + "".join(_text_cell(str(line[name]), name in code) for name in frame) + "</tr>" for line in lines
     )
@@ -54,7 +57,7 @@ def table(lines: list[dict], notes: Sequence[str] = (), code: Sequence[str] = ()
 
 def _text_cell(text: str, is_code: bool) -> str:
     tag = "pre" if "\n" in text.strip() else "code"
-    return f'<td align="left">{f"<{tag}>{escape(text)}</{tag}>" if is_code else escape(text)}</td>'
+    return f"<td {LEFT}>{f'<{tag}>{escape(text)}</{tag}>' if is_code else escape(text)}</td>"
 
 
 def styled(frame: pd.DataFrame) -> Shown:
@@ -63,18 +66,29 @@ def styled(frame: pd.DataFrame) -> Shown:
     pictures = {}
     for kind, marks in MARKS.items():
         header = ["method", *(f"{name} (%)" for metric, name in METRICS.items() if metric in frame)]
-        header += [name for name, _ in COSTS.values()] + ["seeds", "n"]
+        header += [COSTS[name][0] for name in _costs(frame)] + ["seeds", "n"]
         lines = [_line(frame, label, marks) for label in frame.index]
         legend = LEGEND.format(best=marks["best"].format("bold"), second=marks["second"].format("underlined"))
         pictures[kind] = (header, lines, [legend, *notes])
     return Shown(frame, _html(title, *pictures["html"]), _text(title, *pictures["text"]))
 
 
+def size(count: float) -> str:
+    """Bytes for a person: `812 B`, `393.2 KiB`, `12.6 MiB`, `1.2 GiB`."""
+    if count < 2**10:
+        return f"{count:,.0f} B"
+    unit, name = next((each for each in ((2**30, "GiB"), (2**20, "MiB")) if count >= each[0]), (2**10, "KiB"))
+    return f"{count / unit:,.1f} {name}"
+
+
+def _costs(frame: pd.DataFrame) -> list[str]:
+    return [name for name in COSTS if name not in WHERE_KNOWN or (name in frame and frame[name].notna().any())]
+
+
 def _line(frame: pd.DataFrame, label: str, marks: dict[str, str]) -> list[str]:
     row = frame.loc[label]
     scores = [_score(frame, label, metric, marks) for metric in METRICS if metric in frame]
-    values = row.to_dict() | {"peak_gib": row["peak_bytes"] / 2**30}
-    costs = [NOTHING if pd.isna(values[name]) else form.format(values[name]) for name, (_, form) in COSTS.items()]
+    costs = [NOTHING if pd.isna(row[name]) else COSTS[name][1](row[name]) for name in _costs(frame)]
     return [str(label), *scores, *costs, _seeds(row), _count(row)]
 
 
@@ -150,7 +164,7 @@ def _cell(place: int, text: str) -> str:
     """The first column heads its row; a second line is small."""
     first, _, second = text.partition("\n")
     if not place:
-        return f'<th scope="row" align="left">{escape(first)}</th>'
+        return f'<th scope="row" {LEFT}>{escape(first)}</th>'
     small = f"<br><small>{second}</small>" if second else ""
     return f'<td align="right">{first}{small}</td>'
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import pandas as pd
 
 from nblib.results import Prediction
-from nblib.tables.shown import Shown
+from nblib.tables.shown import LEFT, Shown
 
 RIGHT, WRONG, UNKNOWN = "✓ right", "✗ wrong", "? not scored"
 
@@ -85,7 +85,7 @@ def _varied(differ: Sequence[Example], verdicts: Mapping[str, tuple[str, ...]]) 
 def _html(frame: pd.DataFrame) -> str:
     blocks = []
     for _, row in frame.iterrows():
-        blocks.append(f'<tr><th colspan="3" align="left">{escape(row["intent"])}</th></tr>')
+        blocks.append(f'<tr><th colspan="3" {LEFT}>{escape(row["intent"])}</th></tr>')
         blocks.append(_answer_row("reference", "", row["reference"]))
         for label in frame.columns[2:]:
             verdict, _, code = row[label].partition("\n")
@@ -99,8 +99,8 @@ def _answer_row(label: str, verdict: str, code: str) -> str:
     indents = [len(line) - len(bare) for line, bare in zip(code.split("\n"), lines, strict=True)]
     kept = "<br>".join("&nbsp;" * indent + escape(bare) for indent, bare in zip(indents, lines, strict=True))
     return (
-        f'<tr><th scope="row" align="left">{escape(label)}</th><td align="left">{verdict}</td>'
-        f'<td align="left"><code>{kept}</code></td></tr>'
+        f'<tr><th scope="row" {LEFT}>{escape(label)}</th><td {LEFT}>{verdict}</td>'
+        f"<td {LEFT}><code>{kept}</code></td></tr>"
     )
 
 

@@ -1,6 +1,6 @@
 """A dataset's name to examples in one schema, by split, from folder or Hub. Draws no shots, builds no prompts."""
 
-from nblib.tasks.checking import Checks, checks
+from nblib.tasks.checking import Checks, checks, near_duplicate
 from nblib.tasks.examples import SPLITS, Data, Example, first, program, require_training
 from nblib.tasks.known import TASKS, Task, get, settings, source
 from nblib.tasks.loading import EMBEDDED, load, read
@@ -17,6 +17,7 @@ __all__ = [
     "first",
     "get",
     "load",
+    "near_duplicate",
     "program",
     "read",
     "require_training",

@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 
 from nblib.tasks.examples import SPLITS, Data, Example
@@ -82,6 +83,19 @@ def _split(name: str, rows: Sequence[Example], task: str, tokenizer) -> Split:
         code_tokens=_quantiles(codes),
         rows_too_long=_too_long(rows, intents, codes, task) if task else None,
     )
+
+
+def near_duplicate(first: str, second: str) -> bool:
+    """Whether two intents are nearly the same: a share of NEAR of their words is in both, in any order or number.
+
+    Words that differ in case, spacing, quotes, commas or full stops only are the same.
+    """
+    return _alike(_set(first), _set(second))
+
+
+@lru_cache(maxsize=1 << 14)  # an intent is compared with many others
+def _set(text: str) -> frozenset[str]:
+    return frozenset(_words(text))
 
 
 # --- lengths --------------------------------------------------------------------------------------------------------

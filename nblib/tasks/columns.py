@@ -29,6 +29,8 @@ def _pair(row: dict, where: str, number: int) -> Example:
         code=_text(row, "cmd", where).strip(),
         tests=_texts(row, "test_list", where),
         test_setup=_text(row, "test_setup_code", where),
+        operation=_text(row, "operation", where),
+        known=_yes_or_no(row, "known", where),
     )
 
 
@@ -129,6 +131,13 @@ def _texts(row: dict, field: str, where: str) -> tuple[str, ...]:
     if isinstance(value, str) or not all(isinstance(each, str) for each in value):
         raise ValueError(f"{where}: the field {field!r} must hold a list of texts")
     return tuple(value)
+
+
+def _yes_or_no(row: dict, field: str, where: str) -> bool | None:
+    value = row.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{where}: the field {field!r} must hold true or false; got {type(value).__name__}")
+    return value
 
 
 def _json(row: dict, field: str, where: str) -> Any:

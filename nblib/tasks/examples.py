@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 SPLITS = ("train", "validation", "test")
+UNHASHED = ("operation", "known")  # labels for the reader of results: no model sees them, so no result hangs on them
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Example:
     solutions: tuple[str, ...] = ()  # all listed references where there may be several; `code` is the first
     libraries: tuple[str, ...] = ()  # that the reference needs
     source: str = ""  # the task it comes from, where several are joined
+    operation: str = ""  # what the row is an instance of, where the dataset says it
+    known: bool | None = None  # whether the embedded model's pre-training text has the operation; None: not said
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def _pieces(splits: Sequence[Sequence[Example]]) -> Iterator[str]:
 
 def _hashed(example: Example) -> list:
     """The first five fields, then the others that differ from their defaults: a new field keeps the old hashes."""
-    named = fields(example)
+    named = [each for each in fields(example) if each.name not in UNHASHED]
     changed = {
         each.name: getattr(example, each.name) for each in named[5:] if getattr(example, each.name) != each.default
     }

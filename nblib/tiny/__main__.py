@@ -1,12 +1,13 @@
-"""Makes the embedded model or the sample tasks from a seed.
+"""Makes an embedded model or the sample tasks from a seed.
 
     python -m nblib.tiny tasks [--seed N] [--folder F]
-    python -m nblib.tiny model [--seed N] [--folder F] [--steps N] [--device D]
+    python -m nblib.tiny model [--name tiny|micro] [--seed N] [--folder F] [--steps N] [--device D]
 
 Run it from the repository's root: the default folders are the shipped ones.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -24,10 +25,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _fit(asked: argparse.Namespace) -> None:
     from nblib.tiny import pretrain  # imports torch
 
-    recipe = pretrain.Recipe(seed=asked.seed)
+    recipe = replace(pretrain.RECIPES[asked.name], seed=asked.seed)
     if asked.steps is not None:
         recipe = pretrain.shortened(recipe, asked.steps)
-    pretrain.fit(recipe, asked.folder, asked.device)
+    pretrain.fit(recipe, asked.folder or Path("data/models") / asked.name, asked.device, name=asked.name)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,8 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="what", required=True)
     tasks = commands.add_parser("tasks", help="write the three sample tasks (seconds)")
     tasks.add_argument("--folder", type=Path, default=Path("data/tasks"))
-    model = commands.add_parser("model", help="pre-train the embedded model (hours on a CPU)")
-    model.add_argument("--folder", type=Path, default=Path("data/models/tiny"))
+    model = commands.add_parser("model", help="pre-train an embedded model (up to an hour or more on a CPU)")
+    model.add_argument("--name", choices=("tiny", "micro"), default="tiny", help="micro is the smaller sibling")
+    model.add_argument("--folder", type=Path, default=None, help="default: data/models/NAME")
     model.add_argument("--steps", type=int, default=None, help="optimizer steps, instead of the recipe's")
     model.add_argument("--device", default="cpu", help="cpu or cuda")
     for command in (tasks, model):

@@ -18,7 +18,7 @@ pipeline_tag: text-generation
 tags: [code, llama]
 ---
 
-# tiny: the embedded model of nblib
+# {name}: {role} of nblib
 
 A Llama-architecture code model of {millions:.2f} million parameters ({layers} layers, width {hidden}, vocabulary
 {vocabulary}, context {context} tokens), with a byte-level BPE tokenizer of its own. It exists so that every comparison
@@ -35,7 +35,7 @@ model, tokenizer = (
 
 ## How it was made
 
-`python -m nblib.tiny model` makes it from seed {seed}: this repository generates the text (`nblib/tiny/text.py`),
+`python -m nblib.tiny model{option}` makes it from seed {seed}: this repository generates the text (`nblib/tiny/text.py`),
 trains the tokenizer on it and the model on {tokens:.1f} million tokens (padding included) in {steps} steps of
 {batch_tokens} tokens: loss on answers only, bf16 autocast, Muon on the hidden matrices (learning rate
 {matrix_learning_rate:g}), AdamW on the rest ({learning_rate:g}), warm-up, constant, linear decay over
@@ -62,13 +62,17 @@ The whole log is in `training.json`. Licence: MIT, as all of nblib.
 
 def write(folder: Path, training: dict, *, parameters: int, counts: dict[str, int]) -> None:
     """README.md for the model in `folder`; `training` is the content of its training.json."""
+    small = training.get("name", "tiny") != "tiny"
     recipe, last = training["recipe"], training["log"][-1]
     rows = "\n".join(f"| {meaning} | {100 * last[name]:.1f} % |" for name, meaning in ABILITIES.items())
     text = _CARD.format(
         **{name: value for name, value in recipe.items() if name not in ("steps",)},
         steps=last["step"],
         millions=parameters / 1e6,
-        place="data/models/tiny",
+        name="micro" if small else "tiny",
+        role="the smaller sibling of the embedded model" if small else "the embedded model",
+        option=" --name micro" if small else "",
+        place=f"data/models/{'micro' if small else 'tiny'}",
         tokens=last["tokens"] / 1e6,
         loss=last["loss"],
         minutes=last["seconds"] / 60,

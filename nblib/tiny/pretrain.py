@@ -1,4 +1,4 @@
-"""Makes the embedded model: tokenizer and weights, from generated text and a seed.
+"""Makes an embedded model: tokenizer and weights, from generated text and a seed.
 
     python -m nblib.tiny model
 
@@ -44,6 +44,12 @@ class Recipe:
     decay_steps: int = 1800  # the last ones, linear to zero
     curriculum_steps: int = 7000  # to the end of the text's progress; from 1,995 on it does not change any more
     report_every: int = 250  # steps
+
+
+RECIPES = {
+    "tiny": Recipe(),
+    "micro": Recipe(hidden=48, layers=2, feed_forward=128),  # the small model of RQ3, on the same text
+}
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:
@@ -185,8 +191,8 @@ def answer_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor
     return cross_entropy(model.lm_head(hidden[known]).float(), targets[known])
 
 
-def fit(recipe: Recipe, folder: Path, device: str) -> None:
-    """Trains the model and saves it with its tokenizer and its log in `folder`."""
+def fit(recipe: Recipe, folder: Path, device: str, *, name: str = "tiny") -> None:
+    """Trains the model and saves it with its tokenizer and its log in `folder`; `name` is for its card."""
     tokenizer = make_tokenizer(recipe)
     model = make_model(recipe, tokenizer).to(device)
     optimizers = _optimizers(recipe, model)
@@ -207,7 +213,7 @@ def fit(recipe: Recipe, folder: Path, device: str) -> None:
             row = {"step": step, "tokens": tokens, "loss": round(smooth, 4), "seconds": round(time.monotonic() - start)}
             log.append(row | probes.measure(model, tokenizer))
             print(json.dumps(log[-1]), flush=True)
-            _save(model, tokenizer, recipe, log, folder)
+            _save(model, tokenizer, recipe, log, folder, name)
 
 
 def _optimizers(recipe: Recipe, model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
@@ -224,14 +230,14 @@ def _rate(recipe: Recipe, step: int) -> float:
     return min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / recipe.decay_steps)
 
 
-def _save(model, tokenizer, recipe: Recipe, log: list[dict], folder: Path) -> None:
+def _save(model, tokenizer, recipe: Recipe, log: list[dict], folder: Path, name: str) -> None:
     """Weights in bf16, so that the repository stays small, and with a head of their own, as CodeLlama has."""
     folder.mkdir(parents=True, exist_ok=True)
     untied = make_model(replace(recipe, tied=False), tokenizer)
     untied.load_state_dict(model.state_dict())  # its state dict names the shared matrix twice
     untied.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    training = {"recipe": asdict(recipe), "log": log}
+    training = {"name": name, "recipe": asdict(recipe), "log": log}
     (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n")
     counts = {"known": len(KNOWN), "new": len(NEW), "questions": probes.QUESTIONS}
     card.write(folder, training, parameters=sum(each.numel() for each in untied.parameters()), counts=counts)

@@ -18,7 +18,7 @@ from nblib.tiny import programs, sample_checks, styles, words
 from nblib.tiny.operations import KNOWN, NEW, Operation
 from nblib.tiny.sample_checks import Check, Filled
 
-SIZES = {"train": 400, "validation": 100, "test": 200}  # rows
+SIZES = {"train": 800, "validation": 100, "test": 200}  # rows
 DIFFICULTIES = {"introductory": 1, "interview": 2, "competition": 3}  # steps before the last one
 ABSENT_ROWS = 2  # test rows for each operation that the other splits lack
 CALLS = 3  # assertions for each short function

@@ -1,0 +1,131 @@
+"""Model and prompts to completions, batched. Builds no prompts and scores nothing."""
+
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase
+from transformers.generation.stopping_criteria import StopStringCriteria
+
+from nblib import models
+from nblib.generate import beams, plain, reading
+from nblib.prompts import encode, ends
+from nblib.spec import Decoding
+
+
+@torch.inference_mode()
+def completions(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    decoding: Decoding,
+    *,
+    new_tokens: int,
+    stops: Sequence[str],
+    precision: str,
+    seed: int,
+    done: Collection[int] = (),
+) -> Iterator[tuple[int, list[str], int]]:
+    """Yields (index of the prompt, its completions best first, tokens generated for it), longest prompts first.
+
+    Each answer ends by itself: at the end-of-sequence token or after a stop string, which stays in the completion; with
+    `decoding.stop` all-beams, text may follow that, and what is scored is cut at the stop string anyway.
+    What all prompts begin with, shots as a rule, is read once. A batch whose prompts are all `done` is left out, which
+    changes no other answer.
+    """
+    model.eval()
+    settings = _settings(model, tokenizer, decoding, new_tokens, ends(stops, tokenizer))
+    encoded = [encode(prompt, tokenizer)["input_ids"] for prompt in prompts]
+    searched = _is_searched(model, encoded, settings)
+    with _computing(model, precision):
+        start = reading.read_start(model, encoded, new_tokens)
+    equal_lengths = not searched and plain.needs_equal_lengths(model)
+    for batch in batches(encoded, decoding.batch_size, equal_lengths=equal_lengths):
+        if all(index in done for index in batch):
+            continue
+        torch.manual_seed(seed * 1_000_003 + batch[0])  # its own: what a batch draws does not hang on those before it
+        rows = [encoded[index] for index in batch]
+        with _computing(model, precision):
+            own = reading.read_start(model, rows, new_tokens) if start is None else start
+            answer = _search if searched else plain.generate
+            answers = answer(model, tokenizer, rows, settings, own, all_beams=decoding.stop == "all-beams")
+        # What else tokenizers clean up in a text is code: `a != b` would become `a!= b`.
+        texts = tokenizer.batch_decode(answers, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        lengths = (answers != tokenizer.pad_token_id).sum(1).tolist()
+        for place, index in enumerate(batch):
+            mine = slice(place * decoding.returned, (place + 1) * decoding.returned)
+            yield index, texts[mine], sum(lengths[mine])
+
+
+def _is_searched(model: nn.Module, rows: list[list[int]], settings: GenerationConfig) -> bool:
+    """Whether the beam search of this room can have the model: it puts tokens where no position says they are."""
+    length = max(map(len, rows), default=0) + settings.max_new_tokens
+    config = model.config
+    return (
+        settings.num_beams > 1
+        and not settings.do_sample
+        and reading.looks_back(model, length)
+        and reading.takes_positions(model)
+        and not getattr(config, "alibi", False)
+        and config._attn_implementation in ("sdpa", "eager")  # others take no mask of four dimensions
+    )
+
+
+def _search(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[list[int]],
+    settings: GenerationConfig,
+    start: DynamicCache | None,
+    *,
+    all_beams: bool,
+) -> torch.Tensor:
+    """New tokens of shape (rows x returned, tokens of the longest)."""
+    room = 1 + settings.num_beams * (settings.max_new_tokens - 1)  # a prompt's last token, then those of the beams
+    prompts = reading.read(model, rows, start, tokenizer, room)
+    stops = StopStringCriteria(tokenizer, settings.stop_strings)
+    return beams.search(reading.inner(model), prompts, settings, stops, all_beams=all_beams)
+
+
+@contextmanager
+def _computing(model: nn.Module, precision: str):
+    """Trained weights are fp32 over a half-precision base, which autocast brings together."""
+    dtype = models.compute_dtype(precision)
+    with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32), warnings.catch_warnings():
+        # Without padding, positions need no correction: a test compares with the text written out.
+        warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
+        yield
+
+
+def batches(encoded: Sequence[Sequence[int]], size: int, *, equal_lengths: bool = False) -> list[list[int]]:
+    """Indices of at most `size` sequences of similar, or equal, lengths; the longest first."""
+    order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index]))
+    grouped: list[list[int]] = []
+    for index in order:
+        last = grouped[-1] if grouped else []
+        fits = 0 < len(last) < size and not (equal_lengths and len(encoded[last[0]]) != len(encoded[index]))
+        if not fits:
+            grouped.append([])
+        grouped[-1].append(index)
+    return grouped
+
+
+def _settings(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, decoding: Decoding, new_tokens: int, stops: Sequence[str]
+) -> GenerationConfig:
+    sampling = decoding.temperature is not None
+    own = model.generation_config.eos_token_id
+    return GenerationConfig(
+        max_new_tokens=new_tokens,
+        num_beams=decoding.beams,
+        num_return_sequences=decoding.returned,
+        early_stopping=decoding.early_stopping,
+        do_sample=sampling,
+        **({"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if sampling else {}),
+        stop_strings=list(stops),
+        eos_token_id=own if isinstance(own, list) else tokenizer.eos_token_id,  # a list: as `models.load` made it
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )

@@ -1,0 +1,122 @@
+"""Generation as transformers does it: sampling, encoder-decoders, and models whose beams cannot share a row."""
+
+from copy import copy, deepcopy
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    BatchEncoding,
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+from transformers.cache_utils import DynamicLayer
+
+from nblib.generate import beams, reading
+from nblib.generate.reading import Roomy
+
+
+def generate(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[list[int]],
+    settings: GenerationConfig,
+    start: DynamicCache | None,
+    *,
+    all_beams: bool,
+) -> torch.Tensor:
+    """New tokens of shape (rows x returned, tokens of the longest)."""
+    if model.config.is_encoder_decoder:
+        inputs, begun = _padded_on_the_right(rows, tokenizer).to(model.device), 1  # the decoder's start token
+    else:
+        inputs = _padded_after(0 if start is None else start.get_seq_length(), rows, tokenizer).to(model.device)
+        begun = inputs["input_ids"].shape[1]
+        if not reading.has_virtual_tokens(model):  # their cache is PEFT's
+            copies = max(settings.num_beams, settings.num_return_sequences)
+            read = _read(model, inputs, DynamicCache(config=model.config) if start is None else start)
+            inputs["past_key_values"] = _cache(read, copies, begun + settings.max_new_tokens)
+    rule = {}
+    if all_beams:
+        rule["stopping_criteria"] = StoppingCriteriaList([_AllBeams(tokenizer, settings, len(rows), begun)])
+        settings = copy(settings)
+        settings.stop_strings = None
+    return model.generate(**inputs, generation_config=settings, tokenizer=tokenizer, **rule)[:, begun:]
+
+
+def _read(model: nn.Module, inputs: BatchEncoding, start: DynamicCache) -> DynamicCache:
+    """Keys and values of the prompts but their last token, after the start that they share.
+
+    Each prompt is read once: transformers would read it once for every beam.
+    """
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    cache = _cache(start, len(ids), ids.shape[1])
+    shared = start.get_seq_length()
+    if ids.shape[1] - 1 > shared and all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, shared:-1]
+        placed = {"position_ids": positions} if reading.takes_positions(model) else {}
+        model(
+            input_ids=ids[:, shared:-1],
+            attention_mask=mask[:, :-1],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **placed,
+        )
+    return cache
+
+
+def _padded_after(shared: int, rows: list[list[int]], tokenizer: PreTrainedTokenizerBase) -> BatchEncoding:
+    """Rows of equal length, padded on the left of what they do not share."""
+    width = max(map(len, rows))
+    padding = [width - len(row) for row in rows]
+    ids = [row[:shared] + [tokenizer.pad_token_id] * gap + row[shared:] for row, gap in zip(rows, padding, strict=True)]
+    mask = [[1] * shared + [0] * gap + [1] * (width - gap - shared) for gap in padding]
+    return BatchEncoding({"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)})
+
+
+def _padded_on_the_right(rows: list[list[int]], tokenizer: PreTrainedTokenizerBase) -> BatchEncoding:
+    """Rows for an encoder: there, a first token that is no token would move the learned positions of some models."""
+    ids = [torch.tensor(row) for row in rows]
+    return BatchEncoding(
+        {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id),
+            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+        }
+    )
+
+
+def _cache(start: DynamicCache, copies: int, length: int) -> DynamicCache:
+    """Copies of every row of a start, which stays as it is, with room for `length` tokens in all."""
+    cache = copy(start)
+    cache.layers = [
+        Roomy(layer, copies, length) if isinstance(layer, Roomy) or type(layer) is DynamicLayer else deepcopy(layer)
+        for layer in start.layers
+    ]
+    for layer in cache.layers:
+        if not isinstance(layer, Roomy):
+            layer.batch_repeat_interleave(copies)
+    return cache
+
+
+def needs_equal_lengths(model: nn.Module) -> bool:
+    """Whether padding would come between virtual tokens and query, which changes answers: then nothing is padded."""
+    return reading.has_virtual_tokens(model) and not model.config.is_encoder_decoder
+
+
+class _AllBeams(StoppingCriteria):
+    """Ends a query's search when all its beams have written a stop string."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: GenerationConfig, queries: int, begun: int):
+        self.tokenizer, self.stops, self.beams = tokenizer, settings.stop_strings, settings.num_beams
+        self.ends = torch.tensor(settings.eos_token_id)
+        self.queries, self.begun = queries, begun
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor | None, **_) -> torch.Tensor:
+        texts = self.tokenizer.batch_decode(input_ids[:, self.begun :], clean_up_tokenization_spaces=False)
+        stopped = torch.tensor([any(stop in text for stop in self.stops) for text in texts], device=input_ids.device)
+        ended = torch.isin(input_ids[:, -1], self.ends.to(input_ids.device))
+        done = beams.all_stopped(stopped.view(self.queries, -1), ended.view(self.queries, -1), self.beams)
+        return done.squeeze(1).repeat_interleave(len(texts) // self.queries)

@@ -1,0 +1,31 @@
+"""Attach a method to a model, refuse what cannot work, save and load what was trained, take it off. Trains nothing."""
+
+import logging
+
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it misses an optional kernel at import
+
+from nblib.methods.attaching import after_step, attach, custom, keeps_checkpointing, trainable_parameters  # noqa: E402
+from nblib.methods.card import card, push  # noqa: E402
+from nblib.methods.checking import check  # noqa: E402
+from nblib.methods.detaching import detach  # noqa: E402
+from nblib.methods.saved import FACTS, load, read, save  # noqa: E402
+from nblib.methods.targets import attention_inputs, feed_forward_layers, linear_layers  # noqa: E402
+
+__all__ = [
+    "FACTS",
+    "after_step",
+    "attach",
+    "attention_inputs",
+    "card",
+    "check",
+    "custom",
+    "detach",
+    "feed_forward_layers",
+    "keeps_checkpointing",
+    "linear_layers",
+    "load",
+    "push",
+    "read",
+    "save",
+    "trainable_parameters",
+]

@@ -1,0 +1,264 @@
+"""Attach a method to a model: one short function a kind. Trains nothing, and checks nothing beforehand."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING
+
+import peft
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from nblib import spec
+from nblib.adapters import BottleneckConfig
+from nblib.methods import targets
+from nblib.methods.detaching import remember
+
+# Of a PeftConfig: what attaching or PEFT itself fills in.
+FILLED_IN = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
+PRUNING_BEGINS, PRUNING_ENDS = 0.1, 0.75  # shares of all steps between which AdaLoRA prunes
+
+
+def attach(
+    model: PreTrainedModel,
+    method: spec.Trained,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    seed: int,
+    steps: int | None = None,
+) -> nn.Module:
+    """The model with the method's parameters added, and only those trainable.
+
+    Trainable weights are fp32, also over a half-precision base: a loss scaler cannot unscale fp16 gradients.
+    `steps` of training in all are read by adalora only, which prunes as they pass. `detach` gives the model back.
+    """
+    torch.manual_seed(seed)  # the adapter's initial weights
+    before = remember(model)
+    try:
+        with made_ready(model):
+            attached = _attached(model, method, tokenizer, steps)
+    except Exception:
+        before.restore()  # what failed half-way must not stay in a model that others use
+        raise
+    for parameter in attached.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    attached.before = before
+    return attached
+
+
+def _attached(
+    model: PreTrainedModel, method: spec.Trained, tokenizer: PreTrainedTokenizerBase, steps: int | None
+) -> nn.Module:
+    if isinstance(method, spec.FullTuning):
+        return model.requires_grad_(True)
+    attached = peft.get_peft_model(model, config(model, method, steps=steps))
+    if isinstance(method, spec.PromptTuning):
+        _start_prompt(attached, method, tokenizer)
+    if isinstance(method, spec.PrefixTuning) and not model.config.is_encoder_decoder:
+        _start_prefix(attached, method, tokenizer)
+    for name, each in attached.named_parameters():
+        if ".ranknum." in name:  # AdaLoRA's scale, which PEFT lets be trained over a half-precision base
+            each.requires_grad_(False)
+    return attached
+
+
+def after_step(model: nn.Module, step: int) -> None:
+    """To be called after each optimizer step, from 1 on, before gradients are set to zero: adalora prunes then."""
+    if isinstance(adalora := getattr(model, "base_model", None), peft.AdaLoraModel):
+        adalora.update_and_allocate(step)
+
+
+def keeps_checkpointing(method: spec.Trained) -> bool:
+    """Whether the method can be trained with gradient checkpointing: a prefix is a cache, which it does without."""
+    if isinstance(method, spec.Custom):
+        return json.loads(method.config)["peft_type"] not in ("PREFIX_TUNING", "CARTRIDGE")
+    return not isinstance(method, spec.PrefixTuning)
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """How many numbers training may change."""
+    return sum(each.numel() for each in model.parameters() if each.requires_grad)
+
+
+def custom(config: peft.PeftConfig, *, name: str, learning_rate: float) -> spec.Custom:
+    """Any method of PEFT as a method of a run; tables and figures call it `name`.
+
+    Only what differs from the config's defaults is kept, so that a setting that PEFT adds later changes no run's id.
+    """
+    values = {key: value for key, value in config.to_dict().items() if key not in FILLED_IN}
+    kept = {key: value for key, value in values.items() if value != _default(config, key)}
+    text = json.dumps(kept | {"peft_type": config.peft_type}, sort_keys=True, default=_plain)
+    return spec.Custom(text, name=name, learning_rate=learning_rate)
+
+
+def _plain(value) -> list | str:
+    """A set, such as names of modules, in one order; anything else by its name."""
+    return sorted(value) if isinstance(value, set) else str(value)
+
+
+def _default(config: peft.PeftConfig, key: str):
+    field = type(config).__dataclass_fields__[key]
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def config(model: PreTrainedModel, method: spec.Trained, *, steps: int | None = None) -> peft.PeftConfig:
+    """The method's settings as PEFT takes them, for this model.
+
+    Raises ValueError for a target that the model does not have.
+    """
+    made = _adalora(model, method, steps) if isinstance(method, spec.AdaLora) else _CONFIG[method.kind](model, method)
+    made.task_type = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    return made
+
+
+@contextmanager
+def made_ready(model: PreTrainedModel) -> Iterator[None]:
+    """Has the model as PEFT 0.21 expects it of transformers, without warnings that a user can do nothing about."""
+    for module in model.modules():
+        if type(module).__name__ == "Linear8bitLt":
+            module.register_forward_pre_hook(_keep_scales)
+    old, new = "_prepare_encoder_decoder_kwargs_for_generation", "_prepare_text_encoder_decoder_kwargs_for_generation"
+    if model.config.is_encoder_decoder and not hasattr(model, old) and hasattr(model, new):
+        setattr(model, old, getattr(model, new))  # PEFT reads it, but changes nothing in it
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        warnings.filterwarnings("ignore", "Unsupported layer type '.*Norm'", UserWarning)  # only its sizes are unknown
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # and is then set right
+        yield
+
+
+def _keep_scales(layer: nn.Module, inputs: tuple) -> None:
+    """On a CPU, PEFT's DoRA makes 8-bit weights anew without their scales, which the layer still has."""
+    if layer.weight.CB is not None and layer.weight.SCB is None:
+        layer.weight.SCB = layer.state.SCB
+
+
+def _low_rank(model: PreTrainedModel, method: spec.Lora | spec.RsLora | spec.Dora | spec.AdaLora) -> dict:
+    return {
+        "lora_alpha": method.alpha,
+        "lora_dropout": method.dropout,
+        "target_modules": targets.chosen(model, method.targets),
+        "fan_in_fan_out": any(map(targets.is_transposed, model.modules())),
+    }
+
+
+def _lora(model: PreTrainedModel, method: spec.Lora | spec.RsLora | spec.Dora) -> peft.PeftConfig:
+    return peft.LoraConfig(
+        r=method.r,
+        use_rslora=isinstance(method, spec.RsLora),
+        use_dora=isinstance(method, spec.Dora),
+        **_low_rank(model, method),
+    )
+
+
+def _adalora(model: PreTrainedModel, method: spec.AdaLora, steps: int | None) -> peft.PeftConfig:
+    if steps is None:
+        raise ValueError("adalora prunes while it is trained, so attach needs steps, of training in all; got None")
+    return peft.AdaLoraConfig(
+        init_r=method.initial_r,
+        target_r=method.r,
+        total_step=steps,
+        tinit=int(steps * PRUNING_BEGINS),
+        tfinal=steps - int(steps * PRUNING_ENDS),
+        deltaT=max(1, steps // 100),  # steps between two prunings
+        **_low_rank(model, method),
+    )
+
+
+def _ia3(model: PreTrainedModel, method: spec.Ia3) -> peft.PeftConfig:
+    """Keys, values and feed-forward layers, as in the paper; queries too, as in the study."""
+    feed_forward = targets.feed_forward_layers(model)
+    return peft.IA3Config(
+        target_modules=targets.attention_inputs(model) + feed_forward,
+        feedforward_modules=feed_forward,
+        fan_in_fan_out=any(map(targets.is_transposed, model.modules())),
+    )
+
+
+def _prompt_tuning(model: PreTrainedModel, method: spec.PromptTuning) -> peft.PeftConfig:
+    # Before the encoder's input only: PEFT would make as many again for a decoder, and not read them.
+    return peft.PromptTuningConfig(num_virtual_tokens=method.virtual_tokens, num_transformer_submodules=1)
+
+
+def _p_tuning(model: PreTrainedModel, method: spec.PTuning) -> peft.PeftConfig:
+    return peft.PromptEncoderConfig(
+        num_virtual_tokens=method.virtual_tokens,
+        encoder_hidden_size=method.hidden_size,
+        num_transformer_submodules=1,  # as for prompt tuning
+    )
+
+
+def _prefix_tuning(model: PreTrainedModel, method: spec.PrefixTuning) -> peft.PeftConfig:
+    return peft.PrefixTuningConfig(num_virtual_tokens=method.virtual_tokens)
+
+
+def _adapter(model: PreTrainedModel, method: spec.Adapter) -> peft.PeftConfig:
+    return BottleneckConfig(bottleneck=method.bottleneck, placement=method.placement)
+
+
+def _llama_adapter(model: PreTrainedModel, method: spec.LlamaAdapter) -> peft.PeftConfig:
+    layers = method.layers or model.config.num_hidden_layers
+    return peft.AdaptionPromptConfig(adapter_len=method.adapter_tokens, adapter_layers=layers)
+
+
+def _vera(model: PreTrainedModel, method: spec.Vera) -> peft.PeftConfig:
+    return peft.VeraConfig(
+        r=method.r,
+        vera_dropout=method.dropout,
+        target_modules=targets.chosen(model, method.targets),
+        fan_in_fan_out=any(map(targets.is_transposed, model.modules())),
+    )
+
+
+def _oft(model: PreTrainedModel, method: spec.Oft) -> peft.PeftConfig:
+    names = targets.chosen(model, method.targets)
+    return peft.OFTConfig(oft_block_size=method.block_size, target_modules=names)
+
+
+def _ln_tuning(model: PreTrainedModel, method: spec.LnTuning) -> peft.PeftConfig:
+    return peft.LNTuningConfig(target_modules=targets.norms(model))
+
+
+def _custom(model: PreTrainedModel, method: spec.Custom) -> peft.PeftConfig:
+    return peft.PeftConfig.from_peft_type(**json.loads(method.config))
+
+
+def _start_prompt(attached: nn.Module, method: spec.PromptTuning, tokenizer: PreTrainedTokenizerBase) -> None:
+    """PEFT's own text initialisation reads the tokenizer from the Hub again, by name and without our pad token."""
+    ids = tokenizer(_filling(method, tokenizer), add_special_tokens=False)["input_ids"][: method.virtual_tokens]
+    words = attached.get_input_embeddings().weight
+    attached.prompt_encoder["default"].embedding.weight.data = words[torch.tensor(ids, device=words.device)].detach()
+
+
+def _start_prefix(attached: nn.Module, method: spec.PrefixTuning, tokenizer: PreTrainedTokenizerBase) -> None:
+    """With the keys and values of the initial text.
+
+    An encoder-decoder's prefix starts at random: PEFT hands each of its pairs to two layers of the decoder.
+    """
+    peft.initialize_kv_prefix_from_text(attached, tokenizer, text=_filling(method, tokenizer), use_chat_template=False)
+
+
+def _filling(method: spec.PromptTuning | spec.PrefixTuning, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The initial text, repeated until it has at least as many tokens as there are virtual ones."""
+    tokens = len(tokenizer(method.initial_text, add_special_tokens=False)["input_ids"])
+    return method.initial_text * -(-method.virtual_tokens // tokens)
+
+
+_CONFIG: dict[str, Callable[..., peft.PeftConfig]] = {
+    "lora": _lora,
+    "rslora": _lora,
+    "dora": _lora,
+    "ia3": _ia3,
+    "prompt-tuning": _prompt_tuning,
+    "prefix-tuning": _prefix_tuning,
+    "p-tuning": _p_tuning,
+    "adapter": _adapter,
+    "llama-adapter": _llama_adapter,
+    "vera": _vera,
+    "oft": _oft,
+    "ln-tuning": _ln_tuning,
+    "peft": _custom,
+}

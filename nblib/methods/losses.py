@@ -1,0 +1,134 @@
+"""The loss of a training step, from logits of answers only and without an fp32 copy of them. Trains nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+IGNORED = -100  # the label of a position whose loss is not taken
+CHUNK = 2**22  # numbers of which a loss is computed at a time: 16 MiB in fp32
+
+
+@contextmanager
+def lean(model: nn.Module) -> Iterator[None]:
+    """Inside, the model's loss equals its usual one within rounding, and needs a fraction of the memory.
+
+    The head sees the positions whose label counts, and the loss turns logits to fp32 a chunk at a time; its gradient
+    takes their place. Called with labels, the model gives the loss only; called without, what it always gives. The
+    sum over tokens is divided by `num_items_in_batch`, where it is handed over, for an encoder-decoder too.
+    """
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    head = base.get_output_embeddings()
+    if head is None:
+        yield
+        return
+    step = _Step(base)
+    # Not hooks on the base: PEFT's tuners call its `forward` directly.
+    base.forward = forward = step.instead()
+    handles = [head.register_forward_pre_hook(step.keep_answers), head.register_forward_hook(step.note)]
+    try:
+        yield
+    finally:
+        step.on = False  # for one who has wrapped this forward meanwhile, as accelerate does
+        for each in handles:
+            each.remove()
+        if vars(base).get("forward") is forward:
+            step.put_back()
+
+
+class _Step:
+    """One forward pass of the base at a time, with its labels."""
+
+    def __init__(self, base: nn.Module):
+        self.base = base
+        self.before = vars(base).get("forward")  # where somebody wrapped it already
+        self.plain: Callable[..., Any] = base.forward
+        self.on = True
+        self.rows: torch.Tensor | None = None  # positions whose loss is taken, while the model runs
+        self.made: torch.Tensor | None = None  # by the head
+
+    def instead(self) -> Callable[..., Any]:
+        """A forward that computes the loss here."""
+
+        @wraps(self.plain)
+        def forward(*args: Any, labels: torch.Tensor | None = None, **kwargs: Any) -> Any:
+            if labels is None:
+                return self.plain(*args, **kwargs)
+            return self.loss(labels, args, kwargs) if self.on else self.plain(*args, labels=labels, **kwargs)
+
+        return forward
+
+    def put_back(self) -> None:
+        """Leaves the base with the forward that it had."""
+        del self.base.forward
+        if self.before is not None:
+            self.base.forward = self.before
+
+    def loss(self, labels: torch.Tensor, args: tuple, kwargs: dict) -> Any:
+        count = kwargs.pop("num_items_in_batch", None)
+        if not self.base.config.is_encoder_decoder:
+            labels = nn.functional.pad(labels[..., 1:], (0, 1), value=IGNORED)  # tokens until n predict n
+        elif kwargs.get("decoder_input_ids") is None and kwargs.get("decoder_inputs_embeds") is None:
+            kwargs["decoder_input_ids"] = self.base.prepare_decoder_input_ids_from_labels(labels)
+        self.rows = answered(labels)
+        targets = labels.flatten().index_select(0, self.rows)
+        try:
+            output = self.plain(*args, **kwargs)
+            logits = output.logits.flatten(0, -2)
+            if output.logits is not self.made:  # made from the head's, which the gradient of that step may still need
+                logits = logits.clone()
+        finally:
+            self.rows = self.made = None
+        number = len(targets) if count is None else count
+        number = number.to(logits.device) if isinstance(number, torch.Tensor) else number
+        return type(output)(loss=_CrossEntropy.apply(logits, targets.to(logits.device)) / number)
+
+    def keep_answers(self, head: nn.Module, inputs: tuple) -> tuple | None:
+        """Hands the head (1, answers, width) of the hidden states (rows, positions, width)."""
+        if self.rows is None or self.rows.numel() == inputs[0].shape[:-1].numel():
+            return None
+        hidden, *others = inputs
+        return (hidden.flatten(0, -2).index_select(0, self.rows.to(hidden.device)).unsqueeze(0), *others)
+
+    def note(self, head: nn.Module, inputs: tuple, logits: torch.Tensor) -> None:
+        if self.rows is not None:
+            self.made = logits
+
+
+def answered(labels: torch.Tensor) -> torch.Tensor:
+    """Places, among all positions of a batch, of those whose label counts."""
+    return (labels.flatten() != IGNORED).nonzero().squeeze(1)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """The sum over rows, of logits (rows, vocabulary). Its gradient is written over them: nobody else may need them."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        normalizers = torch.cat([part.float().logsumexp(-1) for part in _chunks(logits)])
+        ctx.save_for_backward(logits, targets, normalizers)
+        return (normalizers - logits.gather(1, targets.unsqueeze(1)).squeeze(1).float()).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, targets, normalizers = ctx.saved_tensors
+        for part, right, normalizer in zip(
+            *(_chunks(each, logits) for each in (logits, targets, normalizers)), strict=True
+        ):
+            # Softmax less one where it should be, in fp32 as far as it is scaled: a loss scaler's fp16 would lose some.
+            wide = part.float()  # of fp32 the same tensor
+            wide.sub_(normalizer.unsqueeze(1)).exp_()
+            wide.scatter_add_(1, right.unsqueeze(1), -torch.ones_like(normalizer).unsqueeze(1)).mul_(gradient)
+            if wide is not part:
+                part.copy_(wide)
+        return logits, None
+
+
+def _chunks(each: torch.Tensor, logits: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+    """Its rows, so many at a time as have few logits."""
+    return each.split(max(1, CHUNK // (each if logits is None else logits).shape[-1]))

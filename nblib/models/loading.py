@@ -1,0 +1,228 @@
+"""Base model and tokenizer at a precision. Attaches no method, generates nothing."""
+
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from nblib.models.places import folder_of, hub_errors, locate, shape
+from nblib.spec import PRECISIONS, QUANTIZED
+
+SHAPE_TOKENIZER = "tiny"  # of models with random weights, whose own may not be to hand
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def device() -> str:
+    """cuda, mps or cpu: the best that this machine has."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def choose_precision(precision: str) -> str:
+    """`auto` resolved for this machine: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU.
+
+    Raises ValueError for an unknown precision, and for fp16 on a CPU, where training in it is not supported.
+    """
+    if precision == "auto":
+        if device() == "cpu":
+            return "fp32"
+        return "bf16" if device() == "mps" or torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}; got {precision!r}")
+    if precision == "fp16" and device() == "cpu":
+        raise ValueError("precision fp16 needs a GPU; this machine has none: use fp32 or bf16")
+    if precision in QUANTIZED and device() == "mps":
+        raise ValueError(f"precision {precision} needs bitsandbytes, which has no kernels for mps: use bf16")
+    return precision
+
+
+def compute_dtype(precision: str) -> torch.dtype:
+    """What the model computes in: its weights' type, or for quantized weights the best that this machine has."""
+    return DTYPES[precision] if precision in DTYPES else DTYPES[choose_precision("auto")]
+
+
+def config(model: str) -> PretrainedConfig:
+    """The model's configuration, without its weights."""
+    place = locate(model)
+    with hub_errors(place):
+        return AutoConfig.from_pretrained(folder_of(place), trust_remote_code=False)
+
+
+def is_encoder_decoder(model: str) -> bool:
+    """Whether one half of the model reads the prompt and the other writes the answer, as T5's do."""
+    return bool(config(model).is_encoder_decoder)
+
+
+def prompt_room(model: str, *, new_tokens: int) -> int:
+    """Tokens that a prompt may have. In an encoder-decoder the answer takes none of them: it has the decoder's own."""
+    length = context_length(model)
+    return length if is_encoder_decoder(model) else length - new_tokens
+
+
+def context_length(model: str) -> int:
+    """Tokens that the model can see, from its configuration.
+
+    T5's positions are relative and would go on for ever; its `n_positions` says how long the texts of its training
+    were, and beyond them nobody knows what it does, so that counts.
+    """
+    known = config(model)
+    for name in ("max_position_embeddings", "n_positions", "n_ctx"):
+        if getattr(known, name, None):
+            return getattr(known, name)
+    return 2048
+
+
+def load(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A decoder-only or encoder-decoder model on this machine's best device, its tokenizer with a pad token of its own.
+
+    Raises ValueError for an unknown model, ConnectionError where the Hub is out of reach.
+    """
+    _fewer_gaps()
+    place = locate(model)
+    kind = AutoModelForSeq2SeqLM if is_encoder_decoder(model) else AutoModelForCausalLM
+    tokenizer = load_tokenizer(model)
+    with hub_errors(place), _quiet():
+        loaded = kind.from_pretrained(
+            folder_of(place, weights=True),
+            dtype=compute_dtype(precision),
+            quantization_config=_quantization(precision),
+            device_map=device(),
+        )
+    if not Path(place).is_dir():  # the Hub's name, which a saved adapter keeps, and not the cache's
+        loaded.name_or_path = loaded.config.name_or_path = place.partition("@")[0]
+    if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
+        loaded.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return _ready(loaded, tokenizer), tokenizer
+
+
+def _fewer_gaps() -> None:
+    """Lets the GPU's allocator grow its pieces, as batches of many lengths leave gaps; what the user set stays."""
+    own = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    if sys.platform == "linux" and not any(name in os.environ for name in own) and not torch.cuda.is_initialized():
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
+
+
+def _ready(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The loaded model with the tokenizer's special tokens, and with layers that training can go through."""
+    loaded.config.pad_token_id = tokenizer.pad_token_id
+    loaded.generation_config = _own_tokens(loaded, tokenizer)
+    for module in loaded.modules():
+        # On some processors bitsandbytes packs 4-bit weights anew at the first evaluation: constants are rounded to
+        # bf16, a layer narrower than a block is an error, and training that goes on gets no gradient through them.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return loaded
+
+
+def load_shape(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model's architecture with random weights on this machine's best device, and the tokenizer of `tiny`.
+
+    It takes the bytes that the model itself takes at that precision: each weight is made when its layer is loaded, so
+    the model is never there as a whole at another precision.
+    Raises ValueError where the vocabulary is smaller than the tokenizer's.
+    """
+    _fewer_gaps()
+    known, tokenizer = config(shape(model)), load_tokenizer(SHAPE_TOKENIZER)
+    if len(tokenizer) > known.vocab_size:
+        raise ValueError(
+            f"shape_only needs a vocabulary of at least {len(tokenizer)} tokens; {model!r} has {known.vocab_size}: "
+            "load its weights instead"
+        )
+    kind = AutoModelForSeq2SeqLM if known.is_encoder_decoder else AutoModelForCausalLM
+    with torch.device("meta"):
+        empty = kind.from_config(known)
+    tied = empty.all_tied_weights_keys  # a checkpoint has these once, under another name
+    weights = {name: _Random(each) for name, each in empty.state_dict().items() if name not in tied}
+    with _quiet():
+        loaded = type(empty).from_pretrained(
+            None,
+            config=known,
+            state_dict=weights,
+            dtype=compute_dtype(precision),
+            quantization_config=_quantization(precision),
+            device_map=device(),
+        )
+    return _ready(loaded, tokenizer), tokenizer
+
+
+class _Random:
+    """A weight that transformers' loading makes when it reads it, as it reads a part of a file."""
+
+    def __init__(self, like: torch.Tensor):
+        self.shape = like.shape
+
+    def __getitem__(self, _) -> torch.Tensor:
+        # Straight on the device, in the smallest type that every precision can be made of.
+        return torch.empty(self.shape, dtype=torch.bfloat16, device=device()).normal_(std=0.02)
+
+
+def _own_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """Of how the model's makers decode, the special tokens alone.
+
+    Whatever a run does not set would come from there, and a repetition penalty punishes copying from shots. Chat models
+    have more end tokens than their tokenizer tells; the ids of a checkpoint that has no such tokens are left out.
+    """
+    makers = model.generation_config
+    ends = makers.eos_token_id if isinstance(makers.eos_token_id, list) else [makers.eos_token_id]
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    start = makers.decoder_start_token_id
+    return GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=[tokenizer.eos_token_id, *sorted(special & set(ends) - {tokenizer.eos_token_id})],
+        pad_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None) if start is None else start,
+    )
+
+
+def _quantization(precision: str) -> BitsAndBytesConfig | None:
+    """How bitsandbytes holds the linear layers' weights but the head's; None: not at all."""
+    if precision not in QUANTIZED:
+        return None
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # it tells of a cast at every layer
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=precision[:3],
+        bnb_4bit_use_double_quant=precision.endswith("dq"),
+        bnb_4bit_compute_dtype=compute_dtype(precision),
+    )
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, padding on the left as generation needs it."""
+    place = locate(model)
+    with hub_errors(place):
+        tokenizer = AutoTokenizer.from_pretrained(folder_of(place))
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        # pad = eos would be masked with the padding, and the model would never learn to stop.
+        spare = tokenizer.unk_token if tokenizer.unk_token not in (None, tokenizer.eos_token) else None
+        tokenizer.add_special_tokens({"pad_token": spare or "<|pad|>"})
+    return tokenizer
+
+
+@contextmanager
+def _quiet():
+    """Without the progress bar over weight files: notebooks keep every line."""
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.enable_progress_bar()

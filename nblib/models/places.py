@@ -1,0 +1,136 @@
+"""A model's name to the folder that its files are in, and what identifies them. Loads no model."""
+
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from nblib import provenance
+from nblib.tasks import hub
+
+CONFIGS = provenance.ROOT / "data" / "configs"  # of known models, without weights: <key>/config.json
+EMBEDDED = provenance.ROOT / "data" / "models"  # models that the repository ships
+
+# Short keys. Any other Hub id or local folder works as well; after @ a Hub model's commit, tag or branch may stand.
+MODELS = {
+    "codegen-350m-mono": "Salesforce/codegen-350M-mono",
+    "codet5p-220m": "Salesforce/codet5p-220m",
+    "codet5p-770m": "Salesforce/codet5p-770m",
+    "codegen2-1b": "Salesforce/codegen2-1B_P",
+    "codegen2-3.7b": "Salesforce/codegen2-3_7B_P",
+    "codegen2-7b": "Salesforce/codegen2-7B_P",
+    "codellama-7b": "codellama/CodeLlama-7b-hf",
+    "codellama-7b-instruct": "codellama/CodeLlama-7b-Instruct-hf",
+    "codellama-7b-python": "codellama/CodeLlama-7b-Python-hf",
+    "codellama-13b-python": "codellama/CodeLlama-13b-Python-hf",
+    "codellama-34b-python": "codellama/CodeLlama-34b-Python-hf",
+    "qwen2.5-coder-0.5b": "Qwen/Qwen2.5-Coder-0.5B",
+    "qwen2.5-coder-1.5b": "Qwen/Qwen2.5-Coder-1.5B",
+    "qwen2.5-coder-7b": "Qwen/Qwen2.5-Coder-7B",
+    "qwen2.5-coder-0.5b-instruct": "Qwen/Qwen2.5-Coder-0.5B-Instruct",
+    "qwen2.5-coder-1.5b-instruct": "Qwen/Qwen2.5-Coder-1.5B-Instruct",
+    "qwen2.5-coder-7b-instruct": "Qwen/Qwen2.5-Coder-7B-Instruct",
+    "deepseek-coder-1.3b": "deepseek-ai/deepseek-coder-1.3b-base",
+    "deepseek-coder-6.7b": "deepseek-ai/deepseek-coder-6.7b-base",
+    "deepseek-coder-1.3b-instruct": "deepseek-ai/deepseek-coder-1.3b-instruct",
+    "deepseek-coder-6.7b-instruct": "deepseek-ai/deepseek-coder-6.7b-instruct",
+    "phi-3-mini": "microsoft/Phi-3-mini-128k-instruct",
+    "llama-3.1-8b-instruct": "meta-llama/Llama-3.1-8B-Instruct",
+    "starcoder2-3b": "bigcode/starcoder2-3b",
+}
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer
+WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # the first that there are
+
+
+def locate(model: str) -> str:
+    """The local folder or Hub id behind a short key, a Hub id or a folder; `@revision` stays with a Hub id.
+
+    Raises ValueError where it is none of them; reads no network.
+    """
+    embedded = EMBEDDED / model
+    if "/" not in model and (embedded / "config.json").exists():
+        return str(embedded)
+    folder = Path(model).expanduser()
+    if model not in MODELS and folder.is_dir():
+        if not (folder / "config.json").exists():
+            raise ValueError(f"model folder {model!r} has no config.json; give a folder made by save_pretrained")
+        return str(folder)
+    key, at, wanted = model.partition("@")
+    id = MODELS.get(key, key)
+    if id.count("/") == 1 and not id.startswith((".", "/", "~")) and bool(at) == bool(wanted):
+        return id + at + wanted
+    raise ValueError(
+        f"model must be one of {', '.join([*embedded_models(), *MODELS])}, a Hub id such as owner/name or "
+        f"owner/name@revision, or a local folder; got {model!r}"
+    )
+
+
+def embedded_models() -> list[str]:
+    """Names of the models that the repository ships."""
+    return sorted(path.parent.name for path in EMBEDDED.glob("*/config.json"))
+
+
+def revision(model: str) -> str:
+    """What identifies the weights: the hash of a local folder's files, the commit of a Hub model.
+
+    Raises ConnectionError where the Hub is needed and cannot be reached, ValueError where it has no such model.
+    """
+    place = locate(model)
+    return _folder_content(Path(place)) if Path(place).is_dir() else _commit(place)
+
+
+@cache
+def _commit(place: str) -> str:
+    """The commit of a Hub model, asked once a process: all files are of it, also if the branch moves meanwhile."""
+    id, _, wanted = place.partition("@")
+    with hub_errors(place):
+        return hub.snapshot(id, "model", ["config.json"], wanted or "main").name
+
+
+def folder_of(place: str, *, weights: bool = False) -> str:
+    """The folder to load from: the given one, or the cache's with what is needed of a Hub model, all of one commit."""
+    if Path(place).is_dir():
+        return place
+    id, commit = place.partition("@")[0], _commit(place)
+    with hub_errors(place):
+        folder = hub.snapshot(id, "model", list(SMALL_FILES), commit)
+        for pattern in WEIGHT_FILES if weights else ():
+            hub.snapshot(id, "model", [pattern], commit, bar_shown=True)
+            if any(folder.glob(pattern)):
+                return str(folder)
+        if weights or not (folder / "config.json").exists():
+            wanted = " and no ".join(WEIGHT_FILES) if weights else "config.json"
+            raise ValueError(f"model {id} has no {wanted} on the Hub, so transformers cannot load it")
+    return str(folder)
+
+
+def _folder_content(folder: Path) -> str:
+    kinds = (".safetensors", ".bin", ".model", ".txt", "config.json", "tokenizer.json", "tokenizer_config.json")
+    paths = sorted(path for path in folder.iterdir() if path.name.endswith(kinds))
+    return _hash_once(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
+
+
+@cache
+def _hash_once(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Files that did not change since are not read again: a 7B model takes a minute."""
+    return provenance.content_hash([path for path, _, _ in files])
+
+
+def shape(model: str) -> str:
+    """The folder of the configuration that the repository ships for a key or its Hub id, else what was given.
+
+    Raises ValueError for what is no model, in the words of `locate`.
+    """
+    found = locate(model)
+    key = next((key for key, id in MODELS.items() if id == found), "")
+    return str(CONFIGS / key) if key and (CONFIGS / key / "config.json").exists() else model
+
+
+@contextmanager
+def hub_errors(place: str):
+    """Turns what the Hub's client and transformers raise for a Hub model into one sentence."""
+    if Path(place).is_dir():
+        yield
+        return
+    id, _, wanted = place.partition("@")
+    with hub.explained(f"model {id}", wanted or "main", "give a local folder"):
+        yield

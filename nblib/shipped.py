@@ -1,0 +1,111 @@
+"""The executed study that the repository ships: its rows, figures and README tables. Runs no model itself.
+
+python -m nblib.shipped make      executes every notebook from an empty results/, keeps its rows, writes the tables
+python -m nblib.shipped readme    only writes the README's tables anew from the kept rows
+"""
+
+import argparse
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from nblib import notebooks, provenance, results, tables
+
+KEPT = provenance.ROOT / "data" / "results" / "tiny"  # rows and predictions, without the adapters
+WORKING = provenance.ROOT / "results"  # where the notebooks write
+README = provenance.ROOT / "README.md"
+FIRST = "rq1_peft_vs_icl"
+LAST = ("report", "playground")  # they read the rows of all others
+SECOND = {  # that notebook's parameters for a second task, whose rows the report reads
+    "task": "codealpaca-mini",
+    "methods": ["zero-shot", "icl", "rag", "lora", "ia3", "full"],
+    "shots": [1, 3],
+    "seeds": [42],
+}
+SHOWN = ("method", "EM@1 (%)", "EM@10 (%)", "CodeBLEU (%)", "trained parameters", "training (s)", "training memory")
+
+
+def make() -> None:
+    """Executes the notebooks in place, each after those whose rows it reads, and keeps what came of it.
+
+    Raises FileExistsError where results/ holds rows already, since they would be read instead of made.
+    """
+    if there := len(list(WORKING.glob("*.json"))):
+        raise FileExistsError(f"{WORKING.name}/ holds {there} rows, which would be read instead of made: move it away")
+    for path in in_order((provenance.ROOT / "notebooks").glob("*.ipynb")):
+        begun = time.monotonic()
+        notebooks.run(path)
+        if path.stem == FIRST:
+            second()
+        print(f"{path.stem}: {time.monotonic() - begun:.0f} s", flush=True)
+    keep(WORKING, KEPT)
+    write_readme()
+
+
+def second() -> None:
+    """The first question's notebook on the second task; what is there already is read."""
+    import papermill
+
+    source = provenance.ROOT / "notebooks" / f"{FIRST}.ipynb"
+    with tempfile.TemporaryDirectory() as folder:
+        executed = str(Path(folder) / source.name)
+        papermill.execute_notebook(source, executed, parameters=SECOND, cwd=source.parent, progress_bar=False)
+
+
+def in_order(paths) -> list[Path]:
+    """By name, those that read the rows of others last."""
+    return sorted(paths, key=lambda path: (path.stem in LAST, path.stem))
+
+
+def keep(source: Path, target: Path) -> None:
+    """The rows and predictions of a folder, and nothing else, in the place of what the other one has."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for row in results.read(source):
+        for name in (f"{row.id}.json", f"{row.id}.predictions.jsonl"):
+            if (source / name).exists():
+                shutil.copyfile(source / name, target / name)
+
+
+def readme_tables(folder: str | Path = KEPT) -> dict[str, str]:
+    """The README's tables by name, in Markdown: the verdicts on the claims, and the methods on `conala-mini`."""
+    rows = results.read(folder)
+    verdicts = tables.shown_claims(tables.claims(rows, folder)).frame
+    chosen = next(each for each in tables.benchmarks(rows) if each.name == "conala-mini")
+    frame = tables.report(chosen, folder)
+    shown = tables.shown_report(frame[frame["model"] == "tiny"], chosen.name).frame
+    return {
+        "claims": tables.markdown(verdicts[["claim", "model", "task", "verdict"]]),
+        "methods": tables.markdown(shown[[name for name in SHOWN if name in shown]]),
+    }
+
+
+def write_readme() -> None:
+    """Puts the tables between their marks."""
+    README.write_text(filled(README.read_text(encoding="utf-8"), readme_tables()), encoding="utf-8")
+
+
+def filled(text: str, contents: dict[str, str]) -> str:
+    """The text with every table between its marks `<!-- table: NAME -->` and `<!-- end -->`.
+
+    Raises ValueError where a mark is missing.
+    """
+    for name, content in contents.items():
+        found = re.search(rf"(?<=<!-- table: {name} -->\n).*?(?=<!-- end -->)", text, re.DOTALL)
+        if not found:
+            raise ValueError(f"no <!-- table: {name} --> … <!-- end --> in the text")
+        text = f"{text[: found.start()]}{content}\n{text[found.end() :]}"
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["make", "readme"])
+    make() if parser.parse_args(arguments).what == "make" else write_readme()
+
+
+if __name__ == "__main__":
+    main()

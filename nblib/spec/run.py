@@ -1,0 +1,157 @@
+"""A run and its other parts, each run with an id. Knows no method's fields."""
+
+import hashlib
+import json
+from dataclasses import MISSING, asdict, dataclass, field, fields
+
+from nblib.spec.checks import one_of, positive, share
+from nblib.spec.methods import QUANTIZED, FullTuning, Method, ZeroShot, label
+
+PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
+STOPS = ("each-answer", "all-beams")  # when a stop string ends: the answer, or a query all of whose beams wrote one
+SPLITS = ("validation", "test")  # that answer a question: the one to choose settings, the other to report
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a method is fitted; the same for every method of a comparison, its learning rate excepted."""
+
+    epochs: int = 5
+    batch_size: int = 8  # examples a step
+    device_batch: int = 8  # examples a forward pass; accumulated to batch_size
+    optimizer: str = "adafactor"  # a name that transformers' TrainingArguments(optim=…) knows
+    schedule: str = "linear"  # a name that transformers' get_scheduler knows
+    warmup_share: float = 0.05  # of all steps
+    weight_decay: float = 0.0
+    evaluations_an_epoch: int = 5  # validation losses; the checkpoint with the lowest is kept
+    gradient_checkpointing: bool = False  # less memory, more seconds
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "device_batch", "evaluations_an_epoch"):
+            positive(name, getattr(self, name))
+        share("warmup_share", self.warmup_share)
+        if self.batch_size % self.device_batch:
+            raise ValueError(
+                f"batch_size must be a multiple of device_batch; got {self.batch_size} and {self.device_batch}"
+            )
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are generated: beam search, or sampling where a temperature is given."""
+
+    beams: int = 10  # 1 is greedy
+    returned: int = 10  # answers an example
+    early_stopping: bool = False  # True: an example's search ends with its `beams`-th finished answer, good or not
+    temperature: float | None = None  # None: no sampling
+    top_p: float = 1.0  # read only when sampling
+    batch_size: int = 16  # examples a batch, before beams
+    stop: str = "each-answer"  # all-beams: a search goes on until every beam has a stop string, as the study's did
+
+    def __post_init__(self):
+        one_of("stop", self.stop, STOPS)
+        for name in ("beams", "returned", "batch_size"):
+            positive(name, getattr(self, name))
+        if self.temperature is None and self.returned > self.beams:
+            raise ValueError(
+                f"returned must be at most beams without sampling; got {self.returned} answers of {self.beams} beams: "
+                "ask for fewer answers, more beams or a temperature"
+            )
+        if self.stop == "all-beams" and (self.temperature is not None or self.beams == 1):
+            raise ValueError("stop all-beams needs beam search: give 2 beams or more and no temperature")
+        if self.temperature is not None and self.temperature <= 0:
+            raise ValueError(f"temperature must be above 0, or None for no sampling; got {self.temperature}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that determines one result, but for the content of data and model."""
+
+    model: str  # a short key, a Hub id or a local folder
+    task: str  # a name in nblib.tasks.TASKS
+    method: Method
+    precision: str = "fp32"
+    training: Training | None = None  # None where nothing is trained
+    decoding: Decoding = field(default_factory=Decoding)
+    seed: int = 42
+    limit: int | None = None  # only the first examples of the split: a partial result
+    data_dir: str | None = None  # where the task's files are; None: as the task says
+    train_task: str | None = None  # another task, whose examples are trained on or shown; None: the task itself
+    split: str = "test"  # whose examples are the queries; validation to choose settings
+    shape_only: bool = False  # random weights: bytes and seconds count, answers do not; limit bounds its training too
+
+    def __post_init__(self):
+        one_of("precision", self.precision, PRECISIONS)
+        one_of("split", self.split, SPLITS)
+        if self.limit is not None:
+            positive("limit", self.limit)
+        if self.method.trained and self.training is None:
+            raise ValueError(f"{self.method.kind} is trained, so it needs training settings; got None")
+        if isinstance(self.method, FullTuning) and self.precision in QUANTIZED:
+            raise ValueError(
+                f"full trains every weight, and {self.precision} weights cannot be trained: take fp32 or bf16, or lora"
+            )
+        if not self.method.trained and self.training is not None:
+            raise ValueError(f"{self.method.kind} trains nothing, so training must be None")
+        if self.train_task is not None and isinstance(self.method, ZeroShot):
+            raise ValueError(
+                f"zero-shot reads no training examples, so train_task must be None; got {self.train_task!r}"
+            )
+
+
+def settings(run: Run) -> dict:
+    """The run as plain values, every field in it; the method carries its name as `kind`."""
+    return asdict(run) | {"method": {"kind": run.method.kind} | asdict(run.method)}
+
+
+def run_id(run: Run, *, data: str, weights: str) -> str:
+    """A readable name with a hash of all that determines the result.
+
+    `data` and `weights` are revisions or content hashes. Only settings that differ from their defaults are hashed, so
+    that a field added later keeps the ids of old results.
+    """
+    changed = {"data": data, "weights": weights} | _changed(run) | _parts(run, "training", "decoding")
+    changed.pop("data_dir", None)  # the content counts, not the place
+    changed["model"] = _known_name(run.model)
+    name = f"{_last(run.model)}.{run.task}.{label(run.method)}.{run.precision}.seed{run.seed}.{_digest(changed)}"
+    return name.lower()
+
+
+def training_id(run: Run, *, data: str, weights: str) -> str:
+    """A readable name with a hash of all that determines the trained weights: runs that share them share it.
+
+    `data` and `weights` are revisions or content hashes, of the data that is trained on.
+    """
+    changed = {"data": data, "weights": weights, "precision": run.precision, "seed": run.seed} | _parts(run, "training")
+    changed["model"] = _known_name(run.model)
+    task = run.train_task or run.task
+    return f"{_last(run.model)}.{task}.{label(run.method)}.{run.precision}.seed{run.seed}.{_digest(changed)}".lower()
+
+
+def _parts(run: Run, *names: str) -> dict:
+    """The method and the named parts, as far as they are there."""
+    there = {name: _changed(part) for name in names if (part := getattr(run, name)) is not None}
+    return {"method": {"kind": run.method.kind} | _changed(run.method)} | there
+
+
+def _changed(part) -> dict:
+    """Fields that differ from their defaults; fields without a default always count."""
+    return {
+        each.name: getattr(part, each.name)
+        for each in fields(part)
+        if each.default is MISSING or getattr(part, each.name) != each.default
+        if each.name not in ("method", "training", "decoding")
+    }
+
+
+def _known_name(model: str) -> str:
+    """A short key; the place of a folder or on the Hub does not count, its content does."""
+    return "" if "/" in model or "\\" in model else model
+
+
+def _last(model: str) -> str:
+    return model.replace("\\", "/").rstrip("/").split("/")[-1]
+
+
+def _digest(values: dict) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:10]

@@ -1,0 +1,289 @@
+"""What to run: the runs of a comparison or a search, each checked before any work. Runs nothing."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from nblib import methods, models, presets, prompts, retrieve, sandbox, spec, tasks
+from nblib.spec import Decoding, Run
+from nblib.tasks import Data, Example
+
+GREEDY = Decoding(beams=1, returned=1, batch_size=50)  # of a search: one answer an example tells settings apart
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that passed every check."""
+
+    run: Run
+    id: str
+    data: Data  # training and validation rows of the task that is trained on, queries as the test rows
+    checks: dict = field(default_factory=dict)  # tasks.Checks as plain values
+    training: str = ""  # spec.training_id where weights are trained
+
+
+def compare(
+    model: str,
+    task: str,
+    *,
+    preset: str = "default",
+    names: Sequence[str | spec.Method] = (),
+    shots: Sequence[int] = (),
+    seeds: Sequence[int] = (),
+    precision: str = "auto",
+    decoding: Decoding | None = None,
+    limit: int | None = None,
+    data_dir: str | None = None,
+    train_task: str | None = None,
+    shape_only: bool = False,
+) -> list[Run]:
+    """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
+
+    `names` are methods as the preset sets them, or methods with settings of their own. Empty lists and no `decoding`
+    stand for the preset's own. A method without randomness runs with the first seed only. With a `train_task`, training
+    examples and shots are that task's, and `data_dir` has a folder for each task. With `shape_only` weights are random:
+    such runs measure memory and seconds, have no scores, and `limit` bounds their training batches and validation rows
+    as well.
+    Raises ValueError for anything unknown or out of range.
+    """
+    settings = presets.get(preset)
+    decoding = decoding or (settings.sampling if tasks.get(task).sampled else settings.decoding)
+    precision = models.choose_precision(precision)
+    runs = []
+    for method, own_precision in presets.methods(settings, list(names), list(shots)):
+        for seed in _seeds(method, settings, decoding, list(seeds)):
+            runs.append(
+                Run(
+                    model=model,
+                    task=task,
+                    method=method,
+                    precision=own_precision or precision,
+                    training=settings.training if method.trained else None,
+                    decoding=decoding,
+                    seed=seed,
+                    limit=limit,
+                    data_dir=data_dir,
+                    train_task=None if isinstance(method, spec.ZeroShot) else train_task,
+                    shape_only=shape_only,
+                )
+            )
+    return runs
+
+
+def sizes(
+    model: str,
+    task: str,
+    *,
+    preset: str = "default",
+    names: Sequence[str | spec.Method] = ("lora",),
+    precisions: Sequence[str] = ("auto",),
+    batches: int = 1,
+    data_dir: str | None = None,
+) -> list[Run]:
+    """The runs that measure memory and seconds of a model too large to be had, or to be trained here: random weights.
+
+    Each named method at each precision trains one epoch of so many batches and answers as many queries greedily.
+    Raises ValueError for anything unknown or out of range.
+    """
+    runs = [
+        run
+        for precision in precisions
+        for run in compare(
+            model,
+            task,
+            preset=preset,
+            names=names,
+            seeds=[0],
+            precision=precision,
+            limit=batches,
+            data_dir=data_dir,
+            shape_only=True,
+        )
+    ]
+    return [
+        replace(run, training=run.training and replace(run.training, epochs=1), decoding=replace(GREEDY, batch_size=1))
+        for run in runs
+    ]
+
+
+def search(
+    model: str,
+    task: str,
+    *,
+    preset: str = "default",
+    names: Sequence[str] = (),
+    seed: int = 1,
+    precision: str = "auto",
+    data_dir: str | None = None,
+) -> list[Run]:
+    """The runs that choose learning rates: each trained method at the rates of `presets.RATES`, five for each.
+
+    Greedy answers to the validation split decide; the test split is not read. Empty `names` stand for all methods that
+    the preset trains.
+    Raises ValueError for anything unknown or out of range.
+    """
+    trained = names or [each.kind for each in presets.get(preset).methods if each.trained]
+    for name in trained:
+        if name not in presets.RATES:
+            raise ValueError(f"method of a search must be one of {', '.join(presets.RATES)}; got {name!r}")
+    found = compare(model, task, preset=preset, names=trained, seeds=[seed], precision=precision, data_dir=data_dir)
+    return [
+        replace(run, method=_at(run.method, rate), decoding=GREEDY, split="validation")
+        for run in found
+        for rate in presets.RATES[run.method.kind]
+    ]
+
+
+def _at(method: spec.Method, rate: float) -> spec.Method:
+    return replace(method, learning_rate=rate) if isinstance(method, spec.Trained) else method
+
+
+def transfer(
+    model: str,
+    trained: Sequence[str],
+    asked: Sequence[str],
+    *,
+    method: str | spec.Method = "lora",
+    preset: str = "default",
+    seeds: Sequence[int] = (),
+    precision: str = "auto",
+    limit: int | None = None,
+    data_dir: str | None = None,
+) -> list[Run]:
+    """The runs that ask each of the tasks `asked` with no training and with the method trained on each of `trained`.
+
+    Where these are several, it is trained on all of them jointly as well. `data_dir` has a folder for each task.
+    Raises ValueError for anything unknown or out of range.
+    """
+    ((first, _),) = presets.methods(presets.get(preset), [method], [])[:1]
+    if not first.trained:
+        raise ValueError(f"transfer takes a method that trains; got {first.kind!r}")
+    sources = [*trained, *(["+".join(trained)] if len(trained) > 1 else [])]
+    runs = []
+    for task in asked:
+        place = str(Path(data_dir) / task) if data_dir else None
+        shared = {"preset": preset, "seeds": seeds, "precision": precision, "limit": limit}
+        runs += compare(model, task, names=["zero-shot"], data_dir=place, **shared)  # type: ignore[arg-type]
+        for source in sources:
+            where = {"data_dir": place} if source == task else {"data_dir": data_dir, "train_task": source}
+            runs += compare(model, task, names=[method], **shared, **where)  # type: ignore[arg-type]
+    return runs
+
+
+def _seeds(method: spec.Method, preset: presets.Preset, decoding: Decoding, asked: list[int]) -> list[int]:
+    seeds = asked or list(preset.icl_seeds if isinstance(method, spec.InContext) else preset.seeds)
+    varies = method.trained or isinstance(method, spec.InContext) or decoding.temperature is not None
+    return seeds if varies else seeds[:1]
+
+
+def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Planned]:
+    """The runs, each once, with their ids and data; everything that can be checked is checked here, before any work.
+
+    `allow_code_execution`: answers may be run as programs even where their isolation is weak.
+    Raises ValueError, FileNotFoundError, ImportError, ConnectionError or PermissionError with one sentence.
+    """
+    planned: dict[str, Planned] = {}
+    loaded: dict[tuple, tuple[Data, Data, dict]] = {}  # by tasks and place, and by model: its tokens are counted
+    checked = set()
+    for run in runs:
+        key = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only)
+        if key not in loaded:
+            loaded[key] = _load(run, allow_code_execution)
+        data, trained_on, checks = loaded[key]
+        if (run.method, run.model, run.precision, run.shape_only) not in checked:
+            _check(run, data)
+            checked.add((run.method, run.model, run.precision, run.shape_only))
+        each = Planned(run, _id(run, data), _first(run, data), checks, _training_id(run, trained_on))
+        planned[each.id] = each
+    for (model, _), each in {(tokenizer_of(each.run), each.run.model): each for each in planned.values()}.items():
+        ask(each.run, each.data.test, [()] * len(each.data.test), models.load_tokenizer(model))
+    return list(planned.values())
+
+
+def ask(run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer) -> list[prompts.Prompt]:
+    """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
+    task = tasks.get(run.task)
+    room = models.prompt_room(known_as(run), new_tokens=task.output_tokens) - virtual_tokens(run)
+    return [
+        prompts.build(example, mine, tokenizer, room=room, style=task.prompt)
+        for example, mine in zip(examples, shots, strict=True)
+    ]
+
+
+def known_as(run: Run) -> str:
+    """Where the model's configuration is: with random weights, the one that the repository ships."""
+    return models.shape(run.model) if run.shape_only else run.model
+
+
+def tokenizer_of(run: Run) -> str:
+    """The model whose tokenizer the run reads with."""
+    return models.SHAPE_TOKENIZER if run.shape_only else run.model
+
+
+def weights(run: Run) -> str:
+    """What identifies the run's weights; random ones are those of a configuration."""
+    return models.revision(known_as(run))
+
+
+def _first(run: Run, data: Data) -> Data:
+    """What the limit leaves: queries, and of random weights as many training batches and validation rows."""
+    data = tasks.first(data, run.limit)
+    if not run.shape_only or run.limit is None:
+        return data
+    rows = run.limit * (run.training.batch_size if run.training else 1)
+    return replace(data, train=data.train[:rows], validation=data.validation[: run.limit])
+
+
+def virtual_tokens(run: Run) -> int:
+    """Learned tokens that every query is processed with, beside its text."""
+    return getattr(run.method, "virtual_tokens", 0)
+
+
+def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
+    """What a run reads, what its training reads, and what is to be known of the data."""
+    if tasks.get(run.task).executed:
+        sandbox.require(allow_code_execution)
+    own = tasks.load(run.task, _place(run, run.task))
+    trained_on = tasks.load(run.train_task, _place(run, run.train_task)) if run.train_task else own
+    data = own
+    if run.train_task:
+        data = replace(
+            own,
+            train=trained_on.train,
+            validation=trained_on.validation,
+            content=f"{trained_on.content} to {own.content}",
+            without_code=trained_on.without_code,
+        )
+    if run.split == "validation":
+        data = replace(data, test=own.validation)
+    return data, trained_on, asdict(tasks.checks(data, models.load_tokenizer(tokenizer_of(run))))
+
+
+def _place(run: Run, task: str) -> str | None:
+    """The folder of a task's files: with a training task beside it, each has a folder of its name."""
+    if run.data_dir is None or run.train_task is None or "+" in task:
+        return run.data_dir
+    return str(Path(run.data_dir) / task)
+
+
+def _check(run: Run, data: Data) -> None:
+    """Refuses what cannot work."""
+    if run.method.trained or not isinstance(run.method, spec.ZeroShot):
+        tasks.require_training(data, run.task)
+    if isinstance(run.method, spec.InContext):
+        retrieve.random_shots(data.train, run.method.shots, run.seed)
+    elif isinstance(run.method, spec.Retrieved):
+        retrieve.require(run.method, len(data.train))
+    methods.check(run.method, known_as(run), run.precision)
+
+
+def _id(run: Run, data: Data) -> str:
+    content = f"{data.content} {tasks.settings(run.task)}"
+    return spec.run_id(run, data=content, weights=weights(run))
+
+
+def _training_id(run: Run, trained_on: Data) -> str:
+    if not run.method.trained:
+        return ""
+    content = f"{trained_on.content} {tasks.settings(run.train_task or run.task)}"
+    return spec.training_id(run, data=content, weights=weights(run))

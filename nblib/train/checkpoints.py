@@ -1,0 +1,197 @@
+"""What a training needs to go on after its process ended, beside the best weights so far. Decides no setting."""
+
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import Trainer, TrainerCallback
+
+from nblib import provenance
+
+LEAST_SECONDS = 10.0  # between checkpoints
+SPARING = 50  # a checkpoint waits for this many times the seconds that the last one took: 2 % of the training
+WEIGHTS, STATE, WHOLE = "model.safetensors", "nblib.pt", "nblib.json"  # in a checkpoint: the Trainer's name, ours, last
+
+
+class Best(TrainerCallback):
+    """Keeps the weights of the lowest validation loss in memory, and tells how far training is."""
+
+    def __init__(self, model: nn.Module, report: Callable[[float], None], after_step: Callable[[int], None]):
+        self.model, self.report, self.after_step = model, report, after_step
+        self.losses: list[tuple[int, float]] = []
+        self.best_step, self.best_loss = 0, math.inf
+        self.best: dict[str, torch.Tensor] = {}
+
+    def on_optimizer_step(self, args, state, control, **_):
+        self.after_step(state.global_step + 1)  # the Trainer counts a step when its gradients are gone
+
+    def on_step_end(self, args, state, control, **_):
+        self.report(state.global_step / state.max_steps)
+
+    def on_evaluate(self, args, state, control, metrics, **_):
+        loss = metrics["eval_loss"]
+        self.losses.append((state.global_step, loss))
+        if loss < self.best_loss:
+            self.best_step, self.best_loss = state.global_step, loss
+            self.best = {name: each.detach().to("cpu", copy=True) for name, each in _trainable(self.model)}
+
+    def restore(self) -> None:
+        with torch.no_grad():
+            for name, parameter in _trainable(self.model):
+                if name in self.best:
+                    parameter.copy_(self.best[name])
+
+
+def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, each) for name, each in model.named_parameters() if each.requires_grad)
+
+
+def kept(folder: str | Path) -> dict | None:
+    """The facts beside the checkpoint that `fit` would go on from in this folder; None where it would begin anew."""
+    place = _last_whole(Path(folder))
+    return _noted(place)["facts"] if place else None
+
+
+def _last_whole(folder: Path) -> Path | None:
+    """The last checkpoint that was written to its end, with the packages that are here now."""
+    places = sorted(folder.glob("checkpoint-*"), key=lambda place: -int(place.name.partition("-")[2]))
+    return next((place for place in places if _is_whole(place)), None)
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        noted = _noted(place)
+        sizes = {name: (place / name).stat().st_size for name in noted["bytes"]}
+    except (OSError, ValueError, KeyError):
+        return False
+    return sizes == noted["bytes"] and noted["packages"] == provenance.collect()["packages"]
+
+
+def _noted(place: Path) -> dict:
+    return json.loads((place / WHOLE).read_text(encoding="utf-8"))
+
+
+class LeanTrainer(Trainer):
+    """Of whose checkpoints the model's part is only what is trained: the base is on disk already."""
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        place = Path(output_dir or self.args.output_dir)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / WHOLE).unlink(missing_ok=True)  # of other packages
+        save_file({name: each.detach().contiguous() for name, each in _trainable(self.model)}, place / WEIGHTS)
+
+
+class Keeper(TrainerCallback):
+    """Has the Trainer write checkpoints as often as that is cheap, with what it does not keep, and takes one up."""
+
+    def __init__(self, watch: Best, folder: Path | None, facts: Callable[[], dict]):
+        self.watch, self.folder, self.facts = watch, folder, facts
+        self.since, self.took, self.writing = time.monotonic(), 0.0, False
+        self.order: torch.Tensor | None = None  # the random state from which an epoch's order is drawn
+        self.earlier_steps, self.earlier_loss = 0, 0.0  # before this process; the loss as a share of the mean
+
+    def on_epoch_begin(self, args, state, control, **_):
+        if self.order is not None and state.global_step == self.earlier_steps:
+            torch.set_rng_state(self.order)  # the Trainer draws this epoch's order again, from whatever it finds
+        self.order = torch.get_rng_state()
+
+    def on_evaluate(self, args, state, control, **_):
+        passed = time.monotonic() - self.since
+        if self.folder and passed >= max(LEAST_SECONDS, SPARING * self.took):
+            self.since, self.writing, control.should_save = time.monotonic(), True, True
+
+    def on_save(self, args, state, control, **_):
+        assert self.folder is not None
+        place = self.folder / f"checkpoint-{state.global_step}"
+        ended = float(state.epoch).is_integer()
+        watch = self.watch
+        kept = {
+            "best": watch.best if watch.best_step != state.global_step else None,  # the weights are there once
+            "best_step": watch.best_step,
+            "best_loss": watch.best_loss,
+            "losses": watch.losses,
+            "order": torch.get_rng_state() if ended else self.order,
+            "pruning": _pruning(watch.model),
+        }
+        torch.save(kept, place / STATE)
+        _finish(place, self.facts())
+        for older in self.folder.glob("checkpoint-*"):
+            if older != place:
+                shutil.rmtree(older, ignore_errors=True)
+        self.writing, self.took, self.since = False, time.monotonic() - self.since, time.monotonic()
+
+    def take_up(self) -> str | None:
+        """The checkpoint to go on from, for the Trainer, when what it does not know of is restored."""
+        if self.folder is None or (place := _last_whole(self.folder)) is None:
+            return None
+        kept, watch = torch.load(place / STATE, map_location="cpu", weights_only=True), self.watch
+        watch.best_step, watch.best_loss, watch.losses = kept["best_step"], kept["best_loss"], kept["losses"]
+        watch.best = load_file(place / WEIGHTS) if kept["best"] is None else kept["best"]
+        self.order = kept["order"]
+        _prune_again(watch.model, kept["pruning"])
+        logged = json.loads((place / "trainer_state.json").read_text(encoding="utf-8"))
+        losses = [(each["step"], each["loss"]) for each in logged["log_history"] if "loss" in each]
+        self.earlier_steps, last = logged["global_step"], 0
+        for step, loss in losses:
+            self.earlier_loss += loss * (step - last) / logged["max_steps"]
+            last = step
+        return str(place)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Without the Trainer's lines on weights that no checkpoint has; one sentence where none can be written."""
+        logger = logging.getLogger("transformers.trainer")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        except Exception as problem:  # torch, safetensors and the system each have their own
+            if not self.writing:
+                raise
+            free = shutil.disk_usage(self.folder).free >> 20 if self.folder else 0  # torch does not say that it is that
+            raise OSError(
+                f"a checkpoint cannot be written to {self.folder}, where {free} MiB are free: {problem}"
+            ) from problem
+        finally:
+            logger.setLevel(level)
+
+
+def _finish(place: Path, facts: dict) -> None:
+    """Notes, last, that a checkpoint is whole: all its files are on the disk by then."""
+    sizes = {}
+    for path in place.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+        sizes[path.name] = path.stat().st_size
+    noted = {"bytes": sizes, "packages": provenance.collect()["packages"], "facts": facts}
+    with (place / f".{WHOLE}").open("w", encoding="utf-8") as file:
+        file.write(json.dumps(noted))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(place / f".{WHOLE}", place / WHOLE)
+
+
+def _pruning(model: nn.Module) -> dict | None:
+    """What AdaLoRA prunes by, which is no weight."""
+    if (allocator := getattr(getattr(model, "base_model", None), "rankallocator", None)) is None:
+        return None
+    names = ("ipt", "exp_avg_ipt", "exp_avg_unc")
+    return {name: getattr(allocator, name) for name in names} | {"ranks": allocator.peft_config.rank_pattern}
+
+
+def _prune_again(model: nn.Module, pruning: dict | None) -> None:
+    if pruning is not None:
+        allocator = model.base_model.rankallocator
+        allocator.peft_config.rank_pattern = pruning.pop("ranks")
+        for name, values in pruning.items():
+            device = next(model.parameters()).device
+            setattr(allocator, name, {key: each.to(device) for key, each in values.items()})

@@ -1,0 +1,81 @@
+"""Examples to rows of token ids, rows to batches. Trains nothing."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
+
+from nblib import prompts, tasks
+from nblib.methods.losses import IGNORED
+from nblib.spec import Training
+from nblib.tasks import Example, Task
+
+
+def encode(
+    example: Example, tokenizer: PreTrainedTokenizerBase, style: str = "instruction", *, encoder_decoder: bool = False
+) -> dict[str, list[int]]:
+    """Token ids of prompt, code and end-of-sequence; labels on code and end only.
+
+    The text is encoded as a whole, as a reader would see it; a token that crosses the border counts as code.
+    For an encoder-decoder the ids are the prompt's and the labels the code's, which the model shifts to the right.
+    """
+    prompt, answer = prompts.asked(example, tokenizer, style), prompts.answered(example, tokenizer, style)
+    if encoder_decoder:
+        # With the tokenizer's own frame: CodeT5's decoder was trained to begin with <s>, T5's was not.
+        labels = tokenizer(text_target=answer)["input_ids"]
+        labels += [tokenizer.eos_token_id] if labels[-1:] != [tokenizer.eos_token_id] else []
+        return {"input_ids": prompts.encode(prompt, tokenizer)["input_ids"], "labels": labels}
+    text = prompt + answer
+    whole = prompts.encode(text, tokenizer, return_offsets_mapping=True)
+    ids = [*whole["input_ids"], tokenizer.eos_token_id]
+    is_code = [end > len(prompt) for _, end in whole["offset_mapping"]] + [True]
+    return {"input_ids": ids, "labels": [id if mine else IGNORED for id, mine in zip(ids, is_code, strict=True)]}
+
+
+def encode_all(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, task: Task, *, encoder_decoder: bool = False
+) -> list[dict]:
+    """The examples within their task's length limits, encoded."""
+    kept = []
+    for example in examples:
+        limits = tasks.source(task, example)
+        intent = len(tokenizer(example.intent, add_special_tokens=False)["input_ids"])
+        row = encode(example, tokenizer, task.prompt, encoder_decoder=encoder_decoder)
+        fits = intent <= limits.input_tokens
+        fits &= sum(label != IGNORED for label in row["labels"]) <= limits.output_tokens + 1
+        if fits and (limits.training_tokens is None or tokens(row) <= limits.training_tokens):
+            kept.append(row)
+    return kept
+
+
+def tokens(row: dict) -> int:
+    """Tokens that the model reads: with an encoder-decoder, whose labels are all code, those of both halves."""
+    return len(row["input_ids"]) + (0 if IGNORED in row["labels"] else len(row["labels"]))
+
+
+def steps(
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    training: Training,
+    *,
+    encoder_decoder: bool = False,
+) -> int:
+    """Steps of the optimizer that `fit` will take, which some methods have to know when they are attached."""
+    rows = encode_all(examples, tokenizer, task, encoder_decoder=encoder_decoder)
+    return math.ceil(len(rows) / training.batch_size) * training.epochs
+
+
+def collate(rows: Sequence[dict], pad: int) -> dict[str, torch.Tensor]:
+    """A batch of shape (rows, tokens of the longest), padded on the right; an encoder-decoder's labels have their own.
+
+    The mask comes from positions, never from token values: where pad is also the end token, its label must stay.
+    """
+    ids = [torch.tensor(row["input_ids"]) for row in rows]
+    return {
+        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad),
+        "attention_mask": pad_sequence([torch.ones_like(each) for each in ids], batch_first=True),
+        "labels": pad_sequence([torch.tensor(row["labels"]) for row in rows], batch_first=True, padding_value=IGNORED),
+    }

@@ -1,0 +1,128 @@
+"""Fit a method on encoded rows, with transformers' Trainer. Loads no data and scores nothing."""
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments
+
+from nblib import models
+from nblib.methods import losses
+from nblib.spec import Training
+from nblib.tasks import Example, Task
+from nblib.train.checkpoints import Best, Keeper, LeanTrainer
+from nblib.train.encoding import collate, encode_all, tokens
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training gave, beside the model itself."""
+
+    steps: int
+    train_tokens: int  # seen over all epochs, without padding
+    train_loss: float  # mean over training
+    validation_losses: tuple[tuple[int, float], ...]  # (step, loss) in order
+    best_step: int  # the step whose weights were kept
+    rows: int
+    rows_too_long: int  # left out because intent or code passes the task's limit
+
+
+def fit(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    task: Task,
+    training: Training,
+    *,
+    learning_rate: float,
+    precision: str,
+    seed: int,
+    report: Callable[[float], None] = lambda share: None,
+    after_step: Callable[[int], None] = lambda step: None,
+    folder: str | Path | None = None,
+    facts: Callable[[], dict] = dict,
+) -> Fitted:
+    """Trains the model's trainable parameters and leaves it with the weights of the lowest validation loss.
+
+    `report` hears the share of training that is done, 0 to 1. `after_step` is called after each step of the optimizer,
+    while the gradients are still there, with the number of steps until then. In `folder` checkpoints are kept, with
+    the `facts` of their time; training goes on from the last whole one that is there, to the same weights.
+    Raises ValueError where the length limits leave no training or validation rows, OSError where a checkpoint cannot
+    be written.
+    """
+    rows, checks = (
+        encode_all(examples, tokenizer, task, encoder_decoder=model.config.is_encoder_decoder)
+        for examples in (train, validation)
+    )
+    if not rows or not checks:
+        raise ValueError(
+            f"no {'training' if not rows else 'validation'} row is within the task's limits of {task.input_tokens} "
+            f"tokens for an intent and {task.output_tokens} for code"
+        )
+    watch = Best(model, report, after_step)
+    with tempfile.TemporaryDirectory() as nowhere:
+        keeper = Keeper(watch, Path(folder) if folder else None, facts)
+        trainer = LeanTrainer(
+            model=model,
+            args=_arguments(training, learning_rate, precision, seed, len(rows), str(folder or nowhere)),
+            train_dataset=rows,
+            eval_dataset=checks,
+            data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
+            processing_class=tokenizer,
+            callbacks=[watch, keeper],
+        )
+        trainer.remove_callback(PrinterCallback)  # it would print a line an evaluation
+        trainer.model_accepts_loss_kwargs = True  # so that accumulated steps are weighed by their tokens, T5's too
+        with losses.lean(model), keeper.explained():
+            done = trainer.train(resume_from_checkpoint=keeper.take_up())
+    watch.restore()
+    return Fitted(
+        steps=done.global_step,
+        train_tokens=sum(map(tokens, rows)) * training.epochs,
+        train_loss=keeper.earlier_loss + done.training_loss * (1 - keeper.earlier_steps / done.global_step),
+        validation_losses=tuple(watch.losses),
+        best_step=watch.best_step,
+        rows=len(rows),
+        rows_too_long=len(train) - len(rows),
+    )
+
+
+def _arguments(
+    training: Training, learning_rate: float, precision: str, seed: int, rows: int, folder: str
+) -> TrainingArguments:
+    steps_an_epoch = math.ceil(rows / training.batch_size)
+    evaluated = max(1, steps_an_epoch // training.evaluations_an_epoch)
+    return TrainingArguments(
+        output_dir=folder,
+        num_train_epochs=training.epochs,
+        per_device_train_batch_size=training.device_batch,
+        per_device_eval_batch_size=training.device_batch * 4,
+        gradient_accumulation_steps=training.batch_size // training.device_batch,
+        learning_rate=learning_rate,
+        optim=training.optimizer,
+        lr_scheduler_type=training.schedule,
+        warmup_steps=math.ceil(training.warmup_share * steps_an_epoch * training.epochs),
+        weight_decay=training.weight_decay,
+        activation_checkpointing=training.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if training.gradient_checkpointing else None,
+        use_cpu=models.device() == "cpu",
+        bf16=models.compute_dtype(precision) == torch.bfloat16,
+        fp16=models.compute_dtype(precision) == torch.float16,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="steps",
+        eval_steps=evaluated,
+        save_strategy="no",  # but when `Keeper` says so
+        logging_strategy="steps",  # of the loss until then, which a checkpoint has
+        logging_steps=evaluated,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=torch.cuda.is_available(),
+        seed=seed,
+    )

@@ -1,0 +1,149 @@
+"""One training with its loss drawn while it runs. Changes nothing about the training."""
+
+import io
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from nblib import plots, spec
+from nblib.study import Planned, fitting
+
+COLUMNS = ["of", "epoch", "loss", "kept", "method", "kind", "seed", "model", "task"]
+LEAST_SECONDS = 1.0  # between pictures
+SPARING = 20  # a picture waits for this many times the seconds that the last one took: 5 % of the training
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left; a notebook shows it as a sentence."""
+
+    losses: pd.DataFrame  # one line a loss, as plots.loss_curve reads it
+    trainable_parameters: int
+    total_parameters: int
+    train_seconds: float
+    folder: Path  # of the adapter
+    here: bool  # False: an earlier run had trained it already
+
+    def __repr__(self) -> str:
+        share = 100 * self.trainable_parameters / self.total_parameters
+        how = "" if self.here else " by an earlier run, whose adapter is read"
+        return (
+            f"{self.trainable_parameters:,} weights, {share:.1f} % of {self.total_parameters:,}, were trained in "
+            f"{self.train_seconds:.0f} seconds{how}. They are kept in {self.folder.parent.name}/{self.folder.name}."
+        )
+
+
+def train(planned: Planned, store: str | Path, *, shown: Callable[[plots.Picture], None] | None = None) -> Trained:
+    """Trains what is planned, unless its adapter is in `store` already; meanwhile the cell shows the loss.
+
+    A study with the same settings finds the adapter and does not train it again. `shown` takes each picture instead of
+    the cell; the last one stays.
+    Raises ValueError for a method that leaves no adapter.
+    """
+    if not planned.training or isinstance(planned.run.method, spec.FullTuning):
+        raise ValueError(f"a training to watch must leave an adapter; got {planned.run.method.kind}: take lora")
+    store, base = Path(store), fitting.Base()
+    costs: dict = {}
+    notes: dict = {}
+    place = fitting.adapter_folder(store, planned)
+    here = not fitting.is_saved(place)
+    curve = _Curve(planned, shown or _cell())
+    total = base.load(planned, {})[0].num_parameters()
+    try:
+        with heard(curve.add):
+            model = fitting.attach(planned, base, store, costs, notes, force=False, report=curve.step)
+            fitting.detach(planned, base, model)
+    finally:
+        base.drop()  # an interrupted training leaves nothing in memory
+    curve.end(notes, costs)
+    return Trained(curve.frame(), costs["trainable_parameters"], total, costs["train_seconds"], place, here)
+
+
+@contextmanager
+def heard(loss: Callable[[float], None]) -> Iterator[None]:
+    """Inside, `loss` hears the loss of every training pass, of whatever model of this process is trained."""
+    last: list = [lambda: None]
+
+    def hear(module: nn.Module, inputs: tuple, output: object) -> None:
+        value = getattr(output, "loss", None)
+        if value is None or not module.training or last[0]() is value:  # the model inside of PEFT's gave it before
+            return
+        last[0] = weakref.ref(value)
+        loss(float(value.detach()))
+
+    # On all modules: the study's own way builds and wraps the model that is trained.
+    handle = register_module_forward_hook(hear)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Curve:
+    """The losses so far, and when they were drawn last."""
+
+    def __init__(self, planned: Planned, shown: Callable[[plots.Picture], None]):
+        run = planned.run
+        assert run.training is not None
+        self.shown, self.epochs = shown, run.training.epochs
+        label = spec.label(run.method, run.precision)
+        self.about = {"method": label, "kind": run.method.kind, "seed": run.seed, "model": run.model, "task": run.task}
+        self.lines: list[dict] = []
+        self.passes = 0.0  # losses of the step under way, which add up to that of the step
+        self.next = 0.0  # when to draw again
+
+    def add(self, loss: float) -> None:
+        """A pass has ended."""
+        self.passes += loss
+
+    def step(self, share: float) -> None:
+        """A step has ended."""
+        self.lines.append({"of": "training", "epoch": share * self.epochs, "loss": self.passes, "kept": False})
+        self.passes = 0.0
+        if time.monotonic() >= self.next:
+            self._draw(_sketch)
+
+    def end(self, notes: dict, costs: dict) -> None:
+        """Training has ended: validation losses join."""
+        for step, loss in notes["validation_losses"]:
+            epoch = self.epochs * step / costs["train_steps"]
+            kept = step == notes["best_step"]
+            self.lines.append({"of": "validation", "epoch": epoch, "loss": loss, "kept": kept})
+        self._draw(plots.shown)
+
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame([line | self.about for line in self.lines], columns=COLUMNS)
+
+    def _draw(self, pictured: Callable[[Figure], plots.Picture]) -> None:
+        begun = time.monotonic()
+        self.shown(pictured(plots.loss_curve(self.frame(), epochs=self.epochs)))
+        now = time.monotonic()
+        self.next = now + max(LEAST_SECONDS, SPARING * (now - begun))
+
+
+def _sketch(figure: Figure) -> plots.Picture:
+    """A picture that is soon replaced: a tenth of the time of the fine one."""
+    drawn = io.BytesIO()
+    with plots.style():
+        figure.savefig(drawn, format="png", dpi=100)
+    return plots.Picture(drawn.getvalue(), plots.alternative(figure))
+
+
+def _cell() -> Callable[[plots.Picture], None]:
+    """Shows a picture as a cell's output, each in the place of the one before; nowhere outside of a notebook."""
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if not hasattr(get_ipython(), "kernel"):
+        return lambda picture: None
+    handle = display({"text/plain": ""}, raw=True, display_id=True)
+    assert handle is not None
+    return handle.update

@@ -1,0 +1,180 @@
+"""Beam search as the study's own code does it, and as `generate.completions` does: seconds, answers, memory.
+
+    python tests/benchmarks/decoding_speed.py [--model tiny] [--shots 0 3 8] [--queries 32] [--data folder] [--quick]
+
+The study's way takes one query at a time, copies its prompt once a beam before it is read, examples and all, and at
+every step decodes the whole text of every beam to see whether each has a stop string. Both ways run in turn, in one
+process, with ten beams and the same rule for the end of a search; then ours with its own rule, where an answer ends at
+its stop string. `--model 100m` and `350m` are such models with random weights, which never end by themselves: they
+write `--new-tokens`. `--data` names a folder with the real rows of `--task`; without both it is conala-mini.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import training_speed
+from clock import seconds
+from torch import nn
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from nblib import generate, models, prompts, retrieve, spec, tasks
+from nblib.memory import peak_of
+
+BEAMS = 10
+Answers = list[list[str]]  # of every query, the best first
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What both ways are asked."""
+
+    texts: list[str]
+    new_tokens: int
+    stops: tuple[str, ...]
+    decoding: spec.Decoding
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of it."""
+
+    model: str
+    task: str
+    shots: int
+    prompt_tokens: float
+    ratios: tuple[float, ...]  # the study's seconds by ours, with the same rule
+    own_rule: float  # the study's seconds by ours with our rule, the median
+    seconds: tuple[float, float]  # a query, the medians
+    agree: float  # share of queries whose ten answers are the same
+    peak_bytes: tuple[int, int]  # beyond the model, for one batch of ours
+
+
+class EveryBeamStopped(StoppingCriteria):
+    """Ends the search of one query when all beams have a stop string; one that ended otherwise is not waited for."""
+
+    def __init__(self, tokenizer: Any, stops: tuple[str, ...], begun: int):
+        self.tokenizer, self.stops, self.begun = tokenizer, stops, begun
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        texts = self.tokenizer.batch_decode(input_ids[:, self.begun :])
+        going_on = [text for ids, text in zip(input_ids, texts, strict=True) if ids[-1] != self.tokenizer.eos_token_id]
+        done = all(any(stop in text for stop in self.stops) for text in going_on[:BEAMS])
+        return torch.full((len(input_ids),), done, device=input_ids.device)
+
+
+@torch.inference_mode()
+def as_the_study(model: nn.Module, tokenizer: Any, asked: Asked) -> Answers:
+    """One query after another, with transformers' generation as it is."""
+    settings = GenerationConfig(
+        num_beams=BEAMS,
+        num_return_sequences=BEAMS,
+        max_new_tokens=asked.new_tokens,
+        early_stopping=asked.decoding.early_stopping,
+        do_sample=False,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    found = []
+    for text in asked.texts:
+        inputs = tokenizer(text, return_tensors="pt").to(model.device)
+        begun = inputs["input_ids"].shape[1]
+        rule = StoppingCriteriaList([EveryBeamStopped(tokenizer, asked.stops, begun)])
+        ids = model.generate(**inputs, generation_config=settings, stopping_criteria=rule)[:, begun:]
+        found.append(tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return found
+
+
+def ours(model: nn.Module, tokenizer: Any, asked: Asked) -> Answers:
+    settings = {"new_tokens": asked.new_tokens, "stops": asked.stops, "precision": "fp32", "seed": 1}
+    found = generate.completions(model, tokenizer, asked.texts, asked.decoding, **settings)
+    return [texts for _, texts, _ in sorted(found)]
+
+
+def compare(
+    name: str, model: nn.Module, tokenizer: Any, task: str, shots: int, asked: Asked, *, repeats: int
+) -> Compared:
+    """Both ways in turn, so often."""
+    own = replace(asked, decoding=replace(asked.decoding, stop="each-answer"))
+    taken: list[tuple[float, float, float]] = []
+    for _ in range(repeats):
+        slow, theirs = timed(lambda: as_the_study(model, tokenizer, asked))
+        quick, same = timed(lambda: ours(model, tokenizer, asked))
+        quickest, _ = timed(lambda: ours(model, tokenizer, own))
+        taken.append((slow, quick, quickest))
+    few = replace(asked, texts=asked.texts[: asked.decoding.batch_size])
+    one = replace(asked, texts=asked.texts[:1])
+    return Compared(
+        name,
+        task,
+        shots,
+        sum(len(tokenizer(text)["input_ids"]) for text in asked.texts) / len(asked.texts),
+        tuple(slow / quick for slow, quick, _ in taken),
+        statistics.median(slow / quickest for slow, _, quickest in taken),
+        (middle(slow for slow, _, _ in taken) / len(theirs), middle(quick for _, quick, _ in taken) / len(theirs)),
+        sum(a == b for a, b in zip(theirs, same, strict=True)) / len(theirs),
+        (peak_of(lambda: as_the_study(model, tokenizer, one)), peak_of(lambda: ours(model, tokenizer, few))),
+    )
+
+
+def middle(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def timed(run: Callable[[], Answers]) -> tuple[float, Answers]:
+    began = seconds()
+    found = run()
+    return seconds() - began, found
+
+
+def load(name: str) -> tuple[nn.Module, Any]:
+    return models.load_shape("codegen-350m-mono") if name == "350m" else training_speed.load(name)
+
+
+def ask(tokenizer: Any, name: str, data: Any, shots: int, queries: int, batch: int, new_tokens: int | None) -> Asked:
+    """The first queries of the test split after the same examples."""
+    task = tasks.get(name)
+    chosen = retrieve.random_shots(data.train, shots, 42) if shots else ()
+    texts = [prompts.build(each, chosen, tokenizer, room=900).text for each in data.test[:queries]]
+    decoding = spec.Decoding(BEAMS, BEAMS, batch_size=batch, stop="all-beams")
+    return Asked(texts, new_tokens or task.output_tokens, task.stops, decoding)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="100m, 350m, or what models.load takes")
+    parser.add_argument("--task", default="conala-mini")
+    parser.add_argument("--data", type=Path, help="folder with the task's test.jsonl and its like")
+    parser.add_argument("--shots", type=int, nargs="+", default=[0, 3, 8])
+    parser.add_argument("--queries", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--new-tokens", type=int, help="at most; the task's own where not given")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="four queries, once")
+    asked = parser.parse_args()
+    if asked.quick:
+        asked.queries, asked.repeats = 4, 1
+    model, tokenizer = load(asked.model)
+    data = tasks.load(asked.task, asked.data)
+    for shots in asked.shots:
+        both = ask(tokenizer, asked.task, data, shots, asked.queries, asked.batch, asked.new_tokens)
+        print(line(compare(asked.model, model.eval(), tokenizer, asked.task, shots, both, repeats=asked.repeats)))
+
+
+def line(found: Compared) -> str:
+    one, other = (each / 2**20 for each in found.peak_bytes)
+    return (
+        f"{found.model}, {found.task}, {found.shots} shots ({found.prompt_tokens:.0f} tokens): "
+        f"{middle(found.ratios):.2f} times as quick, from {min(found.ratios):.2f} to {max(found.ratios):.2f} "
+        f"({found.seconds[0]:.3f} and {found.seconds[1]:.3f} s a query); {found.agree:.0%} of queries with the same "
+        f"answers; {found.own_rule:.2f} times as quick where answers end by themselves; "
+        f"{one:.0f} MiB for one query and {other:.0f} MiB for a batch"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Peak memory of training models of the study's size, measured with random weights and rows of 128 tokens.
+
+    python tests/benchmarks/gpu_memory.py [--models codellama-7b …] [--results data/results/gpu] [--figures figures]
+
+The models have their real architecture at the precision named, so they need the bytes that the real ones need, and no
+download. Every training is LoRA on all linear layers with 8 rows of 128 tokens a step (the first model is tuned
+in full, too), with the paper's settings, once without and once with gradient checkpointing. What does not fit the card
+is a row that says so. Rows that are there are not measured again. Prints the table and writes the figure.
+"""
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from nblib import models, plots, provenance, results, spec, study, tables, train
+from nblib.tasks import Example
+
+MODELS = ("codegen-350m-mono", "codellama-7b", "codellama-13b-python", "codellama-34b-python")
+PRECISIONS = ("bf16", "int8", "nf4", "nf4-dq")
+TOKENS = 128  # of a row, its end included
+BATCHES = 4  # of training; as many queries
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--precisions", nargs="+", default=PRECISIONS)
+    parser.add_argument("--results", type=Path, default=provenance.ROOT / "data" / "results" / "gpu")
+    parser.add_argument("--figures", type=Path, default=provenance.ROOT / "figures")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        write_rows(Path(folder))
+        for checkpointing in (False, True):
+            runs = wanted(asked.models, asked.precisions, folder, checkpointing=checkpointing)
+            made = study.run_all(study.plan(runs), asked.results)
+            frame = tables.memory(made)
+            how = "with gradient checkpointing" if checkpointing else "all activations kept"
+            print(f"\n{how}\n{tables.shown_memory(frame)}")
+            print(near_the_floor(frame))
+            name = "gpu_memory_checkpointing" if checkpointing else "gpu_memory"
+            plots.save(plots.memory_by_kind(frame, title=f"Memory of training, {how}"), asked.figures, name)
+            for row in made:
+                if row.status == results.FAILED:
+                    print(f"{row.id} failed: {row.error}")
+
+
+def wanted(names: list[str], precisions: list[str], folder: str, *, checkpointing: bool) -> list[spec.Run]:
+    """LoRA over each model at each precision; the first model with all its weights, too."""
+    own = {"preset": "paper", "batches": BATCHES, "data_dir": folder}
+    runs = [run for name in names for run in study.sizes(name, "conala", precisions=precisions, **own)]
+    half = [each for each in precisions if each not in spec.QUANTIZED][:1]
+    runs += study.sizes(names[0], "conala", names=["full"], precisions=half, **own)
+    how = {"gradient_checkpointing": checkpointing, "evaluations_an_epoch": 1}
+    return [replace(run, training=replace(run.training, **how)) for run in runs if run.training]
+
+
+def write_rows(folder: Path) -> None:
+    """A task's files, each of whose rows has exactly so many tokens, about half of them code."""
+    tokenizer = models.load_tokenizer(models.SHAPE_TOKENIZER)
+    code = f"x = y{' + y' * 14}"
+    words = [" ".join(["add"] * count) + end for count in range(1, 64) for end in ("", ".")]
+    fitting = [each for each in words if len(train.encode(Example("", each, code), tokenizer)["input_ids"]) == TOKENS]
+    rows = json.dumps({"nl": fitting[0], "cmd": code}) + "\n"
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text(rows * 8 * BATCHES)
+
+
+def near_the_floor(frame: pd.DataFrame) -> str:
+    """The peak of each LoRA over what has to be there: the weights, and the adapter with what it is trained with."""
+    lines = []
+    for _, row in frame[(frame["method"] == "lora") & frame["memory_bytes"].notna()].iterrows():
+        floor = sum(row[f"{part}_bytes"] for part in ("weights", "adapter", "gradients", "optimizer"))
+        saved = "" if pd.isna(row["saving_lora"]) else f", {row['saving_lora']:.0%} under unquantized LoRA"
+        lines.append(f"{row['model']} {row['precision']}: {row['memory_bytes'] / floor:.2f} times the floor{saved}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""How well the predicted memory of training and generating agrees with what small models really take, on a CPU.
+
+    python tests/benchmarks/memory_prediction.py [--every 1] [--folder figures]
+
+Measured is what torch's allocator hands out, at its peak, while `train.fit` makes two steps with two evaluations and
+while `generate.completions` answers one batch, and the bytes of the model itself. The models are of real architectures,
+with random weights. Prints a table, and writes a CSV and a figure.
+"""
+
+import argparse
+import gc
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from transformers import CodeGenConfig, GPT2Config, LlamaConfig, PretrainedConfig, Qwen2Config, T5Config
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import small
+
+from nblib import generate, methods, models, prompts, provenance, spec, tasks, train
+from nblib.memory import peak_of, predicting, shapes
+from nblib.plots.style import FAINT, colour, empty, finish, style
+from nblib.tasks import Example
+
+HEADS = 4
+CONFIGS: dict[str, Callable[[int, int], PretrainedConfig]] = {
+    "llama": lambda width, layers: LlamaConfig(
+        hidden_size=width, num_hidden_layers=layers, num_attention_heads=HEADS, intermediate_size=width * 3
+    ),
+    "qwen2": lambda width, layers: Qwen2Config(
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=HEADS,
+        num_key_value_heads=2,
+        intermediate_size=width * 3,
+    ),
+    "codegen": lambda width, layers: CodeGenConfig(
+        n_embd=width, n_layer=layers, n_head=HEADS, rotary_dim=width // 8, n_positions=1024, n_ctx=1024
+    ),
+    "gpt2": lambda width, layers: GPT2Config(n_embd=width, n_layer=layers, n_head=HEADS, n_positions=1024),
+    "t5": lambda width, layers: T5Config(
+        d_model=width, d_kv=width // HEADS, d_ff=width * 3, num_layers=layers, num_heads=HEADS, decoder_start_token_id=2
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One combination."""
+
+    family: str
+    method: spec.Method
+    precision: str = "fp32"
+    width: int = 128
+    layers: int = 5
+    vocabulary: int = 2048
+    batch: int = 4
+    words: int = 20  # of every intent: about half as many tokens more
+    checkpointing: bool = False
+    optimizer: str = "adamw_torch"
+    accumulates: bool = False
+    beams: int = 3
+
+    def __str__(self) -> str:
+        extra = ", checkpointing" * self.checkpointing + ", accumulates" * self.accumulates
+        where = f"{self.family} {self.width}x{self.layers} {self.precision}"
+        return f"{where} {self.method.kind}, {self.batch} rows of {self.words} words, {self.optimizer}{extra}"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was measured and predicted for it."""
+
+    case: Case
+    phase: str
+    measured_bytes: int
+    predicted_bytes: int
+    model_bytes: int
+    prediction: predicting.Prediction = field(repr=False)
+
+    @property
+    def error(self) -> float:
+        """Relative; below zero where too little was predicted."""
+        return self.predicted_bytes / self.measured_bytes - 1
+
+
+def cases() -> Iterator[Case]:
+    """Every method at every precision once, then sizes and ways of training."""
+    kinds: list[spec.Method] = [
+        spec.FullTuning(),
+        spec.Lora(),
+        spec.Lora(dropout=0.0),
+        spec.Dora(),
+        spec.AdaLora(),
+        spec.Ia3(),
+        spec.PromptTuning(),
+        spec.PrefixTuning(),
+        spec.Adapter(),
+        spec.Vera(r=16),
+        spec.LnTuning(),
+    ]
+    families = list(CONFIGS)
+    precisions = ("fp32", "bf16", "int8", "nf4", "nf4-dq")
+    for number, (method, precision) in enumerate(product(kinds, precisions)):
+        if not (isinstance(method, spec.FullTuning) and precision in spec.QUANTIZED):
+            yield Case(families[number % 5], method, precision, width=(64, 128, 256)[number % 3])
+    lora = spec.Lora(dropout=0.0)
+    for family, checkpointing in product(families, (False, True)):
+        yield Case(family, lora, "fp32", width=256, batch=8, words=60, checkpointing=checkpointing)
+        yield Case(family, spec.FullTuning(), "bf16", layers=8, words=40, checkpointing=checkpointing)
+    for family in families:
+        yield Case(family, lora, "nf4", width=512, layers=4, batch=2, words=100, checkpointing=True)
+        yield Case(family, spec.FullTuning(), width=512, layers=4, batch=1, words=10, optimizer="adafactor")
+        yield Case(family, spec.FullTuning(), vocabulary=32000, width=64, batch=2, optimizer="adafactor")
+        yield Case(family, lora, batch=2, accumulates=True, words=50)
+
+
+def compare(case: Case) -> Iterator[Compared]:
+    """Runs it, and predicts it from its configuration."""
+    with tempfile.TemporaryDirectory() as folder:
+        _save(case, folder)
+        model, tokenizer = models.load(folder, case.precision)
+        attached = methods.attach(model, case.method, tokenizer, seed=0, steps=100)
+        model_bytes = sum(each.nbytes for each in shapes.tensors(attached))
+        taken, length, answer = _train(case, attached, tokenizer)
+        written, prompt = _generate(case, attached, tokenizer)
+        prediction = predicting.predict(
+            folder,
+            case.method,
+            case.precision,
+            batch=case.batch,
+            length=length,
+            training=_training(case),
+            answer_tokens=answer,
+            beams=case.beams,
+            new_tokens=NEW_TOKENS,
+            prompt_length=prompt,
+            device="cpu",
+        )
+    yield Compared(case, "train", model_bytes + taken, prediction.train_peak_bytes or 0, model_bytes, prediction)
+    yield Compared(case, "generate", model_bytes + written, prediction.generate_peak_bytes, model_bytes, prediction)
+
+
+NEW_TOKENS = 16
+
+
+def _save(case: Case, folder: str) -> None:
+    torch.manual_seed(0)
+    config = CONFIGS[case.family](case.width, case.layers)
+    config.vocab_size, config.pad_token_id, config.bos_token_id, config.eos_token_id = case.vocabulary, 2, 0, 1
+    kind = small.AutoModelForSeq2SeqLM if config.is_encoder_decoder else small.AutoModelForCausalLM
+    kind.from_config(config).save_pretrained(folder)
+    small.tokenizer().save_pretrained(folder)
+
+
+def _training(case: Case) -> spec.Training:
+    return spec.Training(
+        epochs=1,
+        batch_size=case.batch * (1 + case.accumulates),
+        device_batch=case.batch,
+        optimizer=case.optimizer,
+        evaluations_an_epoch=2,
+        gradient_checkpointing=case.checkpointing,
+    )
+
+
+def _examples(case: Case, count: int) -> list[Example]:
+    """Two lengths, one token apart, so that every batch has some padding, as batches have."""
+    return [
+        Example(str(number), " ".join(["add"] * (case.words - number % 2)), f"xs.append({number % 10})")
+        for number in range(count)
+    ]
+
+
+def _train(case: Case, attached: Any, tokenizer: Any) -> tuple[int, int, int]:
+    """Bytes beyond the model, the longest row's tokens, and those that its loss is taken from."""
+    training = _training(case)
+    rows, checks = _examples(case, training.batch_size * 2), _examples(case, case.batch * 4)
+    task = replace(tasks.get("conala-mini"), input_tokens=1000)
+    seq2seq = attached.config.is_encoder_decoder
+    encoded = [train.encode(each, tokenizer, task.prompt, encoder_decoder=seq2seq) for each in rows]
+    settings = {"learning_rate": 1e-3, "precision": case.precision, "seed": 0}
+    after = {"after_step": lambda step: methods.after_step(attached, step)}
+    gc.collect()  # what went while it is measured would be counted as less than nothing
+    taken = peak_of(lambda: train.fit(attached, tokenizer, rows, checks, task, training, **settings, **after))
+    answers = [sum(label != train.IGNORED for label in each["labels"]) for each in encoded]
+    return taken, max(len(each["input_ids"]) for each in encoded), max(answers)
+
+
+def _generate(case: Case, attached: Any, tokenizer: Any) -> tuple[int, int]:
+    """Bytes beyond the model, and the tokens of a prompt.
+
+    All are of one length, as methods with virtual tokens get them, and have nothing in common before their end.
+    """
+    asked = [Example(str(at), " ".join([chr(97 + at), *["add"] * case.words]), "") for at in range(case.batch)]
+    texts = [prompts.asked(each, tokenizer).replace("#", chr(65 + at)) for at, each in enumerate(asked)]
+    decoding = spec.Decoding(beams=case.beams, returned=case.beams, batch_size=case.batch)
+    settings = {"new_tokens": NEW_TOKENS, "stops": ("\n\n\n",), "precision": case.precision, "seed": 0}
+    attached.zero_grad()
+    gc.collect()
+    taken = peak_of(lambda: list(generate.completions(attached, tokenizer, texts, decoding, **settings)))
+    return taken, max(len(prompts.encode(each, tokenizer)["input_ids"]) for each in texts)
+
+
+def table(found: list[Compared]) -> pd.DataFrame:
+    """A row a comparison."""
+    return pd.DataFrame(
+        {
+            **{name: value for name, value in asdict(each.case).items() if name != "method"},
+            "method": each.case.method.kind,
+            "phase": each.phase,
+            "model_bytes": each.model_bytes,
+            "measured_bytes": each.measured_bytes,
+            "predicted_bytes": each.predicted_bytes,
+            "error": each.error,
+        }
+        for each in found
+    )
+
+
+def draw(frame: pd.DataFrame, path: Path) -> None:
+    """Predicted over measured, a dot a combination."""
+    with style():
+        figure, panels = empty(4.4, columns=2)
+        for axes, (phase, rows) in zip(panels, frame.groupby("phase", sort=False), strict=True):
+            mib = rows[["measured_bytes", "predicted_bytes"]] / 2**20
+            for kind, dots in mib.groupby(rows["method"]):
+                axes.loglog(dots.iloc[:, 0], dots.iloc[:, 1], "o", color=colour(kind), label=kind, markersize=4)
+            ends = [mib.to_numpy().min(), mib.to_numpy().max()]
+            axes.loglog(ends, ends, color=FAINT, linewidth=0.8)
+            axes.set(title=phase, xlabel="measured peak (MiB)", ylabel="predicted peak (MiB)")
+        panels[1].legend(frameon=False, bbox_to_anchor=(1, 1), fontsize=8)
+        median = frame["error"].abs().median()
+        about = f"{len(frame)} peaks of small models on a CPU · half of the predictions are within {median:.1%}"
+        finish(figure, "Memory predicted from a configuration, and measured", about, right=1.5)
+        figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1, help="only every so many combinations")
+    parser.add_argument("--folder", default=str(provenance.ROOT / "results"), help="where CSV and figure go")
+    asked = parser.parse_args()
+    found: list[Compared] = []
+    for case in islice(cases(), 0, None, asked.every):
+        for each in compare(case):
+            found.append(each)
+            mib = each.measured_bytes / 2**20
+            at = each.prediction.train_peak_at if each.phase == "train" else ""
+            print(f"{each.error:+7.1%} {each.phase:8} {mib:8.2f} MiB  {case} {at}", flush=True)
+    for phase in ("train", "generate"):
+        errors = [each.error for each in found if each.phase == phase]
+        median = statistics.median(map(abs, errors))
+        print(f"{phase}: {len(errors)} peaks, median error {median:.1%}, from {min(errors):+.1%} to {max(errors):+.1%}")
+    folder = Path(asked.folder)
+    folder.mkdir(exist_ok=True)
+    table(found).to_csv(folder / "memory_prediction.csv", index=False)
+    draw(table(found), folder / "memory_prediction.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Training as the study's own code does it, and as `train.fit` does: seconds, memory, and whether the losses agree.
+
+    python tests/benchmarks/training_speed.py [--model tiny] [--rows 160] [--repeats 3] [--data folder]
+
+The study's way pads every row of training and validation to the task's maximum length and takes the loss from logits
+of all positions. Both ways start from the same weights and see the same rows in the same order, in turn, in one
+process. `--model 100m` is a llama of that size with random weights. `--data` names a folder with the real rows of
+`--task`; without both it is conala-mini.
+"""
+
+import argparse
+import gc
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from clock import seconds
+from torch import nn
+from torch.nn.functional import pad
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from nblib import methods, models, spec, tasks, train
+from nblib.memory import peak_of
+from nblib.train import fitting
+
+
+def load(name: str) -> tuple[Any, Any]:
+    """The model and its tokenizer."""
+    if name != "100m":
+        return models.load(name, "fp32")
+    _, tokenizer = models.load("tiny", "fp32")
+    torch.manual_seed(0)
+    ends = {f"{each}_token_id": getattr(tokenizer, f"{each}_token_id") for each in ("bos", "eos", "pad")}
+    shape = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 2048}
+    return AutoModelForCausalLM.from_config(LlamaConfig(**shape, **ends, tie_word_embeddings=True)), tokenizer
+
+
+@contextmanager
+def as_the_study(length: int) -> Iterator[None]:
+    """Has `train.fit` pad a decoder's rows to that length and take the loss as the model does."""
+    plain = fitting.collate
+
+    def collate(rows: Any, filling: int) -> dict[str, torch.Tensor]:
+        fills = {"input_ids": filling, "attention_mask": 0, "labels": train.IGNORED}
+        batch = plain(rows, filling)
+        return {name: pad(each, (0, length - each.shape[1]), value=fills[name]) for name, each in batch.items()}
+
+    with patch.object(fitting, "collate", collate), patch.object(fitting.losses, "lean", lambda model: nullcontext()):
+        yield
+
+
+def fit(base: nn.Module, tokenizer: Any, data: Any, task: Any, training: spec.Training) -> train.Fitted:
+    """With LoRA, which is taken off again."""
+    method = spec.Lora(dropout=0.0)
+    model = methods.attach(base, method, tokenizer, seed=42)
+    settings = {"learning_rate": method.learning_rate, "precision": "fp32", "seed": 42}
+    try:
+        return train.fit(model, tokenizer, data.train, data.validation, task, training, **settings)
+    finally:
+        methods.detach(model)
+        gc.collect()
+
+
+def timed(run: Callable[[], train.Fitted]) -> tuple[float, train.Fitted]:
+    began = seconds()
+    fitted = run()
+    return seconds() - began, fitted
+
+
+def apart(one: train.Fitted, other: train.Fitted) -> float:
+    """The largest relative difference of any of their validation losses, or of the mean training loss."""
+    pairs = [(a, b) for (_, a), (_, b) in zip(one.validation_losses, other.validation_losses, strict=True)]
+    return max(abs(a - b) / abs(b) for a, b in [*pairs, (one.train_loss, other.train_loss)])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of it."""
+
+    model: str
+    task: str
+    length: int  # that the study's way pads to
+    ratios: tuple[float, ...]  # the study's seconds by ours
+    difference: float  # of losses, relative, the largest
+    peak_bytes: tuple[int, int]  # beyond the model, of one step and evaluation
+
+
+def compare(name: str, task_name: str, folder: Path | None, *, rows: int, batch: int, repeats: int) -> Compared:
+    """Both ways in turn, so often."""
+    task = tasks.get(task_name)
+    data = tasks.load(task_name, folder)
+    data = tasks.Data(data.train[:rows], data.validation[: rows // 4], (), content=data.content)
+    base, tokenizer = load(name)
+    encoded = train.encode_all((*data.train, *data.validation), tokenizer, task)
+    longest = max(len(each["input_ids"]) for each in encoded)
+    length = max(longest, task.training_tokens or task.input_tokens + task.output_tokens)
+    training = spec.Training(epochs=1, batch_size=batch, device_batch=batch)
+
+    def theirs(data: tasks.Data) -> train.Fitted:
+        with as_the_study(length):
+            return ours(data)
+
+    def ours(data: tasks.Data) -> train.Fitted:
+        return fit(base, tokenizer, data, task, training)
+
+    ratios, differences = [], []
+    for _ in range(repeats):
+        (slow, padded), (quick, lean) = timed(partial(theirs, data)), timed(partial(ours, data))
+        ratios.append(slow / quick)
+        differences.append(apart(lean, padded))
+    one = tasks.Data(data.train[:batch], data.validation, (), content=data.content)  # what profiles memory is slow
+    peaks = peak_of(partial(theirs, one)), peak_of(partial(ours, one))
+    return Compared(name, task_name, length, tuple(ratios), max(differences), peaks)
+
+
+def line(found: Compared) -> str:
+    one, other = (each / 2**20 for each in found.peak_bytes)
+    return (
+        f"{found.model}, {found.task}, rows padded to {found.length}: {statistics.median(found.ratios):.2f} times as "
+        f"quick, from {min(found.ratios):.2f} to {max(found.ratios):.2f}; losses differ by {found.difference:.1e} at "
+        f"most; {one:.0f} and {other:.0f} MiB beyond the model"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="100m, or what models.load takes")
+    parser.add_argument("--task", default="conala-mini")
+    parser.add_argument("--data", type=Path, help="folder with the task's train.jsonl and its like")
+    parser.add_argument("--rows", type=int, default=160, help="of training; a quarter as many of validation")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    settings = {"rows": asked.rows, "batch": asked.batch, "repeats": asked.repeats}
+    print(line(compare(asked.model, asked.task, asked.data, **settings)))
+
+
+if __name__ == "__main__":
+    main()

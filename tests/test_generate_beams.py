@@ -1,0 +1,128 @@
+import pytest
+import small
+import torch
+from test_generate import DECODER_ONLY, PROMPTS, answers, varied_t5
+from transformers import AutoModelForCausalLM, BloomConfig, GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from nblib import generate, methods, spec
+from nblib.generate import beams
+
+ENDS = [1, *range(20, 60)]  # many, so that answers of random weights end, and at different steps
+
+
+def one_by_one(model, tokenizer, asked, count=4, *, ends=1, early=False, rule=()):
+    """What transformers' own beam search answers."""
+    settings = GenerationConfig(
+        num_beams=count,
+        num_return_sequences=count,
+        max_new_tokens=12,
+        early_stopping=early,
+        eos_token_id=ends,
+        pad_token_id=2,
+        do_sample=False,
+    )
+    found = {}
+    for index, prompt in enumerate(asked):
+        inputs = tokenizer(prompt, return_tensors="pt")
+        begun = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+        criteria = StoppingCriteriaList([each(tokenizer, begun, count) for each in rule])
+        ids = model.generate(**inputs, generation_config=settings, stopping_criteria=criteria)[:, begun:]
+        found[index] = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return found
+
+
+@pytest.mark.parametrize("family", DECODER_ONLY)
+@pytest.mark.parametrize("early", [True, False])
+def test_queries_that_end_at_different_steps_get_what_transformers_gives_each(family, early):
+    tokenizer, model = small.tokenizer(), small.model(family, seed=3)
+    model.generation_config.eos_token_id = ENDS
+    ours = answers(model, tokenizer, PROMPTS, beams=4, returned=4, stops=("never",), early_stopping=early)
+    assert ours == one_by_one(model, tokenizer, PROMPTS, ends=ENDS, early=early)
+
+
+def test_a_query_that_has_ended_is_not_read_any_more():
+    tokenizer, model = small.tokenizer(), small.model(seed=3)
+    model.generation_config.eos_token_id = ENDS
+    rows = []
+    model.register_forward_pre_hook(lambda _, args, given: rows.append(len(given["input_ids"])), with_kwargs=True)
+    answers(model, tokenizer, PROMPTS, beams=4, returned=4, stops=("never",), early_stopping=True)
+    steps = rows[rows.index(len(PROMPTS)) + 1 :]  # after the prompts
+    assert steps == sorted(steps, reverse=True)
+    assert len(set(steps)) > 1
+
+
+def test_beams_read_their_query_as_one_row_and_its_prompt_once():
+    tokenizer, model = small.tokenizer(), small.model(seed=3)
+    shapes = []
+    model.register_forward_pre_hook(lambda _, args, given: shapes.append(given["input_ids"].shape), with_kwargs=True)
+    answers(model, tokenizer, PROMPTS[:2], beams=4, returned=4, stops=("never",), new_tokens=3)
+    assert shapes[-2:] == [(2, 4), (2, 4)]  # the first step reads the prompts' last tokens
+
+
+@pytest.mark.parametrize("kind", ["prompt-tuning", "prefix-tuning"])
+def test_virtual_tokens_are_read_once_for_prompts_of_unequal_lengths(kind):
+    tokenizer = small.tokenizer()
+    model = methods.attach(small.model(seed=3), spec.method(kind), tokenizer, seed=1)
+    rows = []
+    inner = model.get_base_model()
+    inner.register_forward_pre_hook(
+        lambda _, args, given: rows.append(len(given.get("input_ids", given.get("inputs_embeds")))), with_kwargs=True
+    )
+    answers(model, tokenizer, PROMPTS, beams=4, returned=4, new_tokens=3)
+    assert rows == [5, 5, 5, 5]  # the prompts, their last tokens, and two steps
+
+
+class EveryBeamStopped(StoppingCriteria):
+    """The study's rule, for one query, by the text of its beams."""
+
+    def __init__(self, tokenizer, begun, count):
+        self.tokenizer, self.begun, self.count = tokenizer, begun, count
+
+    def __call__(self, input_ids, scores, **_):
+        going_on = [ids for ids in input_ids if ids[-1] != 1][: self.count]
+        texts = self.tokenizer.batch_decode([ids[self.begun :] for ids in going_on])
+        return torch.full((len(input_ids),), all(any(stop in text for stop in STOPS) for text in texts))
+
+
+STOPS = ("a", "1", "in", "9", "p")
+
+
+@pytest.mark.parametrize("family", ["llama", "codegen", "t5"])
+@pytest.mark.parametrize("early", [True, False])
+def test_with_all_beams_a_search_ends_when_each_has_a_stop_string(family, early):
+    tokenizer, model = small.tokenizer(), varied_t5() if family == "t5" else small.model(family, seed=3)
+    settings = {"beams": 4, "returned": 4, "stops": STOPS, "early_stopping": early}
+    ours = answers(model, tokenizer, PROMPTS, stop="all-beams", batch_size=3, **settings)
+    assert ours == one_by_one(model, tokenizer, PROMPTS, early=early, rule=[EveryBeamStopped])
+    assert ours != answers(model, tokenizer, PROMPTS, **settings)
+    assert ours != answers(model, tokenizer, PROMPTS, **settings | {"stops": ("never",)})
+
+
+def test_candidates_that_ended_otherwise_are_not_waited_for():
+    stopped = torch.tensor([[True, False, True, False], [True, False, False, True]])
+    ended = torch.tensor([[False, True, False, False], [False, True, False, False]])
+    assert beams.all_stopped(stopped, ended, 2).tolist() == [[True], [False]]
+
+
+def test_all_beams_needs_beams():
+    with pytest.raises(ValueError, match="stop all-beams needs beam search"):
+        spec.Decoding(beams=1, returned=1, stop="all-beams")
+    with pytest.raises(ValueError, match="stop must be one of each-answer, all-beams"):
+        spec.Decoding(stop="first")
+
+
+def test_plain_attention_gives_the_same_answers():
+    tokenizer, model = small.tokenizer(), small.model(seed=3)
+    quick = answers(model, tokenizer, PROMPTS, beams=4, returned=4)
+    model.set_attn_implementation("eager")
+    assert quick == answers(model, tokenizer, PROMPTS, beams=4, returned=4)
+
+
+def test_a_model_without_positions_keeps_transformers_search():
+    torch.manual_seed(3)
+    config = BloomConfig(vocab_size=420, hidden_size=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=1)
+    tokenizer, model = small.tokenizer(), AutoModelForCausalLM.from_config(config).eval()
+    ours = answers(model, tokenizer, PROMPTS, beams=4, returned=4, stops=("never",))
+    assert ours == one_by_one(model, tokenizer, PROMPTS)
+    settings = GenerationConfig(num_beams=4, max_new_tokens=12, do_sample=False)
+    assert not generate._is_searched(model, [[0, 1]], settings)

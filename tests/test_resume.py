@@ -1,0 +1,251 @@
+"""A study whose process ends anywhere goes on where it stopped, and ends as an undisturbed one."""
+
+import errno
+import gc
+import json
+from dataclasses import replace
+
+import pytest
+import small
+import torch
+
+from nblib import generate, methods, metrics, presets, results, spec, study, tasks, train
+from nblib.study import unfinished
+from nblib.train import checkpoints
+
+SETTINGS = presets.Preset(
+    methods=(spec.ZeroShot(), spec.Lora(learning_rate=1e-2), spec.FullTuning(learning_rate=1e-3)),
+    seeds=(1,),
+    icl_seeds=(1,),
+    training=spec.Training(epochs=1, optimizer="adamw_torch", evaluations_an_epoch=3),
+    decoding=spec.Decoding(beams=1, returned=2, temperature=1.0, batch_size=2),
+)
+
+
+class Killed(BaseException):
+    """Ends a study where a signal would."""
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """By name: zero-shot, lora, full."""
+    monkeypatch.setitem(presets.PRESETS, "sampled", SETTINGS)
+    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "SPARING", 0)
+    monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=16))
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small runs
+    model, data_dir = small.folder(tmp_path / "base"), small.rows(tmp_path / "data")
+    runs = study.compare(model, "conala", preset="sampled", precision="fp32", data_dir=data_dir)
+    return {each.run.method.kind: each for each in study.plan(runs)}
+
+
+def kill(run, folder, place, name, call):
+    """Runs it until the call of that number."""
+    whole, calls = getattr(place, name), []
+
+    def counted(*given, **named):
+        calls.append(1)
+        if len(calls) == call:
+            raise Killed
+        return whole(*given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, name, counted)
+        with pytest.raises(Killed):
+            study.run_all([run], folder)
+
+
+def generated(patch) -> list:
+    """From now on, every answer that the model gives."""
+    whole, seen = generate.completions, []
+
+    def noted(*given, **named):
+        for each in whole(*given, **named):
+            seen.append(each)
+            yield each
+
+    patch.setattr(generate, "completions", noted)
+    return seen
+
+
+def answers(folder, each):
+    """What does not depend on the time: predictions, scores, and what is noted of the training."""
+    (row,) = results.read(folder, [each.id])
+    notes = {name: value for name, value in row.notes.items() if not name.endswith("resumed")}
+    return results.predictions(folder, each.id), row.scores, notes, row.status
+
+
+KILLS = {
+    "in its training": (methods, "after_step", 3),
+    "in its answers": (unfinished.Answers, "keep", 4),
+    "in its scores": (metrics, "score", 1),
+    "before its row": (results, "write", 1),
+}
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_a_run_that_is_killed_at_each_stage_ends_as_an_undisturbed_one(kind, planned, tmp_path):
+    run = planned[kind]
+    study.run_all([run], tmp_path / "undisturbed")
+    for stage in KILLS.values():
+        kill(run, tmp_path / "killed", *stage)
+    (row,) = study.run_all([run], tmp_path / "killed")
+    assert answers(tmp_path / "killed", run) == answers(tmp_path / "undisturbed", run)
+    assert row.notes["answers_resumed"] == 3
+    assert row.notes["training_resumed"] >= 1
+    left = {each.name for each in (tmp_path / "killed").iterdir()}
+    assert left - {"adapters"} == {f"{run.id}.json", f"{run.id}.predictions.jsonl"}
+
+
+def test_answers_that_are_there_are_not_generated_again(planned, tmp_path, monkeypatch):
+    kill(planned["zero-shot"], tmp_path, unfinished.Answers, "keep", 8)  # of eight, two a batch
+    seen = generated(monkeypatch)
+    (row,) = study.run_all([planned["zero-shot"]], tmp_path)
+    assert len(seen) == 2
+    assert row.notes["answers_resumed"] == 1
+
+
+def test_what_a_run_cost_before_it_was_killed_counts(planned, tmp_path):
+    kill(planned["lora"], tmp_path, unfinished.Answers, "keep", 7)
+    path = unfinished.answers_file(tmp_path, planned["lora"])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[-1]["costs"] |= {"seconds": 1000.0, "peak_bytes": 2**60}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (row,) = study.run_all([planned["lora"]], tmp_path)
+    assert 1000 < row.costs["generate_seconds"] < 1100
+    assert row.costs["generate_peak_bytes"] == 2**60
+
+
+def test_the_seconds_and_kinds_of_an_earlier_training_count(planned, tmp_path):
+    kill(planned["full"], tmp_path, methods, "after_step", 3)
+    folder = unfinished.training_folder(tmp_path, planned["full"])
+    (place,) = folder.iterdir()
+    noted = json.loads((place / checkpoints.WHOLE).read_text())
+    noted["facts"]["costs"]["seconds"] = 1000.0
+    noted["facts"]["kinds"]["logits"] = 12345
+    (place / checkpoints.WHOLE).write_text(json.dumps(noted))
+    (row,) = study.run_all([planned["full"]], tmp_path)
+    assert row.costs["train_seconds"] > 1000
+    assert row.costs["train_logits_bytes"] == 12345
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_last_line_that_is_cut_is_dropped_and_what_follows_is_whole(cut, tmp_path):
+    path = tmp_path / "partial" / "a.jsonl"
+    one, two = (results.Prediction(name, ("x",), ("x",), 1, 1) for name in "ab")
+    with unfinished.answers(path) as kept:
+        kept.keep(0, one, {"seconds": 1.0})
+        kept.keep(1, two, {"seconds": 2.0})
+    path.write_bytes(path.read_bytes()[:-cut])
+    with unfinished.answers(path) as kept:
+        assert kept.there == {0: one}
+        assert kept.costs == {"seconds": 1.0}
+        kept.keep(1, two, {"seconds": 3.0})
+    with unfinished.answers(path) as kept:
+        assert kept.there == {0: one, 1: two}
+        assert kept.resumed == 2
+
+
+def test_answers_of_other_packages_are_left_aside(tmp_path, monkeypatch):
+    path = tmp_path / "partial" / "a.jsonl"
+    with unfinished.answers(path) as kept:
+        kept.keep(0, results.Prediction("a", ("x",), ("x",), 1, 1), {})
+    monkeypatch.setattr(unfinished, "_packages", lambda: {"torch": "1.0"})
+    with unfinished.answers(path) as kept:
+        assert kept.there == {}
+        assert kept.resumed == 0
+
+
+def test_force_begins_anew(planned, tmp_path):
+    kill(planned["full"], tmp_path, unfinished.Answers, "keep", 5)
+    (row,) = study.run_all([planned["full"]], tmp_path, force=True)
+    assert not [name for name in row.notes if name.endswith("resumed")]
+
+
+def test_a_run_that_another_process_ended_meanwhile_is_read_and_not_repeated(planned, tmp_path, monkeypatch):
+    own, other = planned["zero-shot"], planned["lora"]
+    done = study.run_all([other], tmp_path / "other")
+    whole = study.running.run_one
+
+    def meanwhile(each, *given, **named):
+        assert each is own
+        results.write(tmp_path / "own", done[0], results.predictions(tmp_path / "other", other.id))
+        return whole(each, *given, **named)
+
+    monkeypatch.setattr(study.running, "run_one", meanwhile)
+    rows = study.run_all([own, other], tmp_path / "own")
+    assert [row.id for row in rows] == [own.id, other.id]
+    assert rows[1] == done[0]
+
+
+# --- disks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_takes_nothing_is_said_before_any_work(planned, tmp_path, monkeypatch):
+    monkeypatch.setattr(study.running, "run_one", lambda *given, **named: pytest.fail("work was started"))
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match=r"results cannot be written to .*file: .*; give a folder on a disk with room"):
+        study.run_all([planned["lora"]], tmp_path / "file")
+
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(results.os, "fsync", full)
+    with pytest.raises(OSError, match="results cannot be written to .*results: No space left on device; give"):
+        study.run_all([planned["lora"]], tmp_path / "results")
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_finished_rows_are_read_from_a_folder_that_takes_nothing(planned, tmp_path, monkeypatch):
+    rows = study.run_all([planned["zero-shot"]], tmp_path)
+    monkeypatch.setattr(results, "require_room", lambda folder: pytest.fail("nothing has to be written"))
+    assert study.run_all([planned["zero-shot"]], tmp_path) == rows
+
+
+@pytest.mark.parametrize("stage", ["an answer", "the adapter", "the row"])
+def test_a_disk_that_becomes_full_loses_nothing_that_was_done(stage, planned, tmp_path, monkeypatch):
+    run = planned["lora"]
+
+    def full(*given, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if stage == "an answer":
+            write = unfinished.Answers._write
+            patch.setattr(unfinished.Answers, "_write", lambda own, x: full() if len(own.there) > 5 else write(own, x))
+        else:
+            patch.setattr(*((methods, "save") if stage == "the adapter" else (results, "_replace")), full)
+        with pytest.raises(OSError, match=r"No space left on device; what was done until then is kept in .*"):
+            study.run_all([run], tmp_path / "results")
+    seen, trained, fit = generated(monkeypatch), [], train.fit
+    monkeypatch.setattr(train, "fit", lambda *given, **named: trained.append(1) or fit(*given, **named))
+    (row,) = study.run_all([run], tmp_path / "results")
+    assert row.status == "ok"
+    assert len(trained) == (stage == "the adapter")
+    assert row.notes.get("training_resumed", 0) == len(trained)
+    assert len(seen) == {"an answer": 4, "the adapter": 8, "the row": 0}[stage]
+
+
+def test_a_sampled_batch_does_not_hang_on_those_before_it():
+    tokenizer, model = small.tokenizer(), small.model()
+    prompts = [each.intent for each in small.EXAMPLES[:6]]
+
+    def completions(**more):
+        decoding = spec.Decoding(beams=1, returned=2, temperature=1.0, batch_size=2)
+        settings = {"new_tokens": 8, "stops": ("\n",), "precision": "fp32", "seed": 3}
+        return {each[0]: each for each in generate.completions(model, tokenizer, prompts, decoding, **settings, **more)}
+
+    whole = completions()
+    first = list(whole)[:3]  # one batch and half of the next
+    rest = completions(done=first)
+    assert list(rest) == list(whole)[2:]
+    assert rest == {index: whole[index] for index in rest}
+    torch.manual_seed(99)
+    assert completions() == whole
+
+
+def test_a_study_of_other_settings_takes_nothing_of_a_killed_one(planned, tmp_path):
+    kill(planned["zero-shot"], tmp_path, unfinished.Answers, "keep", 5)
+    (other,) = study.plan([replace(planned["zero-shot"].run, seed=5)])
+    (row,) = study.run_all([other], tmp_path)
+    assert "answers_resumed" not in row.notes

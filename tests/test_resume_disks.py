@@ -1,0 +1,102 @@
+"""Real disks that are full, or only read: where this process may mount one. Slow: a study for each amount of room."""
+
+import gc
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+import small
+
+from nblib import presets, results, spec, study, tasks
+from nblib.train import checkpoints
+
+SETTINGS = presets.Preset(
+    methods=(spec.Lora(learning_rate=1e-2),),
+    seeds=(1,),
+    icl_seeds=(1,),
+    training=spec.Training(epochs=1, optimizer="adamw_torch", evaluations_an_epoch=3),
+    decoding=spec.Decoding(beams=2, returned=2, batch_size=2),
+)
+
+WHAT = re.compile("(checkpoint|adapter) cannot be written")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "cramped", SETTINGS)
+    monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=16))
+    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "SPARING", 0)
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small runs
+    model, data_dir = small.folder(tmp_path / "base"), small.rows(tmp_path / "data")
+    return study.plan(study.compare(model, "conala", preset="cramped", precision="fp32", data_dir=data_dir))
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """An empty disk of eight MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted(["-t", "tmpfs", "-o", "size=8m", "tmpfs", place])
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def mounted(command: list) -> None:
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount here")
+    done = subprocess.run(["mount", *command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this process may not mount: {done.stderr.strip()}")
+
+
+@pytest.mark.parametrize(("seconds", "stages"), [(0, {"checkpoint"}), (3600, {"adapter", "answers or row"})])
+def test_a_disk_that_becomes_full_is_said_and_what_was_done_is_kept(
+    seconds, stages, planned, disk, tmp_path, monkeypatch
+):
+    study.run_all(planned, tmp_path / "roomy")
+    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", seconds)
+    folder, failures = disk / "results", []
+    for room in range(4, 400, 8):  # KiB that are left when work begins
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(results, "require_room", lambda _, room=room: leave(disk, room))
+            try:
+                study.run_all(planned, folder)
+            except OSError as problem:
+                failures.append(str(problem))
+        (disk / "ballast").unlink()
+        assert results.problems(folder) == {}
+        if results.read(folder):
+            break
+    said = re.compile(
+        "where 0 MiB are free|No space left on device.*; what was done until then is kept in .*results: make"
+    )
+    assert all(said.search(each) for each in failures), failures
+    assert {failed.group(1) if (failed := WHAT.search(each)) else "answers or row" for each in failures} == stages
+    (run,), (row,) = planned, results.read(folder)
+    assert row.status == "ok"
+    assert results.predictions(folder, run.id) == results.predictions(tmp_path / "roomy", run.id)
+
+
+def leave(disk, room: int) -> None:
+    """Fills the disk up to so many KiB."""
+    (disk / "ballast").write_bytes(bytes(max(0, shutil.disk_usage(disk).free - room * 1024)))
+
+
+def test_a_folder_that_is_only_read_is_said_before_any_work_and_its_rows_are_read(planned, tmp_path, monkeypatch):
+    folder = tmp_path / "results"
+    rows = study.run_all(planned, folder)
+    mounted(["--bind", folder, folder])
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+        assert study.run_all(planned, folder) == rows
+        monkeypatch.setattr(study.running, "run_one", lambda *given, **named: pytest.fail("work was started"))
+        other = study.plan([replace(planned[0].run, seed=9)])
+        with pytest.raises(OSError, match="results cannot be written to .*results: Read-only file system; give a fo"):
+            study.run_all(other, folder)
+    finally:
+        subprocess.run(["umount", folder], check=True)

@@ -1,0 +1,200 @@
+"""A training whose process ends is gone on with, to the very weights of an undisturbed one."""
+
+import gc
+import json
+from dataclasses import replace
+
+import pytest
+import small
+import small_methods
+import torch
+
+from nblib import methods, models, spec, tasks, train
+from nblib.train import checkpoints
+
+TASK = tasks.Task("small", 64, 64, ("\n",))
+TRAINING = spec.Training(epochs=3, batch_size=4, device_batch=2, optimizer="adamw_torch", evaluations_an_epoch=3)
+STEPS = 18  # 24 examples in batches of four, three times; evaluated after every second step
+
+
+class Killed(BaseException):
+    """Ends a training where a signal would: nothing tidies up."""
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """A checkpoint at every evaluation, however short the training is."""
+    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "SPARING", 0)
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small trainings
+
+
+def trained(folder, method, *, base=small.model, die_at=None, training=TRAINING, precision="fp32", facts=dict):
+    """The trained weights, with what `fit` tells; dies in the given step."""
+    tokenizer = small.tokenizer()
+    steps = train.steps(small.DATA.train, tokenizer, TASK, training)
+    model = methods.attach(base(), method, tokenizer, seed=1, steps=steps)
+
+    def after_step(step):
+        if step == die_at:
+            raise Killed
+        methods.after_step(model, step)
+
+    fitted = train.fit(
+        model,
+        tokenizer,
+        small.DATA.train,
+        small.DATA.validation,
+        TASK,
+        training,
+        learning_rate=1e-2,
+        precision=precision,
+        seed=1,
+        after_step=after_step,
+        folder=folder,
+        facts=facts,
+    )
+    return torch.cat([each.detach().flatten() for each in model.parameters() if each.requires_grad]), fitted
+
+
+def same_after(kills, tmp_path, method, **settings):
+    """Whether a training that dies in these steps, one after the other, ends as one that does not."""
+    weights, fitted = trained(None, method, **settings)
+    for step in kills:
+        with pytest.raises(Killed):
+            trained(tmp_path / "kept", method, die_at=step, **settings)
+    again, resumed = trained(tmp_path / "kept", method, **settings)
+    assert resumed.train_loss == pytest.approx(fitted.train_loss, rel=1e-6)
+    assert replace(resumed, train_loss=0) == replace(fitted, train_loss=0)
+    assert again.equal(weights)
+
+
+@pytest.mark.parametrize("kind", ["lora", "full", "adalora", "prompt-tuning"])
+def test_a_training_that_dies_twice_ends_as_an_undisturbed_one(kind, tmp_path):
+    same_after((6, 12), tmp_path, spec.method(kind))
+
+
+def test_what_is_drawn_at_the_end_of_an_epoch_is_drawn_again(tmp_path):
+    same_after((7, 13), tmp_path, spec.Lora(dropout=0.5))
+
+
+def test_a_base_in_four_bits_is_gone_on_with_and_never_written(tmp_path):
+    place = small.folder(tmp_path / "base")
+
+    def base():
+        return models.load(place, "nf4")[0]
+
+    same_after((9,), tmp_path, spec.Lora(), base=base, precision="nf4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", small_methods.TRAINED)
+def test_every_method_goes_on_to_the_same_weights(kind, tmp_path):
+    same_after((7, 11), tmp_path, small_methods.method(kind))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "precision"), [("t5", "fp32"), ("qwen2", "int8"), ("llama", "bf16"), ("t5", "nf4")])
+def test_every_kind_of_base_is_gone_on_with(family, precision, tmp_path):
+    place = small.folder(tmp_path / "base", family)
+
+    def base():
+        return models.load(place, precision)[0]
+
+    same_after((7, 11), tmp_path, spec.Lora(), base=base, precision=precision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adafactor", "sgd", "adamw_8bit", "lion_32bit"])
+def test_every_kind_of_optimizer_is_gone_on_with(optimizer, tmp_path):
+    same_after((7, 11), tmp_path, spec.Lora(), training=replace(TRAINING, optimizer=optimizer, schedule="cosine"))
+
+
+def test_adafactor_and_one_evaluation_an_epoch(tmp_path):
+    same_after((15,), tmp_path, spec.Ia3(), training=replace(TRAINING, optimizer="adafactor", evaluations_an_epoch=1))
+
+
+def test_the_best_weights_so_far_come_from_before_the_kill(tmp_path):
+    training = replace(TRAINING, epochs=8)
+
+    def fit(folder, die_at=None):
+        return trained(folder, spec.FullTuning(), die_at=die_at, training=training)
+
+    other = tuple(replace(each, code=each.intent[::-1]) for each in small.DATA.validation)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small, "DATA", replace(small.DATA, validation=other))  # no training helps for long
+        weights, fitted = fit(None)
+        with pytest.raises(Killed):
+            fit(tmp_path, die_at=fitted.best_step + 9)
+        again, resumed = fit(tmp_path)
+    assert resumed.best_step == fitted.best_step < 40
+    assert again.equal(weights)
+
+
+def test_a_checkpoint_holds_what_is_trained_and_not_the_base(tmp_path):
+    with pytest.raises(Killed):
+        trained(tmp_path, spec.Lora(r=2), die_at=6)
+    (place,) = tmp_path.iterdir()
+    trainable = methods.trainable_parameters(methods.attach(small.model(), spec.Lora(r=2), small.tokenizer(), seed=1))
+    assert (place / "model.safetensors").stat().st_size < 4 * trainable + 8000
+    assert 4 * trainable < sum(each.numel() for each in small.model().parameters())
+
+
+def test_a_checkpoint_that_is_cut_is_not_read(tmp_path):
+    weights, _ = trained(None, spec.Lora())
+    with pytest.raises(Killed):
+        trained(tmp_path, spec.Lora(), die_at=6, facts=lambda: {"seconds": 7})
+    assert train.kept(tmp_path) == {"seconds": 7}
+    (place,) = tmp_path.iterdir()
+    (place / "optimizer.pt").write_bytes((place / "optimizer.pt").read_bytes()[:-100])
+    assert train.kept(tmp_path) is None
+    assert trained(tmp_path, spec.Lora())[0].equal(weights)
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+    weights, _ = trained(None, spec.Lora())
+    finish, seen = checkpoints._finish, []
+
+    def killed(place, facts):
+        seen.append(place.name)
+        if len(seen) == 3:
+            raise Killed
+        finish(place, facts)
+
+    monkeypatch.setattr(checkpoints, "_finish", killed)
+    with pytest.raises(Killed):
+        trained(tmp_path, spec.Lora())
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-6"]
+    monkeypatch.setattr(checkpoints, "_finish", finish)
+    assert trained(tmp_path, spec.Lora())[0].equal(weights)
+
+
+def test_a_checkpoint_of_other_packages_is_not_gone_on_with(tmp_path):
+    with pytest.raises(Killed):
+        trained(tmp_path, spec.Lora(), die_at=6)
+    (place,) = tmp_path.iterdir()
+    noted = json.loads((place / "nblib.json").read_text())
+    noted["packages"]["torch"] = "1.0"
+    (place / "nblib.json").write_text(json.dumps(noted))
+    assert train.kept(tmp_path) is None
+
+
+def test_checkpoints_wait_until_they_are_cheap(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 3600)
+    trained(tmp_path, spec.Lora())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    save, seen = checkpoints.torch.save, []
+
+    def full(*given, **named):
+        seen.append(given)
+        if len(seen) > 5:
+            raise RuntimeError("PytorchStreamWriter failed writing file")
+        save(*given, **named)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="a checkpoint cannot be written to .*kept, where .* free: PytorchStreamWriter"):
+        trained(tmp_path / "kept", spec.Lora())
+    assert train.kept(tmp_path / "kept") == {}

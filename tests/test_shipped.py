@@ -1,0 +1,79 @@
+"""The shipped study: its rows make the README's tables, and the figures that are committed."""
+
+import shutil
+
+import numpy as np
+import papermill
+import pytest
+from PIL import Image
+
+from nblib import results, shipped
+
+NOTEBOOKS = ("rq1_peft_vs_icl", "rq2_peft_vs_rag", "rq3_peft_methods", "rq4_quantization", "rq5_apps")
+NOTEBOOKS += ("rq6_generalization", "report")
+
+
+def test_the_rows_are_sound_and_whole(root):
+    rows = results.read(shipped.KEPT)
+    assert results.problems(shipped.KEPT) == {}
+    assert {row.status for row in rows} == {results.OK}
+    answering = [row for row in rows if not row.settings["shape_only"]]
+    assert {row.settings["limit"] for row in answering} == {None}
+    assert all(row.scores and results.predictions(shipped.KEPT, row.id) for row in answering)
+    assert {row.settings["model"] for row in answering} == {"tiny", "micro"}
+
+
+def test_the_tables_of_the_readme_are_those_that_the_rows_make(root):
+    text = shipped.README.read_text(encoding="utf-8")
+    assert text == shipped.filled(text, shipped.readme_tables())
+
+
+def test_a_text_without_the_marks_is_refused():
+    with pytest.raises(ValueError, match="no <!-- table: claims -->"):
+        shipped.filled("# A README", {"claims": "| a |"})
+
+
+def test_tables_go_between_their_marks_and_nothing_else_changes():
+    text = "one\n<!-- table: a -->\nold\n<!-- end -->\ntwo\n<!-- table: b -->\n<!-- end -->\n"
+    filled = shipped.filled(text, {"a": "| x \\1 |", "b": "| y |"})
+    assert filled == "one\n<!-- table: a -->\n| x \\1 |\n<!-- end -->\ntwo\n<!-- table: b -->\n| y |\n<!-- end -->\n"
+    assert shipped.filled(filled, {"a": "| x \\1 |"}) == filled
+
+
+def test_a_study_over_old_rows_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "WORKING", tmp_path)
+    (tmp_path / "row.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="holds 1 rows, which would be read instead of made"):
+        shipped.make()
+
+
+def test_only_sound_rows_and_their_predictions_are_kept(root, tmp_path):
+    source, target = tmp_path / "results", tmp_path / "kept"
+    (source / "adapters").mkdir(parents=True)
+    row = results.read(shipped.KEPT)[0]
+    for path in shipped.KEPT.glob(f"{row.id}*"):
+        shutil.copyfile(path, source / path.name)
+    (source / "table.csv").write_text("a,b\n")
+    shipped.keep(source, target)
+    assert {path.name for path in target.iterdir()} == {path.name for path in shipped.KEPT.glob(f"{row.id}*")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_over_the_shipped_rows_runs_nothing_and_draws_the_committed_figures(root, tmp_path, name):
+    shutil.copytree(shipped.KEPT, tmp_path / "results")
+    before = sorted(path.name for path in (tmp_path / "results").glob("*.json"))
+    where = {"results_dir": str(tmp_path / "results"), "figures_dir": str(tmp_path / "figures")}
+    source = root / "notebooks" / f"{name}.ipynb"
+    papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters=where, cwd=source.parent, progress_bar=False)
+    assert sorted(path.name for path in (tmp_path / "results").glob("*.json")) == before
+    drawn = sorted((tmp_path / "figures").glob("*.png"))
+    assert drawn
+    for path in drawn:
+        assert alike(path, root / "figures" / path.name), f"{path.name} is not the committed figure"
+
+
+def alike(one, other) -> bool:
+    """Whether two pictures are the same to the eye: libraries of other builds may shade an edge differently."""
+    first, second = (np.asarray(Image.open(path).convert("RGB"), dtype=float) for path in (one, other))
+    return first.shape == second.shape and np.abs(first - second).mean() < 0.5
