@@ -26,10 +26,10 @@ class Progress:
         if time.monotonic() - self.shown > 1:
             self._show(share)
 
-    def end(self) -> None:
-        """A run is done."""
-        self.finished += 1
-        if self.finished == self.total:
+    def end(self, finished: int) -> None:
+        """A run is done; so many are by now, those of other processes included."""
+        self.finished = finished
+        if self.finished == self.total and self.text != "done":
             self.text = "done"
             self._show(0.0)
             if self.handle is None and sys.stderr.isatty():

@@ -81,7 +81,7 @@ class TestBreakEven:
         rows = [put(tmp_path, Lora(), right(0.7), costs=TRAINED), put(tmp_path, InContext(1), right(0.2), costs=LONGER)]
         rows = [replace(row, provenance={"device": name}) for row, name in zip(rows, ("cpu", "cuda"), strict=True)]
         line = tables.break_even(rows, tmp_path).loc["icl-1"]
-        assert line["seconds_why"] == "measured on different devices or numbers of threads"
+        assert line["seconds_why"] == "measured on different devices, or numbers of threads or processes"
         assert line["tokens_queries"] == 100
 
     def test_the_best_peft_method_is_the_base_and_another_can_be_named(self, tmp_path):

@@ -35,7 +35,7 @@ def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
     found = []
     for each in planned:
         seconds = 0.0 if results.finished(folder, each.id) else _seconds(each, ended, folder, there)
-        found.append(Cost(seconds, _peak_bytes(each)))
+        found.append(Cost(seconds, peak_bytes(each)))
         there.add(each.training)
     return found
 
@@ -67,7 +67,8 @@ def _kind(settings: dict) -> str:
     return json.dumps(kept, sort_keys=True, default=list)
 
 
-def _peak_bytes(planned: Planned) -> int | None:
+def peak_bytes(planned: Planned) -> int | None:
+    """The most that the run will need; None: not known for this method or model."""
     run, task = planned.run, tasks.get(planned.run.task)
     try:
         length, answer, prompt = _lengths(planned)

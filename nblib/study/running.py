@@ -10,7 +10,7 @@ import torch
 from nblib import memory, methods, metrics, models, provenance, results, spec, tasks
 from nblib.progress import Progress
 from nblib.results import Prediction, Row
-from nblib.study import answering, claims, fitting, planning, unfinished
+from nblib.study import answering, claims, fitting, planning, unfinished, workers
 from nblib.study.fitting import Base
 from nblib.study.planning import Planned
 
@@ -22,28 +22,29 @@ def run_all(
     force: bool = False,
     allow_code_execution: bool = False,
     push_to: str = "",
+    processes: int | None = 1,
 ) -> list[Row]:
     """The rows of these runs in their order; only those that `folder` lacks are run, all of them with `force`.
 
     A run that another process ended in the middle of is gone on with; one that another process works on is left to it,
     and waited for. Trained adapters are kept in `folder/adapters`, and runs that share their training share it.
     `push_to` is a user or an organisation of the Hub that each adapter of these runs is uploaded to; empty: none is.
+    `processes` share the runs and the processor's threads; None: as many as pay and as memory holds, on a CPU. Seconds
+    are then those of a run with others beside it. With `force` there is one.
     Raises OSError where `folder` cannot be written to; what was done until then is kept.
     """
-    folder, base = Path(folder), Base()
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes must be a whole number from 1 on, or None; got {processes!r}")
+    folder = Path(folder)
     found = {each.id: results.written(folder, each.id) for each in planned}
     waiting = [each for each in planned if force or not results.finished(folder, each.id)]
     if waiting:
         results.require_room(folder)
-    progress, allowed = Progress(len(waiting)), {"allow_code_execution": allow_code_execution}
-    with closing(_claimed(waiting, folder)) as claimed:
-        for each in claimed:
-            progress.begin(f"{spec.label(each.run.method, each.run.precision)}, seed {each.run.seed}")
-            if results.written(folder, each.id) == found[each.id]:  # not by another process meanwhile
-                with _kept(folder):
-                    run_one(each, folder, base=base, force=force, report=progress.report, **allowed)
-            progress.end()
-    base.drop()
+        processes = 1 if force else workers.count(waiting) if processes is None else processes
+        waiting = workers.in_order(waiting) if processes > 1 else waiting
+        how = {"allow_code_execution": allow_code_execution, "processes": processes}
+        with workers.started(processes, waiting, folder, found, how):
+            _work(waiting, folder, found, force=force, wait=True, **how)
     _tidy(planned, folder)
     for place in {fitting.adapter_folder(folder, each) for each in planned if each.training} if push_to else ():
         if fitting.is_saved(place):
@@ -51,19 +52,39 @@ def run_all(
     return results.read(folder, [each.id for each in planned])
 
 
-def _claimed(waiting: Sequence[Planned], folder: Path) -> Generator[Planned, None, None]:
-    """Each run when nobody else works on it: first those that are free, then the others as they become so."""
-    wait = False
+def take_part(waiting: Sequence[Planned], folder: Path, found: dict[str, int | None], how: dict) -> None:
+    """Runs those that nobody else works on, for the process that started this one; nothing is waited for."""
+    _work(waiting, folder, found, force=False, wait=False, **how)
+
+
+def _work(
+    waiting: Sequence[Planned], folder: Path, found: dict[str, int | None], *, force: bool, wait: bool, **how
+) -> None:
+    """Runs each whose row is still the one that was `found`."""
+    progress, base = Progress(len(waiting)), Base()
+    with closing(_claimed(waiting, folder, wait=wait)) as claimed:
+        for each in claimed:
+            if results.written(folder, each.id) == found[each.id]:  # not by another process meanwhile
+                progress.begin(f"{spec.label(each.run.method, each.run.precision)}, seed {each.run.seed}")
+                with _kept(folder):
+                    run_one(each, folder, base=base, force=force, report=progress.report, **how)
+            progress.end(sum(results.written(folder, other.id) != found[other.id] for other in waiting))
+    base.drop()
+
+
+def _claimed(waiting: Sequence[Planned], folder: Path, *, wait: bool) -> Generator[Planned, None, None]:
+    """Each run when nobody else works on it: those that are free, then, with `wait`, the others as they become so."""
+    waits = False
     while waiting:
         busy = []
         for each in waiting:
-            with claims.claim(folder, each.id, wait=wait) as mine:
-                wait = False  # for the first of them; by then the next ones may be free
+            with claims.claim(folder, each.id, wait=waits) as mine:
+                waits = False  # for the first of them; by then the next ones may be free
                 if mine:
                     yield each
                 else:
                     busy.append(each)
-        waiting, wait = busy, True
+        waiting, waits = busy if wait else (), True
 
 
 def _tidy(planned: Sequence[Planned], folder: Path) -> None:
@@ -101,10 +122,12 @@ def run_one(
     force: bool = False,
     report: Callable[[float], None] = lambda share: None,
     allow_code_execution: bool = False,
+    processes: int = 1,
 ) -> Row:
     """Runs it and writes its row, whatever happens: a run that fails is a row that says so.
 
-    `base` keeps the model for the next run; `force` begins anew where an earlier study ended, well or not.
+    `base` keeps the model for the next run; `force` begins anew where an earlier study ended, well or not. `processes`
+    is how many work beside each other, this one included: the row says so, since its seconds depend on it.
     """
     folder, base = Path(folder), base or Base()
     if force:
@@ -138,7 +161,7 @@ def run_one(
         scores=scores,
         costs=costs,
         notes=notes,
-        provenance=provenance.collect() | _origin(planned),
+        provenance=provenance.collect() | _origin(planned) | {"processes": processes},
         error=error,
     )
     results.write(folder, row, predictions)

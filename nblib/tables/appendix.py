@@ -9,7 +9,7 @@ from nblib.results import Row
 from nblib.tables.groups import names, setting
 from nblib.tables.shown import NOTHING, STATUS, Shown, table
 
-ORIGIN = ("commit", "clean", "device", "device_name", "threads", "data", "weights", "python", "system")
+ORIGIN = ("commit", "clean", "device", "device_name", "threads", "processes", "data", "weights", "python", "system")
 MARKS = {"limit": "partial", "shape_only": "shape only"}
 LEAKS = "A test row whose intent is in the train split is answered from memory: scores on it are too high."
 UNSEEN = (

@@ -109,7 +109,7 @@ def _cost(base: Group, group: Group, unit: str) -> dict:
     if once is None or ours is None or theirs is None:
         why = "not measured"
     elif unit == "seconds" and len(_devices(base) | _devices(group)) > 1:
-        why = "measured on different devices or numbers of threads"
+        why = "measured on different devices, or numbers of threads or processes"
     elif theirs <= ours:
         why = f"never: {base.label} is not cheaper a query"
     else:
@@ -136,7 +136,7 @@ def _a_query(group: Group, unit: str) -> float | None:
 
 def _devices(group: Group) -> set[str]:
     """Of the runs that say it; seconds of different ones do not compare."""
-    names = ("device", "device_name", "threads")
+    names = ("device", "device_name", "threads", "processes")
     return {str([row.provenance.get(name) for name in names]) for row in group.rows if row.provenance.get("device")}
 
 

@@ -1,0 +1,162 @@
+"""Runs of one study in several processes."""
+
+import os
+import pickle
+import select
+import subprocess
+import sys
+from dataclasses import replace
+from threading import Event
+
+import psutil
+import pytest
+import small
+import torch
+
+from nblib import presets, results, spec, study
+from nblib.study import running, workers
+
+QUICK = presets.Preset(
+    methods=(spec.ZeroShot(), spec.InContext(1), spec.Lora(learning_rate=1e-2), spec.FullTuning(learning_rate=1e-3)),
+    shots=(1,),
+    seeds=(1, 2),
+    icl_seeds=(1, 2),
+    training=spec.Training(epochs=1, optimizer="adamw_torch", evaluations_an_epoch=1),
+    decoding=spec.Decoding(beams=2, returned=2),
+)
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "quick", QUICK)
+    model, data = small.folder(tmp_path / "small"), small.rows(tmp_path / "data")
+    return study.plan(study.compare(model, "conala", preset="quick", precision="fp32", data_dir=data))
+
+
+def wait_for_another(folder, planned, mine):
+    """Until a process has written a row that is not this one's."""
+    while not any(results.finished(folder, each.id) for each in planned if each.id != mine):
+        Event().wait(0.05)
+
+
+def answers(folder, planned):
+    return [results.predictions(folder, each.id) for each in planned]
+
+
+def test_two_processes_make_the_rows_of_one(planned, tmp_path, monkeypatch):
+    alone = study.run_all(planned, tmp_path / "alone")
+    here, whole, threads = [], running.run_one, torch.get_num_threads()
+
+    def run_one(each, folder, **named):
+        if not here:
+            wait_for_another(folder, planned, each.id)
+        here.append(each.id)
+        return whole(each, folder, **named)
+
+    monkeypatch.setattr(running, "run_one", run_one)
+    together = study.run_all(planned, tmp_path / "together", processes=2)
+    assert 0 < len(here) < len(planned)
+    assert [row.id for row in together] == [row.id for row in alone]
+    assert [row.scores for row in together] == [row.scores for row in alone]
+    assert answers(tmp_path / "together", planned) == answers(tmp_path / "alone", planned)
+    assert {row.provenance["processes"] for row in together} == {2}
+    assert {row.provenance["processes"] for row in alone} == {1}
+    assert not (tmp_path / "together" / ".locks").exists()
+    assert torch.get_num_threads() == threads
+
+
+def test_a_process_that_cannot_start_is_not_missed(planned, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    rows = study.run_all(planned[:3], tmp_path / "rows", processes=3)
+    assert [row.status for row in rows] == ["ok"] * 3
+
+
+def test_an_interrupt_ends_the_others_and_gives_the_threads_back(planned, tmp_path, monkeypatch):
+    def run_one(each, folder, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "run_one", run_one)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            study.run_all(planned, tmp_path / "rows", processes=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert [each for each in psutil.Process().children() if "nblib.study.workers" in each.cmdline()] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells when a process of another one ends")
+def test_the_others_end_when_this_one_is_killed(planned, tmp_path):
+    starting = (
+        "import pickle, psutil, sys, time\n"
+        "from nblib.study import workers\n"
+        "with workers.started(2, *pickle.load(sys.stdin.buffer)):\n"
+        "    print(psutil.Process().children()[0].pid, flush=True)\n"
+        "    time.sleep(1000)\n"
+    )
+    many = [
+        replace(each, run=replace(each.run, seed=seed), id=f"{each.id}{seed}") for seed in range(99) for each in planned
+    ]
+    what = (many, tmp_path / "rows", dict.fromkeys([each.id for each in many]), {})
+    process = subprocess.Popen([sys.executable, "-c", starting], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdin.write(pickle.dumps(what))
+    process.stdin.close()
+    other = os.pidfd_open(int(process.stdout.readline()))
+    wait_for_another(tmp_path / "rows", many, "")
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert select.select([other], [], [], 60)[0]
+    os.close(other)
+
+
+def test_long_runs_come_first_and_those_that_share_a_training_last(planned):
+    runs = [each.run for each in planned]
+    again = study.plan([replace(runs[3], decoding=spec.Decoding(beams=3, returned=1))])
+    assert again[0].training == planned[3].training
+    order = [each.run.method.kind for each in workers.in_order([*planned[:4], *again, *planned[4:]])]
+    assert order == ["lora", "lora", "full", "full", "zero-shot", "icl", "icl", "lora"]
+
+
+class TestCount:
+    @pytest.fixture(autouse=True)
+    def machine(self, monkeypatch):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+        self.free(monkeypatch, 64)
+
+    def free(self, monkeypatch, gib):
+        memory = psutil.virtual_memory()._replace(available=gib * 2**30)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+
+    def test_is_the_threads_and_half_of_the_runs_at_most(self, planned):
+        assert len(planned) == 7
+        assert workers.count(planned) == 3
+        assert workers.count([*planned, *planned]) == 4
+        assert workers.count(planned[:3]) == 1
+
+    def test_is_what_half_of_the_free_memory_holds(self, planned, monkeypatch):
+        self.free(monkeypatch, 5)
+        assert workers.count(planned) == 2
+        self.free(monkeypatch, 1)
+        assert workers.count(planned) == 1
+
+    def test_is_one_on_a_gpu_and_for_what_cannot_be_foreseen(self, planned, monkeypatch):
+        monkeypatch.setattr(workers, "peak_bytes", lambda each: None)
+        assert workers.count(planned) == 1
+        monkeypatch.undo()
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+        monkeypatch.setattr(workers.models, "device", lambda: "cuda")
+        assert workers.count(planned) == 1
+
+
+def test_less_than_one_process_is_refused(planned, tmp_path):
+    with pytest.raises(ValueError, match="processes must be a whole number from 1 on, or None; got 0"):
+        study.run_all(planned, tmp_path / "rows", processes=0)
+
+
+def test_one_thread_is_one_process_unless_asked_otherwise(planned, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers.subprocess, "Popen", None)
+    rows = study.run_all(planned[:1] * 4, tmp_path / "rows", processes=None)
+    assert rows[0].provenance["processes"] == 1
