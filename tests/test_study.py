@@ -7,7 +7,7 @@ import pytest
 import small
 import torch
 
-from nblib import methods, models, presets, results, spec, study, tasks, train
+from nblib import generate, methods, models, presets, results, spec, study, tasks, train
 from nblib.study import fitting
 
 TENSORS = (torch.Tensor, torch.nn.Parameter)
@@ -132,6 +132,44 @@ def test_shots_that_do_not_fit_the_context_are_dropped_and_counted(runs, tmp_pat
     (row,) = study.run_all(study.plan([many]), tmp_path)
     assert row.status == "ok"
     assert row.notes["queries_with_dropped_shots"] == 8 or row.costs["prompt_tokens"] < 1984
+
+
+class TestAnswersWithoutMemoryForAllOfABatch:
+    @pytest.fixture
+    def room(self, monkeypatch):
+        """A device that reads so many prompts at a time; the sizes of the batches that it was given."""
+        sizes, whole = [], generate.reading.read
+
+        def give(most):
+            def read(model, rows, *others):
+                sizes.append(len(rows))
+                if len(rows) > most:
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+                return whole(model, rows, *others)
+
+            monkeypatch.setattr(generate.reading, "read", read)
+            return sizes
+
+        return give
+
+    def test_come_half_as_many_at_a_time_and_are_the_same(self, runs, tmp_path, room):
+        planned = study.plan([runs[1]])
+        (at_once,) = study.run_all(planned, tmp_path / "roomy")
+        sizes = room(3)
+        (row,) = study.run_all(planned, tmp_path / "narrow")
+        assert sizes == [8, 4, 2, 2, 2, 2]
+        assert row.status == "ok"
+        assert row.notes["answered_at_a_time"] == 2
+        assert "answered_at_a_time" not in at_once.notes
+        assert row.scores == at_once.scores
+        assert results.predictions(tmp_path / "narrow", row.id) == results.predictions(tmp_path / "roomy", row.id)
+
+    def test_are_out_of_memory_where_there_is_room_for_none(self, runs, tmp_path, room):
+        sizes = room(0)
+        (row,) = study.run_all(study.plan([runs[1]]), tmp_path)
+        assert sizes == [8, 4, 2, 1]
+        assert row.status == "out_of_memory"
+        assert row.costs["requested_bytes"] == 2 * 2**30
 
 
 def test_another_length_limit_of_the_task_is_another_run(runs, monkeypatch):

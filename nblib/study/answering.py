@@ -1,13 +1,14 @@
 """A model with its method to predictions: shots, prompts, answers, and their execution. Scores nothing."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from nblib import generate, metrics, models, prompts, retrieve, sandbox, spec, tasks
+from nblib import generate, memory, metrics, models, prompts, retrieve, sandbox, spec, tasks
 from nblib.results import Prediction
 from nblib.retrieve import Found
 from nblib.spec import Run
-from nblib.study import unfinished
+from nblib.study import fitting, unfinished
 from nblib.study.phases import Phase, phase
 from nblib.study.planning import Planned, ask, virtual_tokens
 
@@ -15,7 +16,10 @@ from nblib.study.planning import Planned, ask, virtual_tokens
 def predict(
     planned: Planned, model, tokenizer, folder: Path, costs: dict, notes: dict, report: Callable[[float], None]
 ) -> list[Prediction]:
-    """One prediction an example, of which `folder` may have some; costs and notes are filled in."""
+    """One prediction an example, of which `folder` may have some; costs and notes are filled in.
+
+    Where memory runs out, half as many examples are answered at a time; the longest are first, so that is soon known.
+    """
     run, data = planned.run, planned.data
     if isinstance(run.method, spec.Retrieved):
         with phase("retrieve", costs):
@@ -28,7 +32,11 @@ def predict(
         measured.earlier = kept.costs
         if kept.resumed > 0:
             notes["answers_resumed"] = kept.resumed
-        predictions = _answers(planned, asked, found, model, tokenizer, kept, measured, report)
+        size = planned.run.decoding.batch_size
+        while (left := _answered(planned, asked, found, model, tokenizer, kept, measured, report, size)) is not None:
+            size = notes["answered_at_a_time"] = left
+            fitting.free()
+        predictions = [kept.there[index] for index in range(len(asked))]
     count = len(predictions)
     costs["prompt_tokens"] = sum(each.prompt_tokens for each in predictions) / count + virtual_tokens(run)
     costs["new_tokens"] = sum(each.new_tokens for each in predictions) / count
@@ -55,7 +63,7 @@ def execute(
     return executed
 
 
-def _answers(
+def _answered(
     planned: Planned,
     asked: Sequence[prompts.Prompt],
     found: Sequence[Found],
@@ -64,39 +72,50 @@ def _answers(
     answers: unfinished.Answers,
     measured: Phase,
     report: Callable[[float], None],
-) -> list[Prediction]:
-    """One prediction an example, in their order; examples of a joint task have the limits of their own part."""
+    size: int,
+) -> int | None:
+    """Answers what is not there, `size` examples at a time; gives a smaller size where there is no memory for it.
+
+    Examples of a joint task have the limits of their own part.
+    """
     run, examples = planned.run, planned.data.test
     parts: dict[tasks.Task, list[int]] = {}
     for index, example in enumerate(examples):
         parts.setdefault(tasks.source(tasks.get(run.task), example), []).append(index)
-    for task, indices in parts.items():
-        done = {place for place, index in enumerate(indices) if index in answers.there}
-        mine = [asked[index] for index in indices]
-        for place, texts, new_tokens in _completions(run, task, mine, model, tokenizer, done):
-            index = indices[place]
-            kept = slice(asked[index].dropped_shots, None)
-            prediction = Prediction(
-                example=examples[index].id,
-                completions=tuple(texts),
-                codes=tuple(prompts.extract(text, task.stops) for text in texts),
-                prompt_tokens=asked[index].tokens,
-                new_tokens=new_tokens,
-                dropped_shots=asked[index].dropped_shots,
-                shots=tuple(each.id for each in found[index].shots[kept]),
-                similarities=found[index].similarities[kept],
-            )
-            answers.keep(index, prediction, measured.so_far())
-            report(len(answers.there) / len(asked))
-    return [answers.there[index] for index in range(len(asked))]
+    try:
+        for task, indices in parts.items():
+            done = {place for place, index in enumerate(indices) if index in answers.there}
+            mine = [asked[index] for index in indices]
+            for place, texts, new_tokens in _completions(run, task, mine, model, tokenizer, done, size):
+                index = indices[place]
+                kept = slice(asked[index].dropped_shots, None)
+                prediction = Prediction(
+                    example=examples[index].id,
+                    completions=tuple(texts),
+                    codes=tuple(prompts.extract(text, task.stops) for text in texts),
+                    prompt_tokens=asked[index].tokens,
+                    new_tokens=new_tokens,
+                    dropped_shots=asked[index].dropped_shots,
+                    shots=tuple(each.id for each in found[index].shots[kept]),
+                    similarities=found[index].similarities[kept],
+                )
+                answers.keep(index, prediction, measured.so_far())
+                report(len(answers.there) / len(asked))
+    except (RuntimeError, MemoryError) as problem:
+        if (most := min(size, len(asked))) == 1 or not memory.is_out_of_memory(problem):
+            raise
+        return most // 2  # what the failed batch held goes with its traceback, after this
+    return None
 
 
-def _completions(run: Run, task: tasks.Task, asked: Sequence[prompts.Prompt], model, tokenizer, done: set[int]):
+def _completions(
+    run: Run, task: tasks.Task, asked: Sequence[prompts.Prompt], model, tokenizer, done: set[int], size: int
+):
     return generate.completions(
         model,
         tokenizer,
         [each.text for each in asked],
-        run.decoding,
+        replace(run.decoding, batch_size=size),
         new_tokens=task.output_tokens,
         stops=task.stops,
         precision=run.precision,
