@@ -1,68 +1,90 @@
-"""How many trivial programs a second the sandbox runs, against a manager process for each, one after another.
+"""How many of apps-mini's programs a second the sandbox runs on all their inputs, against a manager process for each.
 
-    python tests/benchmarks/sandbox_speed.py [programs]
+    python tests/benchmarks/sandbox_speed.py [programs] [--bare]
 
-The other way is that of the public metrics for APPS and HumanEval: a `multiprocessing.Manager` and a process for each
-program, with no isolation, one after another; beside it, on as many programs at a time as there are cores, as here.
+The other way is that of the public metrics for APPS and HumanEval: one program after another, a
+`multiprocessing.Manager` and a process for each, with no isolation; that process runs the program on all its inputs,
+where the sandbox runs it afresh for each. Beside it, on as many programs at a time as there are cores, as here. Both
+start programs from this process, which has a model loaded, as where a study scores itself; with `--bare` it has none.
 """
 
+import argparse
 import contextlib
 import io
 import multiprocessing
+import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from nblib import sandbox
-
-CODE = "print(sum(map(int, input().split())))"
-TEXT = "1 2 3\n"
+from nblib import sandbox, tasks
+from nblib.tasks import Example
 
 
-def main(programs: int) -> None:
-    sandbox.require(allow_code_execution=True)  # starts one worker: not counted
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("programs", type=int, nargs="?", default=100)
+    parser.add_argument("--bare", action="store_true")
+    asked = parser.parse_args()
+    loaded = None if asked.bare else _model()
     layers = sandbox.layers()
-    few = max(programs // 10, 10)
-    ours = rate(in_the_sandbox, programs)
     print(f"layers on: {sum(layers.values())} of {len(layers)}; off: {[name for name, on in layers.items() if not on]}")
-    print(f"sandbox:                        {ours:7.1f} programs/s ({programs} programs)")
     for name, workers in (("one after another", 1), ("as many as there are cores", multiprocessing.cpu_count())):
-        plain = rate(partial(with_managers, workers=workers), few)
-        print(f"managers, {name:<21} {plain:7.1f} programs/s ({few} programs): {ours / plain:.1f} times as quick")
+        ratios = compare(asked.programs, 3, workers=workers)
+        spread = f"{statistics.median(ratios):.1f} times as quick, from {min(ratios):.1f} to {max(ratios):.1f}"
+        print(f"managers, {name}: the sandbox is {spread}")
+    del loaded
 
 
-def rate(run, programs: int) -> float:
+def _model() -> object:
+    from nblib import models
+
+    return models.load("tiny", "fp32")
+
+
+def compare(programs: int, repeats: int, *, workers: int = 1) -> tuple[float, ...]:
+    """The seconds of managers by those of the sandbox, in turn; of the clock."""
+    sandbox.require(allow_code_execution=True)  # starts one worker: not counted
+    asked = tuple(each for each in tasks.load("apps-mini").test if not each.entry_point)[:programs]
+    plain = partial(with_managers, workers=workers)
+    return tuple(seconds(plain, asked) / seconds(in_the_sandbox, asked) for _ in range(repeats))
+
+
+def seconds(run, asked: tuple[Example, ...]) -> float:
     begun = time.perf_counter()
-    run(programs)
-    return programs / (time.perf_counter() - begun)
+    outputs = run(asked)
+    taken = time.perf_counter() - begun
+    assert outputs == [list(each.outputs) for each in asked]
+    return taken
 
 
-def in_the_sandbox(programs: int) -> None:
-    outcomes = sandbox.run_all([sandbox.Script(CODE, (TEXT,))] * programs, allow_code_execution=True)
-    assert all(each[0].output == "6\n" for each in outcomes)
+def in_the_sandbox(asked: tuple[Example, ...]) -> list[list[str | None]]:
+    jobs = [sandbox.Script(each.code, each.inputs) for each in asked]
+    return [[one.output for one in each] for each in sandbox.run_all(jobs, allow_code_execution=True)]
 
 
-def with_managers(programs: int, *, workers: int) -> None:
+def with_managers(asked: tuple[Example, ...], *, workers: int) -> list[list[str]]:
     with ThreadPoolExecutor(workers) as threads:
-        assert list(threads.map(lambda _: managed(), range(programs))) == ["6\n"] * programs
+        return list(threads.map(managed, asked))
 
 
-def managed() -> str:
+def managed(example: Example) -> list[str]:
     with multiprocessing.get_context("fork").Manager() as manager:
         results = manager.list()
-        process = multiprocessing.get_context("fork").Process(target=run_here, args=(results,))
+        process = multiprocessing.get_context("fork").Process(target=run_here, args=(example, results))
         process.start()
         process.join()
-        return results[0]
+        return list(results)
 
 
-def run_here(results) -> None:
-    sys.stdin = io.StringIO(TEXT)
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        exec(CODE, {"__name__": "__main__"})
-    results.append(output.getvalue())
+def run_here(example: Example, results) -> None:
+    for text in example.inputs:
+        sys.stdin = io.StringIO(text)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            exec(example.code, {"__name__": "__main__"})
+        results.append(output.getvalue())
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 400)
+    main()

@@ -3,7 +3,9 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/speed.py [--data datasets] [--quick]
 
 `--data` names a folder with a folder `conala` of the real rows; without it the rows are conala-mini's. With one thread
-the seconds are the processor's, which a busy machine changes little. `--quick` is a look at the tiny model alone.
+the seconds are the processor's, which a busy machine changes little; but for programs, which are other processes, they
+are the clock's. Programs are started from this process, with torch and a model in it, as where a study scores itself.
+`--quick` is a look at the tiny model alone.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 import decoding_speed
+import sandbox_speed
 import torch
 import training_speed
 
@@ -25,7 +28,8 @@ DECODING = (  # model, queries, new tokens, repeats, examples in the prompt
     ("100m", 8, 16, 2, (0, 3, 8)),
     ("350m", 4, 16, 1, (0, 3)),
 )
-TRAINING = (("tiny", 640, 3), ("100m", 16, 2))  # model, rows, repeats
+SCORING = ((100, 5),)  # programs, repeats
+TRAINING = (("tiny", 640, 3), ("100m", 160, 1))  # model, rows, repeats
 
 
 def main() -> None:
@@ -34,13 +38,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     task, folder = ("conala", asked.data / "conala") if asked.data else ("conala-mini", None)
-    sizes = {"decoding": DECODING, "training": TRAINING}
+    sizes = {"decoding": DECODING, "training": TRAINING, "scoring": SCORING}
     if asked.quick:
-        sizes = {"decoding": (("tiny", 4, None, 1, (0, 3)),), "training": (("tiny", 80, 1),)}
+        sizes = {"decoding": (("tiny", 4, None, 1, (0, 3)),), "training": (("tiny", 80, 1),), "scoring": ((40, 1),)}
     print(f"{machine()}; rows of {task}; bytes beyond the model\n")
     print("| work | model | times as quick | agreement | peak memory, the study's way and ours |")
     print("| --- | --- | --- | --- | --- |")
-    for line in chain(training(task, folder, sizes["training"]), decoding(task, folder, sizes["decoding"])):
+    measured = training(task, folder, sizes["training"]), decoding(task, folder, sizes["decoding"])
+    for line in chain(*measured, scoring(sizes["scoring"])):
         print(line, flush=True)
 
 
@@ -62,10 +67,17 @@ def decoding(task: str, folder: Path | None, sizes: Iterable) -> Iterator[str]:
             yield row(work, name, found.ratios, f"{found.agree:.0%} of queries", found.peak_bytes)
 
 
-def row(work: str, model: str, ratios: tuple[float, ...], same: str, peaks: tuple[int, int]) -> str:
+def scoring(sizes: Iterable) -> Iterator[str]:
+    for programs, repeats in sizes:
+        ratios = sandbox_speed.compare(programs, repeats)
+        work = f"running {programs} programs of apps-mini, isolated here, not there"
+        yield row(work, "–", ratios, "outputs equal", None)
+
+
+def row(work: str, model: str, ratios: tuple[float, ...], same: str, peaks: tuple[int, int] | None) -> str:
     spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-    one, other = (f"{each / 2**20:.0f}" for each in peaks)
-    return f"| {work} | {model} | {spread} | {same} | {one} and {other} MiB |"
+    memory = " and ".join(f"{each / 2**20:.0f}" for each in peaks) + " MiB" if peaks else "–"
+    return f"| {work} | {model} | {spread} | {same} | {memory} |"
 
 
 def machine() -> str:

@@ -95,7 +95,7 @@ def compare(name: str, task_name: str, folder: Path | None, *, rows: int, batch:
     """Both ways in turn, so often."""
     task = tasks.get(task_name)
     data = tasks.load(task_name, folder)
-    data = tasks.Data(data.train[:rows], data.validation[: rows // 4], (), content=data.content)
+    data = tasks.Data(data.train[:rows], data.validation[: rows // 10], (), content=data.content)
     base, tokenizer = load(name)
     encoded = train.encode_all((*data.train, *data.validation), tokenizer, task)
     longest = max(len(each["input_ids"]) for each in encoded)
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny", help="100m, or what models.load takes")
     parser.add_argument("--task", default="conala-mini")
     parser.add_argument("--data", type=Path, help="folder with the task's train.jsonl and its like")
-    parser.add_argument("--rows", type=int, default=160, help="of training; a quarter as many of validation")
+    parser.add_argument("--rows", type=int, default=160, help="of training; a tenth as many of validation")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
