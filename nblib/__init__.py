@@ -24,6 +24,7 @@ ROOMS = (
     "tables",
     "tasks",
     "train",
+    "widgets",
 )
 FUNCTIONS = {"compare": "tables"}  # nblib.compare(a, b): what differs between two result stores
 

@@ -245,17 +245,31 @@ def test_a_training_is_cancelled_while_the_page_stays_alive(page, lab):
     photograph(page, "playground_after_cancel")
 
 
-def test_the_explorer_filters_compares_and_exports(page, lab):
+def test_the_explorer_filters_compares_exports_and_its_points_can_be_chosen(page, lab):
     opened(page, lab, "playground")
     run_all(page)
     wait_until_done(page)
     explorer = cell(page, "explorer.show(").locator(".jp-OutputArea-output")
-    picture = explorer.locator("img")
-    first = picture.get_attribute("src")
+    picture = explorer.locator(".nblib-points svg")
+    picture.locator("text", has_text="EM@1 against").wait_for()
     menu(explorer, "up").select_option(label="CodeBLEU (%)")
-    wait_for_another(picture, first)
-    explorer.locator("select[size], select[multiple]").first.select_option(index=0)
-    explorer.get_by_text("settings, scores and costs").wait_for()
+    picture.locator("text", has_text="CodeBLEU against").wait_for()
+    listed = explorer.locator("select[size], select[multiple]").first
+    points = {each.get_attribute("id").removeprefix("run:"): each for each in picture.locator('[id^="run:"]').all()}
+    assert len(points) == listed.locator("option").count() > 3
+    clicked, entered = list(points)[1:3]
+    picture.locator(f'[id="run:{clicked}"]').click()
+    explorer.get_by_text(f"settings, scores and costs of {clicked}").wait_for()
+    assert clicked[-4:] in listed.evaluate("list => list.selectedOptions[0].textContent")
+    picture.locator(f'[id="run:{entered}"]').focus()
+    page.keyboard.press("Enter")
+    explorer.get_by_text(f"settings, scores and costs of {entered}").wait_for()
+    picture.scroll_into_view_if_needed()
+    photograph(page, "explorer_point_chosen")
+    assert picture.locator('[aria-pressed="true"]').get_attribute("id") == f"run:{entered}"
+    ending = listed.locator("option", has_text=clicked[-4:])  # each line ends with that of its run
+    listed.select_option(label=ending.text_content())
+    picture.locator(f'[id="run:{clicked}"][aria-pressed="true"]').wait_for()
     menu(explorer, "beside").select_option(index=2)
     explorer.get_by_text("common examples").wait_for()
     picture.scroll_into_view_if_needed()

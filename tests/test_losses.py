@@ -8,7 +8,7 @@ import small
 import torch
 from torch import nn
 
-from nblib import methods, spec, train
+from nblib import methods, spec, tasks, train
 from nblib.memory import peak_of
 from nblib.methods import losses
 
@@ -139,6 +139,26 @@ def test_adalora_keeps_its_penalty(family):
     assert expected > plainly(model, rows) + 1e-3
     with losses.lean(model):
         torch.testing.assert_close(model(**rows).loss, expected)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_where_no_gradient_is_taken_the_loss_is_that_of_the_data_alone(family):
+    model = prepared(family, "adalora")
+    rows = batch(model)
+    with losses.lean(model), torch.no_grad():
+        evaluated = model(**rows).loss
+    torch.testing.assert_close(evaluated, plainly(model, rows).detach(), rtol=1e-5, atol=0)
+
+
+def test_validation_losses_are_those_of_the_data_alone():
+    model, training = prepared("llama", "adalora"), spec.Training(epochs=1, evaluations_an_epoch=1)
+    task = tasks.Task("small", 64, 64, ("\n",))
+    settings = {"learning_rate": 1e-2, "precision": "fp32", "seed": 1}
+    fitted = train.fit(model, small.tokenizer(), small.DATA.train, small.DATA.validation, task, training, **settings)
+    encoded = [train.encode(each, small.tokenizer()) for each in small.DATA.validation]
+    with torch.no_grad():
+        expected = plainly(model.eval(), train.collate(encoded, small.tokenizer().pad_token_id))
+    assert [loss for _, loss in fitted.validation_losses] == pytest.approx([expected.item()], rel=1e-5)
 
 
 def test_logits_that_a_model_changes_after_its_head_keep_what_their_gradient_needs(monkeypatch):

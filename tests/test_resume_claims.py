@@ -111,6 +111,24 @@ def test_threads_that_wait_have_it_one_after_the_other(tmp_path):
     assert most == [1, 1, 1, 1]
 
 
+def test_who_waits_can_be_stopped_and_leaves_nothing_behind(other, tmp_path):
+    holder, asked = other(), []
+    assert holder.stdout.readline() == "True\n"
+
+    def waiting():
+        asked.append(1)
+        if len(asked) == 2:
+            raise InterruptedError("enough")
+
+    with pytest.raises(InterruptedError), claims.claim(tmp_path, "a", wait=True, waiting=waiting):
+        raise AssertionError("another process has it")
+    holder.communicate("done\n")
+    with claims.claim(tmp_path, "a", wait=True, waiting=waiting) as mine:
+        assert mine
+    assert len(asked) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_claim_ends_when_its_work_fails(tmp_path):
     with pytest.raises(OSError, match="No space"), claims.claim(tmp_path, "a"):
         raise OSError("No space left on device")

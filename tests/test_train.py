@@ -1,3 +1,4 @@
+import importlib.util
 from dataclasses import replace
 
 import pytest
@@ -6,13 +7,13 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import RobertaTokenizer
 
-from nblib import methods, models, spec, tasks, train
+from nblib import methods, models, spec, study, tasks, train
 
 TASK = tasks.Task("small", 64, 64, ("\n",))
 QUICK = spec.Training(epochs=2, optimizer="adamw_torch", evaluations_an_epoch=1)
 
 
-def fit(model, tokenizer, *, training=QUICK, learning_rate=1e-2, seed=1, precision="fp32"):
+def fit(model, tokenizer, *, training=QUICK, learning_rate=1e-2, seed=1, precision="fp32", **more):
     return train.fit(
         model,
         tokenizer,
@@ -23,6 +24,7 @@ def fit(model, tokenizer, *, training=QUICK, learning_rate=1e-2, seed=1, precisi
         learning_rate=learning_rate,
         precision=precision,
         seed=seed,
+        **more,
     )
 
 
@@ -68,6 +70,24 @@ def test_rows_over_the_length_limit_are_left_out_and_counted():
             precision="fp32",
             seed=1,
         )
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_a_validation_loss_is_the_mean_over_answer_tokens_in_whatever_batches(rows):
+    tokenizer = small.tokenizer()
+    checks = [replace(each, code=each.code * (1 + 4 * (at % 3))) for at, each in enumerate(small.DATA.validation[:7])]
+    training = spec.Training(epochs=1, device_batch=rows, batch_size=rows, gradient_checkpointing=True)
+    model = methods.attach(small.model(), spec.FullTuning(), tokenizer, seed=1)
+    fitted = train.fit(
+        model, tokenizer, small.DATA.train[:1], checks, TASK, training, learning_rate=1e-2, precision="fp32", seed=1
+    )
+    total = count = 0
+    for row in train.encode_all(checks, tokenizer, TASK):
+        answers = sum(label != train.IGNORED for label in row["labels"])
+        with torch.inference_mode():
+            total += model.eval()(**train.collate([row], tokenizer.pad_token_id)).loss.item() * answers
+        count += answers
+    assert [loss for _, loss in fitted.validation_losses] == pytest.approx([total / count], rel=1e-5)
 
 
 @pytest.mark.parametrize("family", small.CONFIGS)
@@ -206,6 +226,73 @@ def test_what_follows_a_step_is_told_its_number_while_the_gradients_are_there():
         after_step=after_step,
     )
     assert told == [(step, True) for step in range(1, fitted.steps + 1)]
+
+
+def test_each_step_tells_its_loss_and_their_mean_is_that_of_the_training():
+    tokenizer = small.tokenizer()
+    model = methods.attach(small.model(), spec.Lora(), tokenizer, seed=1)
+    told = []
+    fitted = fit(model, tokenizer, on_loss=lambda step, loss: told.append((step, loss)))
+    assert [step for step, _ in told] == list(range(1, fitted.steps + 1))
+    assert sum(loss for _, loss in told) / len(told) == pytest.approx(fitted.train_loss)
+
+
+def test_tensorboard_has_the_losses_and_the_training_stays_as_it_was(tmp_path):
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="needs the package tensorboard"
+    )
+
+    def trained(**reported):
+        tokenizer = small.tokenizer()
+        model = methods.attach(small.model(), spec.Lora(), tokenizer, seed=1)
+        told = []
+        fitted = fit(model, tokenizer, on_loss=lambda step, loss: told.append(loss), **reported)
+        return told, fitted, torch.cat([each.flatten() for each in model.parameters() if each.requires_grad])
+
+    losses, fitted, weights = trained()
+    told, reported, same = trained(report_to="tensorboard", log_folder=tmp_path / "run")
+    assert (told, reported) == (losses, fitted)
+    assert same.equal(weights)
+    found = accumulators.EventAccumulator(str(tmp_path / "run")).Reload()
+    assert [each.value for each in found.Scalars("train/loss")] == pytest.approx(losses)
+    steps = [(each.step, pytest.approx(each.value)) for each in found.Scalars("eval/loss")]
+    assert steps == list(fitted.validation_losses)
+
+
+def test_a_study_reports_each_training_under_the_id_of_its_run_and_its_rows_stay_as_they_were(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs the package tensorboard")
+    model, data = small.folder(tmp_path / "base"), small.rows(tmp_path / "data")
+    runs = study.compare(model, "conala", names=["zero-shot", "lora"], seeds=[1], precision="fp32", data_dir=data)
+    decoding = spec.Decoding(beams=1, returned=1)
+    briefly = replace(QUICK, epochs=1)
+    planned = study.plan([replace(each, decoding=decoding, training=each.training and briefly) for each in runs])
+    quiet = study.run_all(planned, tmp_path / "quiet")
+    rows = study.run_all(planned, tmp_path / "told", report_to="tensorboard")
+    what_counts = [(row.id, row.settings, row.scores, row.notes) for row in rows]
+    assert what_counts == [(row.id, row.settings, row.scores, row.notes) for row in quiet]
+    assert not (tmp_path / "quiet" / "logs").exists()
+    assert [path.name for path in (tmp_path / "told" / "logs").iterdir()] == [planned[1].id]
+
+
+def test_a_study_that_cannot_report_does_nothing(tmp_path):
+    with pytest.raises(ValueError, match="report_to must be one of"):
+        study.run_all([], tmp_path / "store", report_to="everywhere")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("report_to", ["wandb", "trackio"])
+def test_where_nothing_can_be_reported_to_is_said_before_training(report_to, tmp_path, monkeypatch):
+    if importlib.util.find_spec(report_to):
+        pytest.skip(f"{report_to} is installed")
+    (tmp_path / report_to).mkdir()  # as wandb makes one beside a notebook: no package
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=f"needs the package {report_to}, which is not installed"):
+        train.check_report_to(report_to)
+
+
+def test_an_unknown_place_to_report_to_is_refused():
+    with pytest.raises(ValueError, match="report_to must be one of none, tensorboard, wandb, trackio; got 'wandbb'"):
+        fit(small.model(), small.tokenizer(), report_to="wandbb")
 
 
 def test_adalora_prunes_as_its_steps_pass():

@@ -8,6 +8,7 @@ import torch
 
 from nblib import generate, results, study
 from nblib.spec import Decoding
+from nblib.study import claims
 from nblib.widgets import answers, asking, playground
 from nblib.widgets.differences import marked
 from nblib.widgets.work import CancelledError, Work, sentence
@@ -156,6 +157,26 @@ def test_training_stops_at_the_next_step_and_leaves_nothing_behind(model, settin
     given = playground.answer(model, TASK, ["zero-shot"], example=example, bench=bench, **settings)
     fresh = playground.answer(model, TASK, ["zero-shot"], example=example, **settings)
     assert given.answers[0].prediction == fresh.answers[0].prediction
+
+
+def test_waiting_for_another_that_trains_the_same_can_be_cancelled(model, settings, tmp_path, example):
+    said = []
+
+    def status(text, share):
+        said.append(text)
+
+    def check():
+        if said and "waiting for another process" in said[-1]:
+            raise CancelledError("cancelled")
+
+    watch = asking.Watch(status=status, check=check)
+    (run,) = study.compare(model, TASK, names=["lora"], seeds=[42], data_dir=str(settings["data_dir"]))
+    (brief,) = study.plan([replace(run, training=replace(run.training, epochs=asking.BRIEF_EPOCHS))])
+    with claims.claim(tmp_path, f"{brief.training}.training") as mine:
+        assert mine
+        with pytest.raises(CancelledError):
+            playground.answer(model, TASK, ["lora"], example=example, watch=watch, **settings)
+    assert not (tmp_path / "adapters").exists()
 
 
 @pytest.mark.parametrize(

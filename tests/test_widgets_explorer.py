@@ -1,5 +1,7 @@
 """The explorer filters a store, finds its Pareto front, sets runs beside one another, and exports what it shows."""
 
+from xml.etree import ElementTree
+
 import pandas as pd
 import pytest
 
@@ -165,30 +167,46 @@ def test_a_chosen_run_is_ringed_and_told(store):
         "trainable_parameters",
         "peak_bytes",
     ]
-    before = widget.picture.value
-    assert 'alt="EM@1 against training time of 6 runs' in before
+    before = widget.picture.svg
+    assert 'aria-label="EM@1 against training time of 6 runs' in before
     lora, rag = (explorer.runs(store, method=each).index[0] for each in ("lora", "rag"))
     widget.chosen.value = lora
-    assert widget.picture.value != before
+    assert widget.picture.svg != before
+    assert widget.picture.chosen == lora
     assert explorer.run(store, lora).html in widget.detail.value
     assert explorer.predictions(store, lora, examples=EXAMPLES, count=8).html in widget.detail.value
     widget.other.value = rag
     assert explorer.differences(store, lora, rag, examples=EXAMPLES).html in widget.detail.value
 
 
+def test_a_click_on_a_point_chooses_its_run_in_the_list_and_a_choice_in_the_list_its_point(store):
+    widget = explorer.show(store, examples=EXAMPLES)
+    points = {each.get("id") for each in ElementTree.fromstring(widget.picture.svg).iter() if each.get("id")}
+    assert {f"run:{id}" for id in explorer.runs(store).index} <= points
+    lora, rag = (explorer.runs(store, method=each).index[0] for each in ("lora", "rag"))
+    widget.picture.chosen = lora  # what points.js does
+    assert widget.chosen.value == lora
+    assert explorer.run(store, lora).html in widget.detail.value
+    assert widget.picture.names[lora].startswith("lora, conala-mini, tiny")
+    widget.chosen.value = rag
+    assert widget.picture.chosen == rag
+    widget.filters["method"].value = "ia3"  # which leaves rag out
+    assert (widget.chosen.value, widget.picture.chosen) == (None, "")
+
+
 def test_of_several_tasks_the_one_with_most_runs_comes_first(store):
     write(store, spec.Lora(), right=4, task="codealpaca-mini", train_seconds=1.0)
     widget = explorer.show(store)
     assert widget.filters["task"].value == "conala-mini"
-    assert "of 6 runs; on the Pareto front" in widget.picture.value
+    assert "of 6 runs; on the Pareto front" in widget.picture.svg
     widget.filters["task"].value = "all"
-    assert "without a Pareto front" in widget.picture.value
+    assert "without a Pareto front" in widget.picture.svg
 
 
 def test_a_filter_changes_figure_and_list(store):
     widget = explorer.show(store)
     widget.filters["method"].value = "icl"
-    assert "of 1 runs" in widget.picture.value
+    assert "of 1 runs" in widget.picture.svg
     assert len(widget.chosen.options) == 1
     widget.filters["method"].value = "all"
     assert len(widget.chosen.options) == 6
@@ -218,6 +236,6 @@ def test_an_export_that_fails_is_a_sentence(store):
 
 def test_an_empty_store_says_so(tmp_path):
     widget = explorer.show(tmp_path)
-    assert widget.picture.value.startswith("There are no runs yet")
+    assert widget.hint.value.startswith("There are no runs yet")
     assert explorer.table(explorer.runs(tmp_path)).text == "There are no such runs."
     assert "no run" in plots.alternative(explorer.figure(explorer.runs(tmp_path))).lower()

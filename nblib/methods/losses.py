@@ -20,6 +20,8 @@ def lean(model: nn.Module) -> Iterator[None]:
     The head sees the positions whose label counts, and the loss turns logits to fp32 a chunk at a time; its gradient
     takes their place. Called with labels, the model gives the loss only; called without, what it always gives. The
     sum over tokens is divided by `num_items_in_batch`, where it is handed over, for an encoder-decoder too.
+    What a method adds for its training, as AdaLoRA its penalty, is in the loss only where a gradient may be taken, so
+    that validation losses compare between methods.
     """
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     head = base.get_output_embeddings()
@@ -29,7 +31,11 @@ def lean(model: nn.Module) -> Iterator[None]:
     step = _Step(base)
     # Not hooks on the base: PEFT's tuners call its `forward` directly.
     base.forward = forward = step.instead()
-    handles = [head.register_forward_pre_hook(step.keep_answers), head.register_forward_hook(step.note)]
+    handles = [
+        head.register_forward_pre_hook(step.keep_answers),
+        head.register_forward_hook(step.note),
+        model.register_forward_hook(step.take_back_penalty),
+    ]
     try:
         yield
     finally:
@@ -50,6 +56,7 @@ class _Step:
         self.on = True
         self.rows: torch.Tensor | None = None  # positions whose loss is taken, while the model runs
         self.made: torch.Tensor | None = None  # by the head
+        self.of_data: torch.Tensor | None = None  # the loss, until the model that the base is in has returned
 
     def instead(self) -> Callable[..., Any]:
         """A forward that computes the loss here."""
@@ -85,7 +92,9 @@ class _Step:
             self.rows = self.made = None
         number = len(targets) if count is None else count
         number = number.to(logits.device) if isinstance(number, torch.Tensor) else number
-        return type(output)(loss=_CrossEntropy.apply(logits, targets.to(logits.device)) / number)
+        loss = _CrossEntropy.apply(logits, targets.to(logits.device)) / number
+        self.of_data = None if torch.is_grad_enabled() else loss.clone()  # a tuner adds in place
+        return type(output)(loss=loss)
 
     def keep_answers(self, head: nn.Module, inputs: tuple) -> tuple | None:
         """Hands the head (1, answers, width) of the hidden states (rows, positions, width)."""
@@ -93,6 +102,11 @@ class _Step:
             return None
         hidden, *others = inputs
         return (hidden.flatten(0, -2).index_select(0, self.rows.to(hidden.device)).unsqueeze(0), *others)
+
+    def take_back_penalty(self, model: nn.Module, inputs: tuple, output: Any) -> None:
+        """Takes back what was added to a loss that nothing is trained with."""
+        if self.of_data is not None:
+            output.loss, self.of_data = self.of_data, None
 
     def note(self, head: nn.Module, inputs: tuple, logits: torch.Tensor) -> None:
         if self.rows is not None:

@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from nblib.plots.style import WIDTH, style
+from nblib.plots.theme import themed
 
 DPI = 150
 
@@ -55,14 +56,14 @@ def save(figure: Figure, folder: str | Path, name: str, *, alt: str | None = Non
     """
     folder, said = Path(folder), alt or alternative(figure)
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {".png": _png(figure, said), ".svg": _svg(figure, said)}
+    contents = {".png": _png(figure, said), ".svg": svg(figure, alt=said).encode()}
     return [_replace(folder / f"{name}{ending}", content) for ending, content in contents.items()]
 
 
 def _png(figure: Figure, said: str) -> bytes:
     """In the figure's 256 commonest colours: a third of the bytes, and only a few pixels of rounded edges change."""
     drawn, target = io.BytesIO(), io.BytesIO()
-    with style():
+    with style(), themed(figure):
         figure.savefig(drawn, format="png", dpi=DPI)
     pixels = np.asarray(Image.open(drawn).convert("RGB"))
     colours, places, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
@@ -76,14 +77,17 @@ def _png(figure: Figure, said: str) -> bytes:
     return target.getvalue()
 
 
-def _svg(figure: Figure, said: str) -> bytes:
-    """With <desc>; matplotlib writes descriptions into metadata only, where no screen reader looks."""
+def svg(figure: Figure, *, alt: str | None = None) -> str:
+    """The figure as SVG with its alternative text; artists that have a gid have it as their element's id.
+
+    matplotlib writes descriptions into metadata only, where no screen reader looks, so there is a <desc> as well.
+    """
+    said = alt or alternative(figure)
     target = io.StringIO()
-    with style():
+    with style(), themed(figure):
         figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
     described = rf'\1 role="img" aria-label="{escape(said)}">' + f"\n <desc>{escape(said)}</desc>"
-    text = re.sub(r"(<svg\b[^>]*)>", described.replace("\\1", r"\g<1>"), target.getvalue(), count=1)
-    return text.encode()
+    return re.sub(r"(<svg\b[^>]*)>", described.replace("\\1", r"\g<1>"), target.getvalue(), count=1)
 
 
 def _replace(path: Path, content: bytes) -> Path:

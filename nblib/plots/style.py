@@ -15,31 +15,31 @@ from matplotlib.figure import Figure
 WIDTH, EDGE = 8.0, 0.2  # inches; EDGE stays free around everything
 INK, FAINT, GRID = "#222222", "#595959", "#DDDDDD"
 # One a kind of method, related ones in related hues where there is room: LoRA's kin are blue to violet, learned tokens
-# pink to purple. Each stands out from white by 3:1 or more, and
-# from every other for readers with and without deuteranopia, protanopia and tritanopia (a test computes both).
+# pink to purple. Each stands out from a white page and from a dark one by 3:1 or more, so that it is the same on both,
+# and from every other for readers with and without deuteranopia, protanopia and tritanopia (a test computes all).
 COLOURS = {
-    "zero-shot": "#767676",
+    "zero-shot": "#7F8283",
     "icl": "#D97B00",
     "rag": "#CC3311",
     "lora": "#0072B2",
     "qlora-8bit": "#2447FF",
-    "qlora-4bit": "#6444C1",
+    "qlora-4bit": "#6C4BC9",
     "ia3": "#009E73",
     "prompt-tuning": "#CC79A7",
     "prefix-tuning": "#3B9BD6",
-    "p-tuning": "#332288",
-    "adapter": "#882255",
+    "p-tuning": "#8E67D6",
+    "adapter": "#A73767",
     "rslora": "#8088F8",
     "dora": "#8860F8",
     "adalora": "#586890",
-    "vera": "#086068",
-    "llama-adapter": "#602068",
-    "oft": "#605030",
-    "ln-tuning": "#800008",
+    "vera": "#256A6D",
+    "llama-adapter": "#B870B3",
+    "oft": "#897653",
+    "ln-tuning": "#B0352A",
     "peft": "#689040",
-    "full": "#111111",
+    "full": "#66634D",
 }
-OTHER = "#8A7A5C"  # a kind that has no colour of its own
+OTHER = "#989662"  # a kind that has no colour of its own
 SCORES = {  # a short name, and what the axis says
     "em@1": ("EM@1", "first answers that equal the reference (%)"),
     "em@10": ("EM@10", "references found among ten answers (%)"),
@@ -66,7 +66,7 @@ def style() -> AbstractContextManager:
         "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # Verdana is as wide: SVG text keeps its place
         "font.size": 10,
         "figure.facecolor": "white",
-        "savefig.facecolor": "white",
+        "savefig.facecolor": "auto",
         "axes.edgecolor": FAINT,
         "axes.labelcolor": INK,
         "axes.spines.top": False,

@@ -35,6 +35,14 @@ class Training:
                 f"batch_size must be a multiple of device_batch; got {self.batch_size} and {self.device_batch}"
             )
 
+    @property
+    def evaluated_batch(self) -> int:
+        """Examples a forward pass of a validation loss.
+
+        More than in training, which has to keep activations for its backward pass; as many where it keeps hardly any.
+        """
+        return self.device_batch if self.gradient_checkpointing else 4 * self.device_batch
+
 
 @dataclass(frozen=True)
 class Decoding:

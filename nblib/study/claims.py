@@ -9,21 +9,30 @@ import errno
 import fcntl
 import os
 import threading
+import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOLDER = ".locks"
+AGAIN_SECONDS = 0.2  # between two questions of one who waits and can be stopped
 UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)  # no locks in this file system
 
 _own: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)  # the system's locks are between processes only
 
 
 @contextmanager
-def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
-    """Whether this process may work on `name` of a results folder; with `wait`, it may as soon as nobody else does."""
+def claim(folder: Path, name: str, *, wait: bool = False, waiting: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Whether this process may work on `name` of a results folder; with `wait`, it may as soon as nobody else does.
+
+    `waiting` is called now and then while another one does; what it raises ends the waiting.
+    """
+    if wait and waiting is not None:
+        with _patient(folder, name, waiting):
+            yield True
+        return
     path = folder.resolve() / FOLDER / name
     if not _own[path].acquire(blocking=wait):
         yield False
@@ -36,6 +45,18 @@ def claim(folder: Path, name: str, *, wait: bool = False) -> Iterator[bool]:
         if file is not None:
             _release(file, path)
         _own[path].release()
+
+
+@contextmanager
+def _patient(folder: Path, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Asks again and again: a thread that the system holds until a lock is free cannot be stopped."""
+    while True:
+        with claim(folder, name) as mine:
+            if mine:
+                yield
+                return
+        waiting()
+        time.sleep(AGAIN_SECONDS)
 
 
 def sweep(folder: Path) -> None:

@@ -17,6 +17,8 @@ from nblib.study.phases import phase
 from nblib.study.planning import Planned
 from nblib.tasks import Data
 
+LOGS = "logs"  # of a results folder: a folder a training, for TensorBoard
+
 
 @dataclass
 class Base:
@@ -55,6 +57,11 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
+def let_go(stopped: KeyboardInterrupt) -> None:
+    """Takes from it where it came through: a notebook keeps the last exception, and so a half trained model."""
+    stopped.__traceback__ = stopped.__context__ = stopped.__cause__ = None
+
+
 def attach(
     planned: Planned,
     base: Base,
@@ -64,17 +71,22 @@ def attach(
     *,
     force: bool,
     report: Callable[[float], None],
+    on_loss: Callable[[int, float], None] | None = None,
+    report_to: str = "none",
+    waiting: Callable[[], None] | None = None,
 ) -> nn.Module:
     """The base with the run's method, trained here or by an earlier run; costs and notes are those of the training.
 
-    Where another process is at the same training, it is waited for.
+    Where another process is at the same training, it is waited for; meanwhile `waiting` is called now and then, and
+    what it raises ends that. The others hear of the training as `train.fit` says.
     """
+    heard = {"report": report, "on_loss": on_loss, "report_to": report_to, "log_folder": folder / LOGS / planned.id}
     checkpoints = unfinished.training_folder(folder, planned)
     if planned.run.shape_only or isinstance(planned.run.method, spec.FullTuning):  # nothing that others could use
         unfinished.forget(checkpoints if force else None)
-        return _fit(planned, base, checkpoints, costs, notes, report)
+        return _fit(planned, base, checkpoints, costs, notes, heard)
     place = adapter_folder(folder, planned)
-    with claims.claim(folder, f"{planned.training}.training", wait=True):
+    with claims.claim(folder, f"{planned.training}.training", wait=True, waiting=waiting):
         if is_saved(place) and (not force or planned.training in base.made):
             facts = methods.read(place)["facts"]
             costs |= facts["costs"]
@@ -83,7 +95,7 @@ def attach(
             return methods.load(base.model, place)
         begun = place.parent.glob(f".{glob.escape(place.name)}-*")  # by a process that was killed while it saved
         unfinished.forget(checkpoints if force else None, *begun)
-        model = _fit(planned, base, checkpoints, costs, notes, report)
+        model = _fit(planned, base, checkpoints, costs, notes, heard)
         _save(planned, model, place, costs, notes)
         base.made.add(planned.training)
         unfinished.forget(checkpoints)
@@ -128,7 +140,7 @@ def _fit(
     checkpoints: Path | None,
     costs: dict,
     notes: dict,
-    report: Callable[[float], None],
+    heard: dict,
 ) -> nn.Module:
     run, data, training = planned.run, planned.data, planned.run.training
     task = tasks.get(run.train_task or run.task)
@@ -152,7 +164,7 @@ def _fit(
                 return {"costs": measured.so_far(), "kinds": kinds, "resumed": before.get("resumed", -1) + 1}
 
             try:
-                fitted = _train(run, run.method, training, data, model, base.tokenizer, report, checkpoints, facts)
+                fitted = _train(run, run.method, training, data, model, base.tokenizer, heard, checkpoints, facts)
             finally:  # what was known when memory ran out, too
                 costs |= {f"train_{kind}_bytes": size for kind, size in kinds.items()}
     if before:
@@ -170,7 +182,7 @@ def _train(
     data: Data,
     model: nn.Module,
     tokenizer,
-    report: Callable[[float], None],
+    heard: dict,
     checkpoints: Path | None,
     facts: Callable[[], dict],
 ) -> train.Fitted:
@@ -184,10 +196,10 @@ def _train(
         learning_rate=method.learning_rate,
         precision=run.precision,
         seed=run.seed,
-        report=report,
         after_step=lambda step: methods.after_step(model, step),
         folder=checkpoints,
         facts=facts,
+        **heard,
     )
     if fitted.best_step == 0 and not run.shape_only:
         raise ArithmeticError("training diverged: no validation loss was a number; lower the learning rate")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from nblib import memory, methods, metrics, models, provenance, results, spec, tasks
+from nblib import memory, methods, metrics, models, provenance, results, spec, tasks, train
 from nblib.progress import Progress
 from nblib.results import Prediction, Row
 from nblib.study import answering, claims, fitting, planning, unfinished, workers
@@ -23,6 +23,7 @@ def run_all(
     allow_code_execution: bool = False,
     push_to: str = "",
     processes: int | None = 1,
+    report_to: str = "none",
 ) -> list[Row]:
     """The rows of these runs in their order; only those that `folder` lacks are run, all of them with `force`.
 
@@ -31,10 +32,13 @@ def run_all(
     `push_to` is a user or an organisation of the Hub that each adapter of these runs is uploaded to; empty: none is.
     `processes` share the runs and the processor's threads; None: as many as pay and as memory holds, on a CPU. Seconds
     are then those of a run with others beside it. With `force` there is one.
+    `report_to` is none, tensorboard, wandb or trackio: trainings are shown there under the ids of their runs, with
+    TensorBoard's files in `folder/logs`. No row changes by it.
     Raises OSError where `folder` cannot be written to; what was done until then is kept.
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be a whole number from 1 on, or None; got {processes!r}")
+    train.check_report_to(report_to)
     folder = Path(folder)
     found = {each.id: results.written(folder, each.id) for each in planned}
     waiting = [each for each in planned if force or not results.finished(folder, each.id)]
@@ -42,7 +46,7 @@ def run_all(
         results.require_room(folder)
         processes = 1 if force else workers.count(waiting) if processes is None else processes
         waiting = workers.in_order(waiting) if processes > 1 else waiting
-        how = {"allow_code_execution": allow_code_execution, "processes": processes}
+        how = {"allow_code_execution": allow_code_execution, "processes": processes, "report_to": report_to}
         with workers.started(processes, waiting, folder, found, how):
             _work(waiting, folder, found, force=force, wait=True, **how)
     _tidy(planned, folder)
@@ -62,14 +66,16 @@ def _work(
 ) -> None:
     """Runs each whose row is still the one that was `found`."""
     progress, base = Progress(len(waiting)), Base()
-    with closing(_claimed(waiting, folder, wait=wait)) as claimed:
-        for each in claimed:
-            if results.written(folder, each.id) == found[each.id]:  # not by another process meanwhile
-                progress.begin(f"{spec.label(each.run.method, each.run.precision)}, seed {each.run.seed}")
-                with _kept(folder):
-                    run_one(each, folder, base=base, force=force, report=progress.report, **how)
-            progress.end(sum(results.written(folder, other.id) != found[other.id] for other in waiting))
-    base.drop()
+    try:
+        with closing(_claimed(waiting, folder, wait=wait)) as claimed:
+            for each in claimed:
+                if results.written(folder, each.id) == found[each.id]:  # not by another process meanwhile
+                    progress.begin(f"{spec.label(each.run.method, each.run.precision)}, seed {each.run.seed}")
+                    with _kept(folder):
+                        run_one(each, folder, base=base, force=force, report=progress.report, **how)
+                progress.end(sum(results.written(folder, other.id) != found[other.id] for other in waiting))
+    finally:
+        base.drop()  # also when a cell is interrupted
 
 
 def _claimed(waiting: Sequence[Planned], folder: Path, *, wait: bool) -> Generator[Planned, None, None]:
@@ -123,11 +129,13 @@ def run_one(
     report: Callable[[float], None] = lambda share: None,
     allow_code_execution: bool = False,
     processes: int = 1,
+    report_to: str = "none",
 ) -> Row:
     """Runs it and writes its row, whatever happens: a run that fails is a row that says so.
 
     `base` keeps the model for the next run; `force` begins anew where an earlier study ended, well or not. `processes`
     is how many work beside each other, this one included: the row says so, since its seconds depend on it.
+    `report_to` is as in `run_all`.
     """
     folder, base = Path(folder), base or Base()
     if force:
@@ -136,7 +144,7 @@ def run_one(
     notes: dict = {"data_checks": planned.checks}
     scores, predictions, status, error = {}, [], results.OK, None
     try:
-        predictions = _predict(planned, folder, base, costs, notes, force, report)
+        predictions = _predict(planned, folder, base, costs, notes, force, report, report_to)
         if planned.run.shape_only:
             predictions = []  # of random weights: nothing to keep or to score
         else:
@@ -144,6 +152,10 @@ def run_one(
             if tasks.get(planned.run.task).executed:
                 predictions = answering.execute(planned, predictions, costs, notes, allow_code_execution)
             scores = metrics.summary(predictions, planned.data.test)
+    except KeyboardInterrupt as stopped:
+        fitting.let_go(stopped)
+        base.drop()
+        raise
     except OSError:
         base.drop()
         raise
@@ -178,6 +190,7 @@ def _predict(
     notes: dict,
     force: bool,
     report: Callable[[float], None],
+    report_to: str,
 ) -> list[Prediction]:
     """Loads, fits and predicts; costs and notes are filled in as they become known."""
     model, tokenizer = base.load(planned, costs)
@@ -186,7 +199,14 @@ def _predict(
     begun = 0.7 if planned.training else 0.0
     if planned.training:
         model = fitting.attach(
-            planned, base, folder, costs, notes, force=force, report=lambda share: report(begun * share)
+            planned,
+            base,
+            folder,
+            costs,
+            notes,
+            force=force,
+            report=lambda share: report(begun * share),
+            report_to=report_to,
         )
         notes["adapter"] = None if planned.run.shape_only else planned.training
         weights = fitting.adapter_folder(folder, planned) / "adapter_model.safetensors"  # PEFT's name

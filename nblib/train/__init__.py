@@ -4,5 +4,17 @@ from nblib.methods.losses import IGNORED
 from nblib.train.checkpoints import kept
 from nblib.train.encoding import collate, encode, encode_all, steps
 from nblib.train.fitting import Fitted, fit
+from nblib.train.reporting import REPORTERS, check_report_to
 
-__all__ = ["IGNORED", "Fitted", "collate", "encode", "encode_all", "fit", "kept", "steps"]
+__all__ = [
+    "IGNORED",
+    "REPORTERS",
+    "Fitted",
+    "check_report_to",
+    "collate",
+    "encode",
+    "encode_all",
+    "fit",
+    "kept",
+    "steps",
+]

@@ -8,7 +8,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +18,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback
 
 from nblib import provenance
+from nblib.methods import losses
 
 LEAST_SECONDS = 10.0  # between checkpoints
 SPARING = 50  # a checkpoint waits for this many times the seconds that the last one took: 2 % of the training
@@ -83,11 +86,25 @@ def _noted(place: Path) -> dict:
 class LeanTrainer(Trainer):
     """Of whose checkpoints the model's part is only what is trained: the base is on disk already."""
 
+    def prediction_step(self, model: nn.Module, inputs: dict, *others: Any, **named: Any) -> tuple:
+        """With a loss such that the mean over rows, which the Trainer takes, is that over all answer tokens."""
+        loss, *rest = super().prediction_step(model, inputs, *others, **named)
+        return loss * _answers(inputs["labels"]) / len(inputs["labels"]) / self._answers_a_row, *rest
+
+    @cached_property
+    def _answers_a_row(self) -> float:
+        return sum(_answers(torch.tensor(row["labels"])) for row in self.eval_dataset) / len(self.eval_dataset)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         place = Path(output_dir or self.args.output_dir)
         place.mkdir(parents=True, exist_ok=True)
         (place / WHOLE).unlink(missing_ok=True)  # of other packages
         save_file({name: each.detach().contiguous() for name, each in _trainable(self.model)}, place / WEIGHTS)
+
+
+def _answers(labels: torch.Tensor) -> int:
+    """Tokens that a loss is taken from."""
+    return len(losses.answered(labels))
 
 
 class Keeper(TrainerCallback):

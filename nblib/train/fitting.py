@@ -16,6 +16,7 @@ from nblib.spec import Training
 from nblib.tasks import Example, Task
 from nblib.train.checkpoints import Best, Keeper, LeanTrainer
 from nblib.train.encoding import collate, encode_all, tokens
+from nblib.train.reporting import told
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,22 @@ def fit(
     seed: int,
     report: Callable[[float], None] = lambda share: None,
     after_step: Callable[[int], None] = lambda step: None,
+    on_loss: Callable[[int, float], None] | None = None,
     folder: str | Path | None = None,
     facts: Callable[[], dict] = dict,
+    report_to: str = "none",
+    log_folder: str | Path = "logs",
 ) -> Fitted:
     """Trains the model's trainable parameters and leaves it with the weights of the lowest validation loss.
 
     `report` hears the share of training that is done, 0 to 1. `after_step` is called after each step of the optimizer,
-    while the gradients are still there, with the number of steps until then. In `folder` checkpoints are kept, with
-    the `facts` of their time; training goes on from the last whole one that is there, to the same weights.
-    Raises ValueError where the length limits leave no training or validation rows, OSError where a checkpoint cannot
-    be written.
+    while the gradients are still there, with the number of steps until then; `on_loss` after `report`, with that number
+    and the step's loss. In `folder` checkpoints are kept, with the `facts` of their time; training goes on from the
+    last whole one that is there, to the same weights.
+    `report_to` is none, tensorboard, wandb or trackio: losses and learning rates are shown there, under the name of
+    `log_folder`, which takes TensorBoard's files. Nothing about the training changes by it.
+    Raises ValueError where the length limits leave no training or validation rows, ImportError where the package to
+    report to is not installed, OSError where a checkpoint cannot be written.
     """
     rows, checks = (
         encode_all(examples, tokenizer, task, encoder_decoder=model.config.is_encoder_decoder)
@@ -64,17 +71,17 @@ def fit(
             f"no {'training' if not rows else 'validation'} row is within the task's limits of {task.input_tokens} "
             f"tokens for an intent and {task.output_tokens} for code"
         )
-    watch = Best(model, report, after_step)
-    with tempfile.TemporaryDirectory() as nowhere:
+    watch, log_folder = Best(model, report, after_step), Path(log_folder)
+    with told(report_to, log_folder, on_loss) as also, tempfile.TemporaryDirectory() as nowhere:
         keeper = Keeper(watch, Path(folder) if folder else None, facts)
         trainer = LeanTrainer(
             model=model,
-            args=_arguments(training, learning_rate, precision, seed, len(rows), str(folder or nowhere)),
+            args=_arguments(training, learning_rate, precision, seed, len(rows), str(folder or nowhere), also.settings),
             train_dataset=rows,
-            eval_dataset=checks,
+            eval_dataset=sorted(checks, key=tokens, reverse=True),  # little padding, and the most memory first
             data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
             processing_class=tokenizer,
-            callbacks=[watch, keeper],
+            callbacks=[watch, keeper, *also.callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # it would print a line an evaluation
         trainer.model_accepts_loss_kwargs = True  # so that accumulated steps are weighed by their tokens, T5's too
@@ -93,7 +100,7 @@ def fit(
 
 
 def _arguments(
-    training: Training, learning_rate: float, precision: str, seed: int, rows: int, folder: str
+    training: Training, learning_rate: float, precision: str, seed: int, rows: int, folder: str, also: dict
 ) -> TrainingArguments:
     steps_an_epoch = math.ceil(rows / training.batch_size)
     evaluated = max(1, steps_an_epoch // training.evaluations_an_epoch)
@@ -101,7 +108,7 @@ def _arguments(
         output_dir=folder,
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.device_batch,
-        per_device_eval_batch_size=training.device_batch * 4,
+        per_device_eval_batch_size=training.evaluated_batch,
         gradient_accumulation_steps=training.batch_size // training.device_batch,
         learning_rate=learning_rate,
         optim=training.optimizer,
@@ -118,11 +125,10 @@ def _arguments(
         eval_steps=evaluated,
         save_strategy="no",  # but when `Keeper` says so
         logging_strategy="steps",  # of the loss until then, which a checkpoint has
-        logging_steps=evaluated,
-        report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),
         seed=seed,
+        **{"logging_steps": evaluated, "report_to": "none"} | also,
     )

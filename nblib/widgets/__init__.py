@@ -9,3 +9,13 @@
 
 The explorer reads rows only; the playground loads models, so only naming it loads torch. Nothing else imports them.
 """
+
+import importlib
+
+SHOWN = ("explorer", "playground", "training")
+
+
+def __getattr__(name: str):
+    if name in SHOWN:
+        return importlib.import_module(f"nblib.widgets.{name}")
+    raise AttributeError(f"nblib.widgets has no {name!r}; it has {', '.join(SHOWN)}")

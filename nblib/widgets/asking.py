@@ -124,8 +124,12 @@ class Bench:
             watch.check()
             watch.status(f"{label}: training briefly, as there is no trained adapter yet", share)
 
+        def waiting() -> None:
+            watch.check()
+            watch.status(f"{label}: waiting for another process, which trains the same adapter", None)
+
         try:
-            model = fitting.attach(planned, self.base, store, {}, {}, force=False, report=report)
+            model = fitting.attach(planned, self.base, store, {}, {}, force=False, report=report, waiting=waiting)
         except BaseException:
             self.drop()  # whatever is attached to it, half trained
             raise

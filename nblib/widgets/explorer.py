@@ -14,6 +14,7 @@ from nblib.tables import Shown
 from nblib.tables.shown import table as tabled
 from nblib.widgets.answers import Example
 from nblib.widgets.onerun import differences, predictions, run
+from nblib.widgets.points import Points
 from nblib.widgets.runs import FILTERS, axes, choices, comparable, front, runs
 from nblib.widgets.scatter import scatter
 from nblib.widgets.work import sentence
@@ -96,7 +97,7 @@ def show(folder: str | Path, *, examples: Sequence[Example] = ()) -> "Explorer":
 
 
 class Explorer:
-    """Filters and axes, the figure, a list of the runs in it, and what is to be known of the one that is chosen."""
+    """Filters and axes, the figure, a list of the runs in it, and what is to be known of the one chosen in either."""
 
     def __init__(self, folder: Path, examples: Sequence[Example]):
         self.folder, self.examples = folder, examples
@@ -118,7 +119,8 @@ class Explorer:
         varied = [name for name in there if self.everything[name].nunique() > 1] or there
         self.x = menu(options=named, value=_first(("train_seconds", "prompt_tokens"), varied), description="across")
         self.y = menu(options=named, value=_first(("em@1", "strict_accuracy"), there), description="up")
-        self.picture, self.detail, self.status = (ipywidgets.HTML() for _ in range(3))
+        self.picture = Points()
+        self.hint, self.detail, self.status = (ipywidgets.HTML() for _ in range(3))
         self.chosen = ipywidgets.Select(options=[], rows=8, description="run", layout={"width": "95%"})
         self.other = menu(options=[(NOBODY, "")], description="beside", layout={"width": "95%"})
         self.exports = {kind: ipywidgets.Button(description=kind.upper(), icon="download") for kind in KINDS}
@@ -128,6 +130,7 @@ class Explorer:
                 ipywidgets.HBox([*self.filters.values()], layout={"flex_flow": "row wrap"}),
                 ipywidgets.HBox([self.x, self.y], layout={"flex_flow": "row wrap"}),
                 self.picture,
+                self.hint,
                 self.chosen,
                 self.other,
                 ipywidgets.HBox([*self.exports.values(), self.place, self.status], layout={"flex_flow": "row wrap"}),
@@ -144,6 +147,7 @@ class Explorer:
         for each in (self.x, self.y):
             each.observe(lambda _: self._draw(), "value")
         self.chosen.observe(lambda _: self._choose(), "value")
+        self.picture.observe(lambda _: self._clicked(), "chosen")
         self.other.observe(lambda _: self._detail(), "value")
         for kind, button in self.exports.items():
             button.on_click(lambda _, kind=kind: self._export(kind))
@@ -165,19 +169,26 @@ class Explorer:
         self._draw()
         self._detail()
 
+    def _clicked(self) -> None:
+        """A point of the figure was chosen: the list follows, and with it all else."""
+        if self.picture.chosen in self.frame.index:
+            self.chosen.value = self.picture.chosen
+
     def _draw(self) -> None:
         if self.everything.empty:
-            self.picture.value = "There are no runs yet: run a notebook, then this cell again."
+            self.hint.value = "There are no runs yet: run a notebook, then this cell again."
             return
-        shown = plots.shown(figure(self.frame, self.x.value, self.y.value, chosen=self.chosen.value or ""))
-        source = shown._repr_mimebundle_()[0]["image/png"]
-        self.picture.value = f'<img width="760" alt="{escape(shown.alternative)}" src="data:image/png;base64,{source}">'
+        chosen = self.chosen.value or ""
+        drawn = plots.svg(figure(self.frame, self.x.value, self.y.value, chosen=chosen))
+        self.picture.names = {id: _line(self.frame.loc[id], id) for id in self.frame.index}
+        with self.picture.hold_sync():
+            self.picture.chosen, self.picture.svg = chosen, drawn
 
     def _detail(self) -> None:
         """The chosen run, and where it differs from the other."""
         one, other = self.chosen.value, self.other.value
         if not one:
-            self.detail.value = "Choose a run in the list."
+            self.detail.value = "Choose a run: its point in the figure, or its line in the list."
             return
         try:
             about = run(self.folder, one)

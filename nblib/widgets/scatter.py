@@ -11,6 +11,7 @@ from matplotlib.transforms import Bbox
 
 from nblib.plots import COSTS, SCORES, colour, style
 from nblib.plots.style import FAINT, INK, empty, finish, joined
+from nblib.widgets.points import PREFIX
 
 FAR = 50  # a cost whose largest value is so many times the smallest gets a logarithmic axis
 NAME = 9  # size of a name
@@ -96,6 +97,7 @@ def _points(axes: Axes, frame: pd.DataFrame, shown: pd.DataFrame, best: Sequence
             markerfacecolor=shade if full else "white",
             markeredgecolor=shade,
             zorder=4 if full else 3,
+            gid=f"{PREFIX}{id}",
         )
     if chosen in shown.index:
         axes.plot(*shown.loc[chosen], "o", markersize=15, markerfacecolor="none", markeredgecolor=INK, zorder=5)

@@ -2,16 +2,12 @@
 
 import io
 import time
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
-from torch import nn
-from torch.nn.modules.module import register_module_forward_hook
 
 from nblib import plots, spec
 from nblib.study import Planned, fitting
@@ -58,33 +54,15 @@ def train(planned: Planned, store: str | Path, *, shown: Callable[[plots.Picture
     curve = _Curve(planned, shown or _cell())
     total = base.load(planned, {})[0].num_parameters()
     try:
-        with heard(curve.add):
-            model = fitting.attach(planned, base, store, costs, notes, force=False, report=curve.step)
-            fitting.detach(planned, base, model)
+        model = fitting.attach(planned, base, store, costs, notes, force=False, report=curve.move, on_loss=curve.add)
+        fitting.detach(planned, base, model)
+    except KeyboardInterrupt as stopped:
+        fitting.let_go(stopped)
+        raise
     finally:
         base.drop()  # an interrupted training leaves nothing in memory
     curve.end(notes, costs)
     return Trained(curve.frame(), costs["trainable_parameters"], total, costs["train_seconds"], place, here)
-
-
-@contextmanager
-def heard(loss: Callable[[float], None]) -> Iterator[None]:
-    """Inside, `loss` hears the loss of every training pass, of whatever model of this process is trained."""
-    last: list = [lambda: None]
-
-    def hear(module: nn.Module, inputs: tuple, output: object) -> None:
-        value = getattr(output, "loss", None)
-        if value is None or not module.training or last[0]() is value:  # the model inside of PEFT's gave it before
-            return
-        last[0] = weakref.ref(value)
-        loss(float(value.detach()))
-
-    # On all modules: the study's own way builds and wraps the model that is trained.
-    handle = register_module_forward_hook(hear)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 class _Curve:
@@ -97,17 +75,16 @@ class _Curve:
         label = spec.label(run.method, run.precision)
         self.about = {"method": label, "kind": run.method.kind, "seed": run.seed, "model": run.model, "task": run.task}
         self.lines: list[dict] = []
-        self.passes = 0.0  # losses of the step under way, which add up to that of the step
+        self.share = 0.0  # of the training that is done
         self.next = 0.0  # when to draw again
 
-    def add(self, loss: float) -> None:
-        """A pass has ended."""
-        self.passes += loss
+    def move(self, share: float) -> None:
+        """A step has ended; its loss comes next."""
+        self.share = share
 
-    def step(self, share: float) -> None:
-        """A step has ended."""
-        self.lines.append({"of": "training", "epoch": share * self.epochs, "loss": self.passes, "kept": False})
-        self.passes = 0.0
+    def add(self, step: int, loss: float) -> None:
+        """The loss of the step that has ended."""
+        self.lines.append({"of": "training", "epoch": self.share * self.epochs, "loss": loss, "kept": False})
         if time.monotonic() >= self.next:
             self._draw(_sketch)
 
@@ -132,7 +109,7 @@ class _Curve:
 def _sketch(figure: Figure) -> plots.Picture:
     """A picture that is soon replaced: a tenth of the time of the fine one."""
     drawn = io.BytesIO()
-    with plots.style():
+    with plots.style(), plots.themed(figure):
         figure.savefig(drawn, format="png", dpi=100)
     return plots.Picture(drawn.getvalue(), plots.alternative(figure))
 
