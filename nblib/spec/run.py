@@ -18,7 +18,7 @@ class Training:
 
     epochs: int = 5
     batch_size: int = 8  # examples a step
-    device_batch: int = 8  # examples a forward pass; accumulated to batch_size
+    device_batch: int = 8  # examples a forward pass, of validation too; accumulated to batch_size
     optimizer: str = "adafactor"  # a name that transformers' TrainingArguments(optim=…) knows
     schedule: str = "linear"  # a name that transformers' get_scheduler knows
     warmup_share: float = 0.05  # of all steps
@@ -34,14 +34,6 @@ class Training:
             raise ValueError(
                 f"batch_size must be a multiple of device_batch; got {self.batch_size} and {self.device_batch}"
             )
-
-    @property
-    def evaluated_batch(self) -> int:
-        """Examples a forward pass of a validation loss.
-
-        More than in training, which has to keep activations for its backward pass; as many where it keeps hardly any.
-        """
-        return self.device_batch if self.gradient_checkpointing else 4 * self.device_batch
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _arguments(
         output_dir=folder,
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.device_batch,
-        per_device_eval_batch_size=training.evaluated_batch,
+        per_device_eval_batch_size=training.device_batch,
         gradient_accumulation_steps=training.batch_size // training.device_batch,
         learning_rate=learning_rate,
         optim=training.optimizer,
