@@ -93,6 +93,31 @@ class TestSlowerWays:
         assert not options[0].gradient_checkpointing
 
 
+class TestLargeModels:
+    """LoRA of rank 16 on all linear layers with 8 rows of 128 tokens and checkpointing, as predicted for a GPU."""
+
+    METHOD = spec.Lora(r=16, targets="all-linear")
+    TRAINING = spec.Training(gradient_checkpointing=True)
+
+    def needed(self, model, precision):
+        return predict(model, self.METHOD, precision, batch=8, length=128, training=self.TRAINING, device="cuda")
+
+    def test_training_over_4_bits_needs_little_beside_weights_and_adapter(self):
+        needed = self.needed("codellama-7b", "nf4-dq")
+        assert needed.train_peak_bytes <= 1.25 * (needed.weights_bytes + needed.adapter_bytes)
+
+    def test_it_needs_60_percent_less_than_over_bf16(self):
+        quantized, half = (self.needed("codellama-7b", precision).train_peak_bytes for precision in ("nf4-dq", "bf16"))
+        assert quantized <= 0.4 * half
+
+    def test_34_billion_need_less_than_21_gib(self):
+        assert self.needed("codellama-34b-python", "nf4-dq").peak_bytes < 21 * GIB
+
+    def test_13_billion_fit_on_a_card_of_16_gib(self):
+        options = plan("codellama-13b-python", "T4", length=128, methods=[self.METHOD], precisions=["nf4-dq"])
+        assert [option.label for option in options] == ["qlora-4bit"]
+
+
 class TestNothingFits:
     def test_a_smaller_precision_is_named(self):
         with pytest.raises(ValueError, match="does not fit on T4 with 16 GiB: precision int8 would"):

@@ -8,8 +8,9 @@ import small
 import torch
 
 from nblib import methods, models, spec
-from nblib.memory import GIB, optimizers, shapes
+from nblib.memory import GIB, optimizers, predicting, shapes
 from nblib.memory.predicting import predict
+from nblib.memory.tracing import Sizes
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
@@ -156,6 +157,20 @@ class TestByKind:
         training = spec.Training(batch_size=4, device_batch=4, gradient_checkpointing=True)
         fewer = predict(folder, spec.Lora(), batch=4, length=64, training=training).activations_bytes
         assert fewer < two / 4
+
+    def test_activations_that_are_not_kept_are_not_those_of_more_rows_in_evaluation(self, folder):
+        training = spec.Training(batch_size=4, device_batch=4, gradient_checkpointing=True)
+        predicted = predict(folder, spec.Lora(), batch=4, length=64, training=training)
+        assert not predicted.train_peak_at.startswith("evaluation")
+
+    @pytest.mark.parametrize("checkpointing", [False, True])
+    @pytest.mark.parametrize("family", ["llama", "t5"])
+    def test_a_few_layers_tell_what_many_need_at_every_stage(self, monkeypatch, family, checkpointing):
+        deep = predicting._text(shapes.shallower(small.CONFIGS[family], 6))
+        what = (deep, spec.Lora(), "nf4", "cuda", Sizes(4, 64, 8), checkpointing, False)
+        from_a_few = predicting._train.__wrapped__(*what)
+        monkeypatch.setattr(predicting, "SHALLOW", 6)
+        assert from_a_few == predicting._train.__wrapped__(*what)
 
     def test_the_cache_holds_the_prompt_once_and_every_beams_own_tokens(self, folder):
         asked = {"batch": 2, "length": 8, "prompt_length": 16, "new_tokens": 8, "device": "cpu"}

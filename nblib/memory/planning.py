@@ -50,9 +50,11 @@ def plan(
     """For every method at every precision the fastest way that fits; the least quantized first, then as methods stand.
 
     `device` is a name in CARDS or a number of GiB, of which a reserve stays free. Rows have up to `length` tokens, and
-    an optimizer's step `batch_size` of them, split where they do not fit at once; answers are generated as many at a
-    time, with `beams`. Without `precisions`, all are tried that the device can do but fp32, which costs twice as much
-    as bf16 and is hardly better.
+    an optimizer's step `batch_size` of them, split where they do not fit at once; answers of `new_tokens` are generated
+    as many at a time, with `beams`. `answer_tokens` are those of a row that a loss is taken from, its code and the end
+    token: a decoder's are the last of its `length`, an encoder-decoder's stand beside it; None stands for `new_tokens`,
+    the longest answer that may be generated. Without `precisions`, all are tried that the device can do but fp32, which
+    costs twice as much as bf16 and is hardly better.
     Slower is what needs more passes, then what computes activations twice (checkpointing); 8-bit and paged optimizers
     come last.
     Raises ValueError for what cannot be, and where nothing fits with the smallest change that would.

@@ -18,7 +18,7 @@ from nblib.memory import optimizers, shapes, tracing
 from nblib.memory.tracing import Deepening, Pass, Sizes
 
 DEVICES = ("cuda", "cpu")
-SHALLOW = 2  # layers of the model that is tried; one more tells what each further layer adds
+SHALLOW = 3  # layers of the model that is tried: a first, a last, one between; one more tells what each further adds
 SCORED, GREEDY = 4, 2  # tensors over the vocabulary, in fp32, held for every row: transformers' beam search, without
 FP32 = 4  # bytes
 VIRTUAL = spec.PromptTuning | spec.PrefixTuning | spec.PTuning  # their cache is PEFT's
@@ -90,9 +90,13 @@ def predict(
     """What a run on one device will need.
 
     `batch` rows of `length` tokens are trained on in a pass, of which the optimizer, gradient checkpointing and whether
-    steps accumulate are read in `training` (None: its defaults). The loss is taken from `answer_tokens` of each (None:
-    as many as `new_tokens`), which an encoder-decoder has beside its `length`. Prompts of `prompt_length` (None:
-    `length`) are answered `generation_batch` (None: `batch`) at a time with `beams`.
+    steps accumulate are read in `training` (None: its defaults).
+    `answer_tokens` are the tokens of a row that a loss is taken from, its code and the end token: there are logits of
+    so many. In a decoder they are the last ones of its `length`, and a number above that counts as all of it; an
+    encoder-decoder writes them beside its `length`. None stands for `new_tokens`: rows whose code is as long as the
+    longest answer that may be generated, which is too much rather than too little.
+    Prompts of `prompt_length` (None: `length`) are answered `generation_batch` (None: `batch`) at a time with `beams`,
+    each answer being of `new_tokens`.
     Raises ValueError for what cannot be, ConnectionError where the configuration has to come from the Hub and cannot.
     """
     sizes = Sizes(batch, length, new_tokens if answer_tokens is None else answer_tokens)
@@ -241,15 +245,16 @@ def _generate(
 ) -> _Generated:
     """Bytes of `generate.completions` for one batch, without the model."""
 
-    def read(rows: int, length: int) -> Pass:
+    def read(rows: int, length: int, method: spec.Method = method) -> Pass:
         return _passed(tracing.read, configuration, method, precision, device, Sizes(rows, length, 1))
 
     config = AutoConfig.for_model(**json.loads(configuration))
     rows, virtual = asked.batch * beams, isinstance(method, VIRTUAL)
+    step = read(rows, 1, spec.ZeroShot() if virtual else method)  # virtual tokens are read before the first only
     if beams > 1 and not config.is_encoder_decoder:
-        return _searched(read(asked.batch, asked.length), read(rows, 1), config, asked, beams, copied=virtual)
+        return _searched(read(asked.batch, asked.length), step, config, asked, beams, copied=virtual)
     begun = rows if virtual else asked.batch  # PEFT reads the prompt of its virtual tokens once a beam
-    prompt, step = read(begun, asked.length), read(rows, 1)
+    prompt = read(begun, asked.length)
     scores = rows * config.vocab_size * FP32 * (SCORED if beams > 1 else GREEDY)
     full = prompt.growing * rows // begun * (prompt.tokens + asked.answer) // prompt.tokens
     full += prompt.fixed * rows // begun

@@ -26,8 +26,6 @@ from torch.utils._pytree import tree_leaves
 from nblib.memory import shapes
 from nblib.methods import losses
 
-EVALUATED = 4  # times as many rows as in training: as `train.fit` evaluates
-
 
 @dataclass(frozen=True)
 class Deepening:
@@ -70,9 +68,9 @@ class Sizes:
 class Tracker(TorchDispatchMode):
     """Follows the bytes of tensors that are made inside, from birth to death, and their peak in each stage."""
 
-    def __init__(self, model: nn.Module, vocabulary: int):
+    def __init__(self, model: nn.Module, vocabulary: int, device: str):
         super().__init__()
-        self.vocabulary = vocabulary
+        self.vocabulary, self.device = vocabulary, device
         self.held = self.logits = self.most_logits = 0
         self.phase = self.stage = "forward"
         self.peaks: dict[str, int] = {}
@@ -82,7 +80,7 @@ class Tracker(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         made = operation(*args, **(kwargs or {}))
-        self._note(_inside(operation, args))
+        self._note(_inside(operation, args, self.device))
         for each in tree_leaves(made):
             if isinstance(each, torch.Tensor):
                 self._follow(each, each.untyped_storage().nbytes())
@@ -118,11 +116,16 @@ class Tracker(TorchDispatchMode):
         self.most_logits = max(self.most_logits, self.logits)
 
 
-def _inside(operation: Callable, args: tuple) -> int:
-    """Bytes that bitsandbytes takes inside of an operation: 4-bit weights are unpacked to be multiplied with."""
+def _inside(operation: Callable, args: tuple, device: str) -> int:
+    """Bytes that are taken inside of an operation."""
     if operation is torch.ops.bitsandbytes.gemm_4bit.default:
-        inputs, shape = args[0], args[2]
+        inputs, shape = args[0], args[2]  # 4-bit weights are unpacked to be multiplied with
         return shape[0] * shape[1] * inputs.element_size()
+    if operation is torch.ops.aten.logsumexp.default:
+        return args[0].nbytes  # less the largest of each row
+    if operation is torch.ops.aten.bmm.default and device == "cpu" and args[1].dtype == torch.bfloat16:
+        # The head's weights, of which a CPU makes a copy a row where it gets only the last position of each.
+        return args[1].nbytes if args[1].stride(0) == 0 else 0
     return 0
 
 
@@ -149,7 +152,7 @@ def train(make: Callable[[], nn.Module], sizes: Sizes, *, checkpointing: bool, a
         model.zero_grad()
         tracker.begin("evaluation")
         with torch.no_grad():
-            _loss(model.eval(), replace(sizes, batch=sizes.batch * EVALUATED), mixed)
+            _loss(model.eval(), sizes, mixed)
         return Pass(tracker.peaks, activations, tracker.most_logits)
 
 
@@ -176,7 +179,7 @@ def _tracked(make: Callable[[], nn.Module], *, autocast: torch.dtype | None, dev
     attached = make()
     with FakeTensorMode(), _as_on(device):
         model = shapes.sized(attached)
-        with Tracker(model, vocabulary) as tracker:
+        with Tracker(model, vocabulary, device) as tracker:
             _mark_stages(model, tracker)
             yield model, tracker, partial(torch.autocast, "cpu", dtype=autocast, enabled=autocast is not None)
 

@@ -1,11 +1,13 @@
 """Peak memory of training models of the study's size, measured with random weights and rows of 128 tokens.
 
     python tests/benchmarks/gpu_memory.py [--models codellama-7b …] [--results data/results/gpu] [--figures figures]
+    python tests/benchmarks/gpu_memory.py --predict-only    what is predicted for a GPU, on any machine
 
 The models have their real architecture at the precision named, so they need the bytes that the real ones need, and no
 download. Every training is LoRA on all linear layers with 8 rows of 128 tokens a step (the first model is tuned
 in full, too), with the paper's settings, once without and once with gradient checkpointing. What does not fit the card
-is a row that says so. Rows that are there are not measured again. Prints the table and writes the figure.
+is a row that says so. Rows that are there are not measured again. Prints the table, with what is predicted beside it,
+and writes the figure.
 """
 
 import argparse
@@ -13,10 +15,11 @@ import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from nblib import models, plots, provenance, results, spec, study, tables, train
+from nblib import memory, models, plots, provenance, results, spec, study, tables, train
 from nblib.tasks import Example
 
 MODELS = ("codegen-350m-mono", "codellama-7b", "codellama-13b-python", "codellama-34b-python")
@@ -31,15 +34,22 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS)
     parser.add_argument("--results", type=Path, default=provenance.ROOT / "data" / "results" / "gpu")
     parser.add_argument("--figures", type=Path, default=provenance.ROOT / "figures")
+    parser.add_argument("--predict-only", action="store_true", help="measure nothing: predict, which needs no GPU")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        write_rows(Path(folder))
+        answer = write_rows(Path(folder))
         for checkpointing in (False, True):
             runs = wanted(asked.models, asked.precisions, folder, checkpointing=checkpointing)
+            predicted = foreseen(runs, answer)
+            how = "with gradient checkpointing" if checkpointing else "all activations kept"
+            if asked.predict_only:
+                print(f"\n{how}, predicted for a GPU\n{tables.shown_memory(predicted)}")
+                print(near_the_floor(predicted))
+                continue
             made = study.run_all(study.plan(runs), asked.results)
             frame = tables.memory(made)
-            how = "with gradient checkpointing" if checkpointing else "all activations kept"
             print(f"\n{how}\n{tables.shown_memory(frame)}")
+            print(tables.shown_beside_predicted(tables.beside_predicted(frame, predicted)))
             print(near_the_floor(frame))
             name = "gpu_memory_checkpointing" if checkpointing else "gpu_memory"
             plots.save(plots.memory_by_kind(frame, title=f"Memory of training, {how}"), asked.figures, name)
@@ -58,24 +68,36 @@ def wanted(names: list[str], precisions: list[str], folder: str, *, checkpointin
     return [replace(run, training=replace(run.training, **how)) for run in runs if run.training]
 
 
-def write_rows(folder: Path) -> None:
-    """A task's files, each of whose rows has exactly so many tokens, about half of them code."""
+def foreseen(runs: list[spec.Run], answer: int) -> pd.DataFrame:
+    """What is predicted for a GPU, from the configurations that the repository ships."""
+    asked: dict[str, Any] = {"length": TOKENS, "answer_tokens": answer, "device": "cuda"}
+    entries = []
+    for run in runs:
+        batch = run.training.device_batch if run.training else 1
+        said = memory.predict(run.model, run.method, run.precision, batch=batch, training=run.training, **asked)
+        entries.append((run.model, run.method, run.precision, said))
+    return tables.foreseen(entries, device="cuda")
+
+
+def write_rows(folder: Path) -> int:
+    """A task's files, each of whose rows has exactly so many tokens; gives how many are of its code and the end."""
     tokenizer = models.load_tokenizer(models.SHAPE_TOKENIZER)
     code = f"x = y{' + y' * 14}"
     words = [" ".join(["add"] * count) + end for count in range(1, 64) for end in ("", ".")]
-    fitting = [each for each in words if len(train.encode(Example("", each, code), tokenizer)["input_ids"]) == TOKENS]
-    rows = json.dumps({"nl": fitting[0], "cmd": code}) + "\n"
+    encoded = ((each, train.encode(Example("", each, code), tokenizer)) for each in words)
+    intent, row = next((each, row) for each, row in encoded if len(row["input_ids"]) == TOKENS)
+    rows = json.dumps({"nl": intent, "cmd": code}) + "\n"
     for split in ("train", "validation", "test"):
         (folder / f"{split}.jsonl").write_text(rows * 8 * BATCHES)
+    return sum(label != train.IGNORED for label in row["labels"])
 
 
 def near_the_floor(frame: pd.DataFrame) -> str:
-    """The peak of each LoRA over what has to be there: the weights, and the adapter with what it is trained with."""
+    """The peak of each LoRA over what has to be there, the weights and the adapter."""
     lines = []
     for _, row in frame[(frame["method"] == "lora") & frame["memory_bytes"].notna()].iterrows():
-        floor = sum(row[f"{part}_bytes"] for part in ("weights", "adapter", "gradients", "optimizer"))
-        saved = "" if pd.isna(row["saving_lora"]) else f", {row['saving_lora']:.0%} under unquantized LoRA"
-        lines.append(f"{row['model']} {row['precision']}: {row['memory_bytes'] / floor:.2f} times the floor{saved}")
+        floor = row["weights_bytes"] + row["adapter_bytes"]
+        lines.append(f"{row['model']} {row['precision']}: {row['memory_bytes'] / floor:.2f} times weights and adapter")
     return "\n".join(lines)
 
 

@@ -1,15 +1,14 @@
 """How well the predicted memory of training and generating agrees with what small models really take, on a CPU.
 
-    python tests/benchmarks/memory_prediction.py [--every 1] [--folder figures]
+    python tests/benchmarks/memory_prediction.py [--every 1] [--results data/results] [--figures figures]
 
 Measured is what torch's allocator hands out, at its peak, while `train.fit` makes two steps with two evaluations and
 while `generate.completions` answers one batch, and the bytes of the model itself. The models are of real architectures,
-with random weights. Prints a table, and writes a CSV and a figure.
+with random weights. Prints a line a peak, and writes a table and a figure of all.
 """
 
 import argparse
 import gc
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,18 +19,20 @@ from typing import Any
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from transformers import CodeGenConfig, GPT2Config, LlamaConfig, PretrainedConfig, Qwen2Config, T5Config
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import small
 
-from nblib import generate, methods, models, prompts, provenance, spec, tasks, train
-from nblib.memory import peak_of, predicting, shapes
+from nblib import generate, methods, models, plots, prompts, provenance, spec, tasks, train
+from nblib.memory import held, peak_of, predicting, shapes
 from nblib.plots.style import FAINT, colour, empty, finish, style
 from nblib.tasks import Example
 
 HEADS = 4
+PHASES = {"train": "training", "generate": "generating"}
 CONFIGS: dict[str, Callable[[int, int], PretrainedConfig]] = {
     "llama": lambda width, layers: LlamaConfig(
         hidden_size=width, num_hidden_layers=layers, num_attention_heads=HEADS, intermediate_size=width * 3
@@ -130,7 +131,7 @@ def compare(case: Case) -> Iterator[Compared]:
         _save(case, folder)
         model, tokenizer = models.load(folder, case.precision)
         attached = methods.attach(model, case.method, tokenizer, seed=0, steps=100)
-        model_bytes = sum(each.nbytes for each in shapes.tensors(attached))
+        model_bytes = held(shapes.tensors(attached))
         taken, length, answer = _train(case, attached, tokenizer)
         written, prompt = _generate(case, attached, tokenizer)
         prediction = predicting.predict(
@@ -227,28 +228,44 @@ def table(found: list[Compared]) -> pd.DataFrame:
     )
 
 
-def draw(frame: pd.DataFrame, path: Path) -> None:
-    """Predicted over measured, a dot a combination."""
+def draw(frame: pd.DataFrame) -> Figure:
+    """How far each prediction is off, by the size of what was measured; a dot a peak."""
     with style():
-        figure, panels = empty(4.4, columns=2)
+        figure, panels = empty(3.9, columns=2)
         for axes, (phase, rows) in zip(panels, frame.groupby("phase", sort=False), strict=True):
-            mib = rows[["measured_bytes", "predicted_bytes"]] / 2**20
-            for kind, dots in mib.groupby(rows["method"]):
-                axes.loglog(dots.iloc[:, 0], dots.iloc[:, 1], "o", color=colour(kind), label=kind, markersize=4)
-            ends = [mib.to_numpy().min(), mib.to_numpy().max()]
-            axes.loglog(ends, ends, color=FAINT, linewidth=0.8)
-            axes.set(title=phase, xlabel="measured peak (MiB)", ylabel="predicted peak (MiB)")
-        panels[1].legend(frameon=False, bbox_to_anchor=(1, 1), fontsize=8)
+            for kind, dots in rows.groupby("method"):
+                at = dots["measured_bytes"] / 2**20, 100 * dots["error"]
+                axes.semilogx(*at, "o", color=colour(kind), label=kind, markersize=4, alpha=0.8)
+            axes.axhline(0, color=FAINT, linewidth=0.8)
+            axes.grid(axis="y")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_title(f"peak of {PHASES[phase]}", loc="left", size=10, weight="bold")
+            axes.set_xlabel("measured (MiB)")
+        reach = 1.1 * max(10.0, 100 * frame["error"].abs().max())
+        panels[0].set(ylabel="predicted minus measured (%)", ylim=(-reach, reach))
+        panels[1].legend(frameon=False, bbox_to_anchor=(1, 1.05), loc="upper left", fontsize=8)
         median = frame["error"].abs().median()
         about = f"{len(frame)} peaks of small models on a CPU · half of the predictions are within {median:.1%}"
-        finish(figure, "Memory predicted from a configuration, and measured", about, right=1.5)
-        figure.savefig(path)
+        finish(figure, "How far memory that was predicted from a configuration is off", about, right=1.2)
+        figure.subplots_adjust(top=figure.subplotpars.top - 0.3 / figure.get_figheight(), wspace=0.12)
+        figure.set_label(f"Errors of predicted memory by measured memory. {summary(frame)}".replace("\n", "; "))
+    return figure
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """A line a phase: how far half of its predictions are off at most, and the worst to either side."""
+    lines = []
+    for phase, errors in frame.groupby("phase", sort=False)["error"]:
+        found = f"median error {errors.abs().median():.1%}, from {errors.min():+.1%} to {errors.max():+.1%}"
+        lines.append(f"{phase}: {len(errors)} peaks, {found}")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="only every so many combinations")
-    parser.add_argument("--folder", default=str(provenance.ROOT / "results"), help="where CSV and figure go")
+    parser.add_argument("--results", type=Path, default=provenance.ROOT / "data" / "results")
+    parser.add_argument("--figures", type=Path, default=provenance.ROOT / "figures")
     asked = parser.parse_args()
     found: list[Compared] = []
     for case in islice(cases(), 0, None, asked.every):
@@ -257,14 +274,11 @@ def main() -> None:
             mib = each.measured_bytes / 2**20
             at = each.prediction.train_peak_at if each.phase == "train" else ""
             print(f"{each.error:+7.1%} {each.phase:8} {mib:8.2f} MiB  {case} {at}", flush=True)
-    for phase in ("train", "generate"):
-        errors = [each.error for each in found if each.phase == phase]
-        median = statistics.median(map(abs, errors))
-        print(f"{phase}: {len(errors)} peaks, median error {median:.1%}, from {min(errors):+.1%} to {max(errors):+.1%}")
-    folder = Path(asked.folder)
-    folder.mkdir(exist_ok=True)
-    table(found).to_csv(folder / "memory_prediction.csv", index=False)
-    draw(table(found), folder / "memory_prediction.png")
+    frame = table(found)
+    print(summary(frame))
+    asked.results.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(asked.results / "memory_prediction.csv", index=False)
+    plots.save(draw(frame), asked.figures, "memory_prediction")
 
 
 if __name__ == "__main__":
