@@ -13,14 +13,14 @@ MIB = 2**20
 class TestPhase:
     def test_sees_its_own_peak_and_not_the_one_before(self):
         grown = []
-        for size in 200, 50:  # over 32 MiB, below which malloc may give memory that the process already holds
+        for size in 300, 100:  # over 64 MiB, as much as malloc may keep of what was freed before
             peak = memory.Peak()
             with memory.phase(peak):
                 block = torch.ones(size * MIB // 4, device=models.device())
                 del block
             grown.append(peak.peak_bytes - peak.before_bytes)
-        assert grown[0] >= 190 * MIB
-        assert 45 * MIB <= grown[1] < 100 * MIB
+        assert grown[0] >= 290 * MIB
+        assert 95 * MIB <= grown[1] < 150 * MIB
 
     def test_is_measured_where_it_fails_too(self):
         peak = memory.Peak()

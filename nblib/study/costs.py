@@ -10,7 +10,7 @@ import torch
 from nblib import memory, models, results, retrieve, spec, tasks, train
 from nblib.results import Row
 from nblib.study import fitting
-from nblib.study.planning import Planned, ask, known_as, tokenizer_of, virtual_tokens
+from nblib.study.planning import Planned, ask, known_as, tokenizer_of
 
 OWN = ("seed", "limit", "split", "data_dir")  # settings in which runs of one kind differ
 ROWS = 500  # of the training data, whose longest stands for all
@@ -95,7 +95,7 @@ def _lengths(planned: Planned) -> tuple[int, int, int]:
     """Tokens of the longest training row, of its answer, and of the longest prompt."""
     run, data = planned.run, planned.data
     tokenizer = models.load_tokenizer(tokenizer_of(run))
-    prompt = max(each.tokens for each in ask(run, data.test, _shots(planned), tokenizer)) + virtual_tokens(run)
+    prompt = max(each.tokens for each in ask(run, data.test, _shots(planned), tokenizer))
     if run.training is None:
         return prompt, 1, prompt
     task = tasks.get(run.train_task or run.task)

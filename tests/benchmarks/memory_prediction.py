@@ -235,7 +235,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         for axes, (phase, rows) in zip(panels, frame.groupby("phase", sort=False), strict=True):
             for kind, dots in rows.groupby("method"):
                 at = dots["measured_bytes"] / 2**20, 100 * dots["error"]
-                axes.semilogx(*at, "o", color=colour(kind), label=kind, markersize=4, alpha=0.8)
+                axes.semilogx(*at, "o", color=colour(kind), label=kind, markersize=4)
             axes.axhline(0, color=FAINT, linewidth=0.8)
             axes.grid(axis="y")
             axes.xaxis.set_major_formatter("{x:g}")
