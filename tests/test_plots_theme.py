@@ -33,7 +33,7 @@ def figure():
             axes.plot(0, place, "o", color=shade, markeredgecolor="white", gid=kind)
             axes.plot(1, place, "o", markerfacecolor="white", markeredgecolor=shade)
             axes.plot([2, 3], [place, place], color=shade)
-            axes.annotate(kind, (3, place), color=shade, bbox={"facecolor": "white", "edgecolor": "none"})
+            axes.annotate(kind, (3, place), color=shade, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.9})
         axes.barh(len(KINDS), 3, color="#C9C9C9")
         axes.text(1, len(KINDS), "in a bar", color="black", va="center")
         axes.set(xlabel="across", xlim=(-1, 5))
@@ -55,6 +55,14 @@ def test_all_text_is_read_on_its_page(figure, page):
         boxes = {named(each.get_bbox_patch().get_facecolor()) for each in texts if each.get_bbox_patch()}
     assert {text: ratio for text, ratio in faint.items() if ratio < 4.5} == {}  # WCAG 2.2, 1.4.3
     assert boxes == {page}
+
+
+def test_what_has_no_edge_gets_none(figure, page):
+    boxes = [each.get_bbox_patch() for each in figure.findobj(Text) if each.get_bbox_patch()]
+    for _ in range(2):
+        with theme.themed(figure):
+            assert {each.get_edgecolor()[3] for each in boxes} == {0}
+        assert {each.get_edgecolor()[3] for each in boxes} == {0}
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "something-new"])

@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,12 +22,10 @@ def grid(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def head(axes: Axes, name: str, number: str, shade: str) -> None:
-    """The method's name in its colour over a panel, and a number in its corner."""
+    """The method's name in its colour over a panel, and a number at the end of that line."""
     lines = textwrap.wrap(name, 17, max_lines=2, placeholder=" …")
     axes.set_title("\n".join(lines), loc="left", size=9.5, weight="bold", color=shade, pad=3)
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8}
-    corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "top", "zorder": 5}
-    axes.text(0.99, 0.97, number, size=9, color=FAINT, bbox=box, **corner)
+    axes.set_title(number, loc="right", size=9, color=FAINT, pad=3)
 
 
 def around(figure: Figure, panels: list[Axes], *, x: str, y: str, title: str, subtitle: str) -> None:

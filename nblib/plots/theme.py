@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.collections import Collection
 from matplotlib.figure import Figure
@@ -74,9 +75,12 @@ def themed(figure: Figure) -> Iterator[None]:
         on_shape = isinstance(artist, Text) and artist.get_bbox_patch() is None and _is_on(artist, fills)
         for kind, parts in PARTS.items():
             if isinstance(artist, kind) and not on_shape:
-                changed += [(getattr(artist, f"set_{part}"), getattr(artist, f"get_{part}")()) for part in parts]
-                for part, (change, value) in zip(parts, changed[-len(parts) :], strict=True):
-                    change(_turned(value, artist, part))
+                for part in parts:
+                    change, value = getattr(artist, f"set_{part}"), getattr(artist, f"get_{part}")()
+                    turned = _turned(value, artist, part)
+                    if not _is_same(turned, value):  # a shape's own opacity would show what has no colour
+                        changed.append((change, value))
+                        change(turned)
     try:
         yield
     finally:
@@ -101,6 +105,10 @@ def _turned(value: Any, artist: Artist, part: str) -> Any:
     if isinstance(artist, Collection):
         return [_one(each, artist, part) for each in value]
     return _one(value, artist, part)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return one is other or np.array_equal(mpl.colors.to_rgba_array(one), mpl.colors.to_rgba_array(other))
 
 
 def _one(value: Any, artist: Artist, part: str) -> Any:
