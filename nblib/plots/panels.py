@@ -23,7 +23,7 @@ def grid(count: int) -> tuple[Figure, list[Axes]]:
 
 def head(axes: Axes, name: str, number: str, shade: str) -> None:
     """The method's name in its colour over a panel, and a number at the end of that line."""
-    lines = textwrap.wrap(name, 17, max_lines=2, placeholder=" …")
+    lines = textwrap.wrap(name, 14, max_lines=2, placeholder=" …")
     axes.set_title("\n".join(lines), loc="left", size=9.5, weight="bold", color=shade, pad=3)
     axes.set_title(number, loc="right", size=9, color=FAINT, pad=3)
 
