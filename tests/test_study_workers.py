@@ -130,15 +130,15 @@ class TestCount:
         memory = psutil.virtual_memory()._replace(available=gib * 2**30)
         monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
 
-    def test_is_the_threads_and_half_of_the_runs_at_most(self, planned):
-        assert len(planned) == 7
-        assert workers.count(planned) == 3
+    def test_is_the_threads_and_what_there_is_to_do_at_most(self, planned):
+        assert [bool(each.training) for each in planned] == [False] * 3 + [True] * 4
         assert workers.count([*planned, *planned]) == 4
-        assert workers.count(planned[:3]) == 1
+        assert workers.count(planned[2:5]) == 2
+        assert workers.count(planned[:3]) == workers.count(planned[2:4]) == 1
 
     def test_is_what_half_of_the_free_memory_holds(self, planned, monkeypatch):
         self.free(monkeypatch, 5)
-        assert workers.count(planned) == 2
+        assert workers.count(planned) == 2  # of 2.5 GiB, at a little more than one each
         self.free(monkeypatch, 1)
         assert workers.count(planned) == 1
 

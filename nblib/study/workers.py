@@ -19,7 +19,7 @@ from nblib import models, provenance, spec
 from nblib.study.costs import peak_bytes
 from nblib.study.planning import Planned
 
-RUNS = 2  # for each process at least: it takes seconds to start
+SHORT = 2  # runs that train nothing, for a process of their own: it takes seconds to start
 OWN_BYTES = 2**30  # of a process, before it loads a model
 SHARE = 0.5  # of the free memory that all of them may take
 
@@ -37,7 +37,8 @@ def in_order(waiting: Sequence[Planned]) -> list[Planned]:
 
 def count(waiting: Sequence[Planned]) -> int:
     """Processes that may work on these runs: 1 on a GPU, where memory is short, and where there are few runs."""
-    most = min(torch.get_num_threads(), len(waiting) // RUNS)
+    long = sum(bool(each.training) for each in waiting)
+    most = min(torch.get_num_threads(), long + (len(waiting) - long) // SHORT)
     if models.device() != "cpu" or most < 2:
         return 1
     peaks = [peak_bytes(each) for each in waiting]
