@@ -33,8 +33,8 @@ def predict(
         if kept.resumed > 0:
             notes["answers_resumed"] = kept.resumed
         size = planned.run.decoding.batch_size
-        while (left := _answered(planned, asked, found, model, tokenizer, kept, measured, report, size)) is not None:
-            size = notes["answered_at_a_time"] = left
+        while (fewer := _answered(planned, asked, found, model, tokenizer, kept, measured, report, size)) is not None:
+            size = notes["answered_at_a_time"] = fewer
             fitting.free()
         predictions = [kept.there[index] for index in range(len(asked))]
     count = len(predictions)

@@ -101,8 +101,7 @@ def _lengths(planned: Planned) -> tuple[int, int, int]:
     task = tasks.get(run.train_task or run.task)
     seq2seq = models.is_encoder_decoder(known_as(run))
     rows = train.encode_all(data.train[:ROWS], tokenizer, task, encoder_decoder=seq2seq)
-    answers = [sum(label != train.IGNORED for label in row["labels"]) for row in rows]
-    return max(len(row["input_ids"]) for row in rows), max(answers), prompt
+    return max(len(row["input_ids"]) for row in rows), max(map(train.answer_tokens, rows)), prompt
 
 
 def _shots(planned: Planned) -> list:

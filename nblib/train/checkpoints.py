@@ -19,6 +19,7 @@ from transformers import Trainer, TrainerCallback
 
 from nblib import provenance
 from nblib.methods import losses
+from nblib.train.encoding import answer_tokens
 
 LEAST_SECONDS = 10.0  # between checkpoints
 SPARING = 50  # a checkpoint waits for this many times the seconds that the last one took: 2 % of the training
@@ -84,27 +85,23 @@ def _noted(place: Path) -> dict:
 
 
 class LeanTrainer(Trainer):
-    """Of whose checkpoints the model's part is only what is trained: the base is on disk already."""
+    """With validation losses over all answer tokens, and checkpoints of what is trained: the base is on disk."""
 
     def prediction_step(self, model: nn.Module, inputs: dict, *others: Any, **named: Any) -> tuple:
         """With a loss such that the mean over rows, which the Trainer takes, is that over all answer tokens."""
         loss, *rest = super().prediction_step(model, inputs, *others, **named)
-        return loss * _answers(inputs["labels"]) / len(inputs["labels"]) / self._answers_a_row, *rest
+        answers, rows = len(losses.answered(inputs["labels"])), len(inputs["labels"])
+        return loss * answers / rows / self._answers_a_row, *rest
 
     @cached_property
     def _answers_a_row(self) -> float:
-        return sum(_answers(torch.tensor(row["labels"])) for row in self.eval_dataset) / len(self.eval_dataset)
+        return sum(map(answer_tokens, self.eval_dataset)) / len(self.eval_dataset)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         place = Path(output_dir or self.args.output_dir)
         place.mkdir(parents=True, exist_ok=True)
         (place / WHOLE).unlink(missing_ok=True)  # of other packages
         save_file({name: each.detach().contiguous() for name, each in _trainable(self.model)}, place / WEIGHTS)
-
-
-def _answers(labels: torch.Tensor) -> int:
-    """Tokens that a loss is taken from."""
-    return len(losses.answered(labels))
 
 
 class Keeper(TrainerCallback):

@@ -44,10 +44,15 @@ def encode_all(
         intent = len(tokenizer(example.intent, add_special_tokens=False)["input_ids"])
         row = encode(example, tokenizer, task.prompt, encoder_decoder=encoder_decoder)
         fits = intent <= limits.input_tokens
-        fits &= sum(label != IGNORED for label in row["labels"]) <= limits.output_tokens + 1
+        fits &= answer_tokens(row) <= limits.output_tokens + 1
         if fits and (limits.training_tokens is None or tokens(row) <= limits.training_tokens):
             kept.append(row)
     return kept
+
+
+def answer_tokens(row: dict) -> int:
+    """Tokens that a loss is taken from: code and end-of-sequence."""
+    return sum(label != IGNORED for label in row["labels"])
 
 
 def tokens(row: dict) -> int:

@@ -89,7 +89,7 @@ def write_rows(folder: Path) -> int:
     rows = json.dumps({"nl": intent, "cmd": code}) + "\n"
     for split in ("train", "validation", "test"):
         (folder / f"{split}.jsonl").write_text(rows * 8 * BATCHES)
-    return sum(label != train.IGNORED for label in row["labels"])
+    return train.answer_tokens(row)
 
 
 def near_the_floor(frame: pd.DataFrame) -> str:

@@ -193,8 +193,7 @@ def _train(case: Case, attached: Any, tokenizer: Any) -> tuple[int, int, int]:
     after = {"after_step": lambda step: methods.after_step(attached, step)}
     gc.collect()  # what went while it is measured would be counted as less than nothing
     taken = peak_of(lambda: train.fit(attached, tokenizer, rows, checks, task, training, **settings, **after))
-    answers = [sum(label != train.IGNORED for label in each["labels"]) for each in encoded]
-    return taken, max(len(each["input_ids"]) for each in encoded), max(answers)
+    return taken, max(len(each["input_ids"]) for each in encoded), max(map(train.answer_tokens, encoded))
 
 
 def _generate(case: Case, attached: Any, tokenizer: Any) -> tuple[int, int]:

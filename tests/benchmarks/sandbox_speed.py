@@ -24,7 +24,7 @@ from nblib.tasks import Example
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("programs", type=int, nargs="?", default=100)
+    parser.add_argument("programs", type=int, nargs="?", default=99, help="of the 99 that read their input")
     parser.add_argument("--bare", action="store_true")
     asked = parser.parse_args()
     loaded = None if asked.bare else _model()

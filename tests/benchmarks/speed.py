@@ -28,7 +28,7 @@ DECODING = (  # model, queries, new tokens, repeats, examples in the prompt
     ("100m", 8, 16, 2, (0, 3, 8)),
     ("350m", 4, 16, 1, (0, 3)),
 )
-SCORING = (("tiny", 100, 3), ("350m", 100, 3))  # model in memory, programs, repeats
+SCORING = (("tiny", 99, 3), ("350m", 99, 3))  # model in memory, programs, repeats
 TRAINING = (("tiny", 640, 3), ("100m", 160, 1))  # model, rows, repeats
 
 
