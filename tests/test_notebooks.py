@@ -104,7 +104,12 @@ def test_a_full_store_is_read_and_not_made_again(executed, root):
         ({"preset": "papre"}, "preset must be one of default, paper"),
         ({"shots": "[1,many]"}, "shots must be a list of int values"),
         ({"shots": [900]}, "shots must be at most 800, the size of the training split; got 900"),
-        ({"limit": -1}, "limit must be above 0; got -1"),
+        ({"limit": -1}, "limit must be a whole number, 0 or more; got -1"),
+        ({"limit": "all"}, "limit must be a whole number, 0 or more; got 'all'"),
+        ({"force": "perhaps"}, "force must be true or false; got 'perhaps'"),
+        ({"model": None}, "model must be a text; got None"),
+        ({"model": "tiny/"}, "model must be one of micro, tiny, codegen-350m-mono"),
+        ({"figures_dir": "/proc/version"}, "figures_dir must be a folder that files can be written to"),
         ({"data_dir": "/nowhere"}, "train.jsonl is missing"),
     ],
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from nblib.spec.checks import one_of, positive, share
+from nblib.spec.checks import one_of, share, whole
 from nblib.spec.trained import (
     AdaLora,
     Adapter,
@@ -43,7 +43,7 @@ class InContext:
     shots: int = 3  # examples in the prompt, 1 or more
 
     def __post_init__(self):
-        positive("shots", self.shots)
+        whole("shots", self.shots)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Retrieved:
     diversity: float = 0.0  # 0: similarity alone; towards 1, maximal marginal relevance prefers shots unlike each other
 
     def __post_init__(self):
-        positive("shots", self.shots)
+        whole("shots", self.shots)
         share("diversity", self.diversity)
         if not self.retriever:
             raise ValueError("retriever must be bm25, tfidf, or an encoder's Hub id or folder; got ''")

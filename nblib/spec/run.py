@@ -4,11 +4,12 @@ import hashlib
 import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 
-from nblib.spec.checks import one_of, positive, share
+from nblib.spec.checks import one_of, positive, share, whole
 from nblib.spec.methods import QUANTIZED, FullTuning, Method, ZeroShot, label
 
 PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 STOPS = ("each-answer", "all-beams")  # when a stop string ends: the answer, or a query all of whose beams wrote one
+SEEDS = 2**32  # so many has NumPy
 SPLITS = ("validation", "test")  # that answer a question: the one to choose settings, the other to report
 
 
@@ -28,8 +29,10 @@ class Training:
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "device_batch", "evaluations_an_epoch"):
-            positive(name, getattr(self, name))
+            whole(name, getattr(self, name))
         share("warmup_share", self.warmup_share)
+        if self.weight_decay:
+            positive("weight_decay", self.weight_decay)
         if self.batch_size % self.device_batch:
             raise ValueError(
                 f"batch_size must be a multiple of device_batch; got {self.batch_size} and {self.device_batch}"
@@ -83,8 +86,11 @@ class Run:
     def __post_init__(self):
         one_of("precision", self.precision, PRECISIONS)
         one_of("split", self.split, SPLITS)
+        whole("seed", self.seed, at_least=0)
+        if self.seed >= SEEDS:
+            raise ValueError(f"seed must be below 2**32, which NumPy can take; got {self.seed}")
         if self.limit is not None:
-            positive("limit", self.limit)
+            whole("limit", self.limit)
         if self.method.trained and self.training is None:
             raise ValueError(f"{self.method.kind} is trained, so it needs training settings; got None")
         if isinstance(self.method, FullTuning) and self.precision in QUANTIZED:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nblib.spec.checks import one_of, positive, share
+from nblib.spec.checks import one_of, positive, share, whole
 
 ALL_LINEAR, ATTENTION_INPUTS = "all-linear", "attention-inputs"  # named choices of target modules
 PLACEMENTS = ("pfeiffer", "houlsby")
@@ -35,8 +35,9 @@ class _LowRank:
     targets: str = ALL_LINEAR  # all-linear (but the head), attention-inputs, or names of modules, by commas
 
     def __post_init__(self):
-        for name in ("learning_rate", "r", "alpha"):
-            positive(name, getattr(self, name))
+        positive("learning_rate", self.learning_rate)
+        positive("alpha", self.alpha)
+        whole("r", self.r)
         share("dropout", self.dropout)
         _targets(self.targets)
 
@@ -71,6 +72,7 @@ class AdaLora(_LowRank):
 
     def __post_init__(self):
         super().__post_init__()
+        whole("initial_r", self.initial_r)
         if self.initial_r < self.r:
             raise ValueError(
                 f"initial_r must be at least r, from which it is pruned; got {self.initial_r} and {self.r}"
@@ -101,7 +103,7 @@ class PromptTuning:
 
     def __post_init__(self):
         positive("learning_rate", self.learning_rate)
-        positive("virtual_tokens", self.virtual_tokens)
+        whole("virtual_tokens", self.virtual_tokens)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class PrefixTuning:
 
     def __post_init__(self):
         positive("learning_rate", self.learning_rate)
-        positive("virtual_tokens", self.virtual_tokens)
+        whole("virtual_tokens", self.virtual_tokens)
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,9 @@ class PTuning:
     hidden_size: int = 128  # width of the network
 
     def __post_init__(self):
-        for name in ("learning_rate", "virtual_tokens", "hidden_size"):
-            positive(name, getattr(self, name))
+        positive("learning_rate", self.learning_rate)
+        whole("virtual_tokens", self.virtual_tokens)
+        whole("hidden_size", self.hidden_size)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class Adapter:
 
     def __post_init__(self):
         positive("learning_rate", self.learning_rate)
-        positive("bottleneck", self.bottleneck)
+        whole("bottleneck", self.bottleneck)
         one_of("placement", self.placement, PLACEMENTS)
 
 
@@ -162,9 +165,8 @@ class LlamaAdapter:
 
     def __post_init__(self):
         positive("learning_rate", self.learning_rate)
-        positive("adapter_tokens", self.adapter_tokens)
-        if self.layers < 0:
-            raise ValueError(f"layers must be 0, for all, or above; got {self.layers}")
+        whole("adapter_tokens", self.adapter_tokens)
+        whole("layers", self.layers, at_least=0)
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class Vera:
 
     def __post_init__(self):
         positive("learning_rate", self.learning_rate)
-        positive("r", self.r)
+        whole("r", self.r)
         share("dropout", self.dropout)
         _targets(self.targets)
 
@@ -197,7 +199,7 @@ class Oft:
 
     def __post_init__(self):
         positive("learning_rate", self.learning_rate)
-        positive("block_size", self.block_size)
+        whole("block_size", self.block_size)
         _targets(self.targets)
 
 
