@@ -107,7 +107,7 @@ def _parsed(text: str):
 
 def _assigned(cell: str) -> dict[str, object]:
     """Names that a cell assigns at its top level, with their values; None for what is no literal."""
-    found = {}
+    found: dict[str, object] = {}
     for statement in ast.parse(cell).body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         value = _literal(getattr(statement, "value", None))

@@ -8,18 +8,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("nblib", "torch", "transformers", "peft", "bitsandbytes", "datasets", "evaluate", "accelerate", "codebleu")
+# How results are made, where no setting says it: one count more for each change after which a score can differ.
+REVISIONS = {"prompts": 1, "training": 1, "decoding": 1, "scores": 1, "execution": 1}
 ROOT = Path(__file__).resolve().parent.parent  # of the clone
 
 
 def collect() -> dict:
-    """Commit, versions and processor, as plain values."""
+    """Commit, versions, revisions and processor, as plain values."""
     return {
         "commit": _git("rev-parse", "HEAD"),
         "clean": _git("status", "--porcelain") == "",
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "revisions": dict(REVISIONS),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def versions() -> dict:
+    """What an unfinished run must find again to go on the same: versions of packages and revisions."""
+    return {name: _version(name) for name in PACKAGES} | {"revisions": dict(REVISIONS)}
 
 
 def content_hash(paths: list[Path]) -> str:

@@ -10,7 +10,10 @@ from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
+from nblib import provenance
+
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
+RESCORED = {"scores", "execution"}  # revisions of what stored answers are enough for
 ROOM_BYTES = 2**20  # without which no work is begun; a row and its predictions seldom need more
 
 
@@ -64,7 +67,8 @@ def write(folder: str | Path, row: Row, predictions: Iterable[Prediction] = ()) 
 def read(folder: str | Path, ids: Iterable[str] | None = None) -> list[Row]:
     """All rows of a folder, or those of the given ids in their order; missing ones are left out.
 
-    A file that is cut or was changed after it was written is skipped, with a warning that names it; see `problems`.
+    A file that is cut, was changed after it was written, or was made by an earlier revision is skipped, with a warning
+    that names it; see `problems`.
     """
     rows = []
     for path in _paths(folder, ids):
@@ -129,7 +133,18 @@ def require_room(folder: str | Path) -> None:
 
 def finished(folder: str | Path, id: str) -> bool:
     """Whether that run has a row that need not be made again."""
-    return any(row.status == OK for row in read(folder, [id]))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", f".*{_OLDER}", UserWarning)  # it is made again, which is said by itself
+        return any(row.status == OK for row in read(folder, [id]))
+
+
+def to_rescore(folder: str | Path, id: str) -> Row | None:
+    """The row of a run whose stored answers still hold, but whose scores are of an earlier revision; else None."""
+    path = Path(folder) / f"{id}.json"
+    row, _ = _whole_row(path) if path.exists() else (None, "")
+    if row is None or row.status != OK or row.settings.get("shape_only"):
+        return None
+    return row if (older := _older(row)) and set(older) <= RESCORED else None
 
 
 def _paths(folder: str | Path, ids: Iterable[str] | None) -> list[Path]:
@@ -138,7 +153,26 @@ def _paths(folder: str | Path, ids: Iterable[str] | None) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
+_OLDER = "was made by an earlier nblib"
+
+
 def _checked(path: Path) -> tuple[Row | None, str]:
+    """A row of today's revisions, or why there is none."""
+    row, why = _whole_row(path)
+    if row is not None and (older := _older(row)):
+        changed = ", ".join(f"{name} {count}, now {provenance.REVISIONS[name]}" for name, count in older.items())
+        return None, f"{_OLDER} ({changed}): run its notebook again, which keeps its answers where they still hold"
+    return row, why
+
+
+def _older(row: Row) -> dict[str, int]:
+    """What of a row was made by an earlier revision, and by which; what its run does not do has none."""
+    done = {"training": bool(row.settings.get("training")), "execution": "sandbox" in row.notes}
+    made = dict.fromkeys(provenance.REVISIONS, 1) | row.provenance.get("revisions", {})
+    return {name: made[name] for name, now in provenance.REVISIONS.items() if done.get(name, True) and made[name] < now}
+
+
+def _whole_row(path: Path) -> tuple[Row | None, str]:
     """A row, or why there is none. Rows from before there were hashes are taken where they can be read in full."""
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
@@ -165,6 +199,9 @@ def _checked(path: Path) -> tuple[Row | None, str]:
 def _other_version(row: dict) -> str:
     """Why a row whose file is whole cannot be read; later fields of older rows have defaults that mean "as before"."""
     known = {each.name: each for each in fields(Row)}
+    made = (row.get("provenance") or {}).get("revisions", {})
+    if later := [name for name, count in made.items() if count > provenance.REVISIONS.get(name, 0)]:
+        return f"has {', '.join(later)} of a later revision: a newer nblib wrote it"
     if unknown := [name for name in row if name not in known]:
         return f"has {', '.join(unknown)}, which this nblib does not know: a newer one wrote it"
     missing = [name for name, each in known.items() if each.default is MISSING and name not in row]

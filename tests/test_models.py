@@ -22,6 +22,27 @@ def test_the_revision_of_a_folder_follows_its_weights(tmp_path):
     assert first != models.revision(small.folder(tmp_path / "c", seed=2))
 
 
+@pytest.mark.parametrize(
+    "name",
+    (
+        "chat_template.jinja vocab.json merges.txt added_tokens.json special_tokens_map.json tokenizer.json "
+        "tokenizer_config.json config.json generation_config.json spiece.model"
+    ).split(),
+)
+def test_the_revision_of_a_folder_follows_every_file_that_determines_an_answer(tmp_path, name):
+    folder = small.folder(tmp_path / "a")
+    before = models.revision(folder)
+    (tmp_path / "a" / name).write_text("{} ")
+    assert models.revision(folder) != before
+
+
+def test_what_determines_no_answer_leaves_the_revision(tmp_path):
+    folder = small.folder(tmp_path / "a")
+    before = models.revision(folder)
+    (tmp_path / "a" / "README.md").write_text("a card")
+    assert models.revision(folder) == before
+
+
 def test_keys_hub_ids_and_folders_are_places(tmp_path):
     assert models.locate("codellama-7b") == "codellama/CodeLlama-7b-hf"
     assert models.locate("someone/some-model") == "someone/some-model"

@@ -7,7 +7,20 @@ import pytest
 import small
 import torch
 
-from nblib import generate, methods, models, presets, results, spec, study, tasks, train
+from nblib import (
+    generate,
+    methods,
+    metrics,
+    models,
+    presets,
+    prompts,
+    provenance,
+    results,
+    spec,
+    study,
+    tasks,
+    train,
+)
 from nblib.study import fitting
 
 TENSORS = (torch.Tensor, torch.nn.Parameter)
@@ -107,6 +120,109 @@ def test_a_run_that_fails_is_a_row_that_says_why(runs, tmp_path):
     (row,) = study.run_all(study.plan([diverging]), tmp_path)
     assert row.status == "failed"
     assert "lower the learning rate" in row.error
+
+
+def test_a_fault_that_nobody_foresaw_is_a_row_too(runs, tmp_path, monkeypatch):
+    def steps(*given, **named):
+        raise KeyError("labels")
+
+    monkeypatch.setattr(train, "steps", steps)
+    rows = study.run_all(study.plan([runs[3], runs[0]]), tmp_path)
+    assert [row.status for row in rows] == ["failed", "ok"]
+    assert rows[0].error == "KeyError: 'labels'"
+    assert "in steps" in rows[0].notes["traceback"]
+
+
+def test_answers_of_a_run_that_could_not_be_scored_are_not_lost(runs, tmp_path, monkeypatch):
+    planned = study.plan([runs[0]])
+    with monkeypatch.context() as broken:
+        broken.setattr(metrics, "score", lambda *given: 1 / 0)
+        (row,) = study.run_all(planned, tmp_path)
+    assert row.status == "failed"
+    monkeypatch.setattr(
+        generate, "completions", lambda *given, done, **named: pytest.fail("asked again") if len(done) < 8 else ()
+    )
+    (row,) = study.run_all(planned, tmp_path)
+    assert row.status == "ok"
+
+
+def rows_of(results_dir):
+    return {path.name: path.read_bytes() for path in results_dir.glob("*.predictions.jsonl")}
+
+
+def test_a_row_of_an_earlier_scorer_is_scored_again_from_its_answers(runs, tmp_path, monkeypatch):
+    planned = study.plan(runs[:2])
+    before = study.run_all(planned, tmp_path)
+    monkeypatch.setitem(provenance.REVISIONS, "scores", provenance.REVISIONS["scores"] + 1)
+    assert set(results.problems(tmp_path)) == {f"{each.id}.json" for each in planned}
+    assert not any(results.finished(tmp_path, each.id) for each in planned)
+    monkeypatch.setattr(prompts, "extract", lambda text, stops, **named: "xs")
+    monkeypatch.setattr(models, "load", lambda *given: pytest.fail("answers were there"))
+    after = study.run_all(planned, tmp_path)
+    assert [row.id for row in after] == [row.id for row in before]
+    assert {each.codes for each in results.predictions(tmp_path, after[0].id)} == {("xs", "xs")}
+    assert after[0].provenance["scored"]["revisions"]["scores"] == provenance.REVISIONS["scores"]
+    assert results.problems(tmp_path) == {}
+
+
+@pytest.mark.parametrize("changed", ["prompts", "decoding", "training"])
+def test_a_row_of_an_earlier_revision_is_run_again_and_its_adapter_trained_again(runs, tmp_path, monkeypatch, changed):
+    planned = study.plan([runs[0], runs[3]])
+    study.run_all(planned, tmp_path)
+    stamps = [results.written(tmp_path, each.id) for each in planned]
+    fits = []
+    fit = train.fit
+    monkeypatch.setattr(train, "fit", lambda *given, **named: fits.append(1) or fit(*given, **named))
+    monkeypatch.setitem(provenance.REVISIONS, changed, provenance.REVISIONS[changed] + 1)
+    rows = study.run_all(planned, tmp_path)
+    again = [before != results.written(tmp_path, each.id) for before, each in zip(stamps, planned, strict=True)]
+    assert again == [changed != "training", True]
+    assert bool(fits) == (changed != "decoding")
+    assert [row.status for row in rows] == ["ok", "ok"]
+
+
+def test_a_later_nblibs_row_is_refused_by_name(runs, tmp_path, monkeypatch):
+    planned = study.plan(runs[:1])
+    with monkeypatch.context() as later:
+        later.setitem(provenance.REVISIONS, "scores", 99)
+        study.run_all(planned, tmp_path)
+    assert list(results.problems(tmp_path).values()) == ["has scores of a later revision: a newer nblib wrote it"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "adamw"}, "optimizer must be one that transformers knows, such as .*adamw.*; got 'adamw'"),
+        ({"schedule": "cosin"}, "schedule must be one that transformers knows, such as cosine.*; got 'cosin'"),
+    ],
+)
+def test_names_that_transformers_does_not_know_are_refused_in_the_plan(runs, change, message):
+    with pytest.raises(ValueError, match=message):
+        study.plan([replace(runs[3], training=replace(runs[3].training, **change))])
+
+
+def test_rows_that_are_all_too_long_are_refused_in_the_plan(runs, monkeypatch):
+    monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=1))
+    with pytest.raises(
+        ValueError, match="no train row of conala is within its limits of 64 tokens for an intent and 1"
+    ):
+        study.plan([runs[3]])
+
+
+def test_an_encoder_decoder_without_a_first_token_is_refused_in_the_plan(runs, tmp_path):
+    folder = small.folder(tmp_path / "t5", "t5")
+    for name in ("config.json", "generation_config.json"):
+        found = json.loads((tmp_path / "t5" / name).read_text())
+        found.pop("decoder_start_token_id", None)
+        (tmp_path / "t5" / name).write_text(json.dumps(found))
+    with pytest.raises(ValueError, match="t5' has no decoder_start_token_id in its config.json"):
+        study.plan([replace(runs[0], model=folder)])
+
+
+@pytest.mark.parametrize("name", ["force", "allow_code_execution"])
+def test_the_text_false_is_no_consent(runs, tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name} must be True or False; got 'false'"):
+        study.run_all(study.plan(runs[:1]), tmp_path, **{name: "false"})
 
 
 def test_everything_wrong_is_said_before_any_work(runs, tmp_path, monkeypatch):

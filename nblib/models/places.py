@@ -56,7 +56,7 @@ def locate(model: str) -> str:
         return str(folder)
     key, at, wanted = model.partition("@")
     id = MODELS.get(key, key)
-    if id.count("/") == 1 and not id.startswith((".", "/", "~")) and bool(at) == bool(wanted):
+    if id.count("/") == 1 and all(id.split("/")) and not id.startswith((".", "~")) and bool(at) == bool(wanted):
         return id + at + wanted
     raise ValueError(
         f"model must be one of {', '.join([*embedded_models(), *MODELS])}, a Hub id such as owner/name or "
@@ -104,7 +104,8 @@ def folder_of(place: str, *, weights: bool = False) -> str:
 
 
 def _folder_content(folder: Path) -> str:
-    kinds = (".safetensors", ".bin", ".model", ".txt", "config.json", "tokenizer.json", "tokenizer_config.json")
+    names = (".safetensors", ".bin", ".model", ".txt", ".jinja", "config.json", "tokenizer.json")
+    kinds = (*names, "tokenizer_config.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
     paths = sorted(path for path in folder.iterdir() if path.name.endswith(kinds))
     return _hash_once(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
 

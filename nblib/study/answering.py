@@ -47,6 +47,31 @@ def predict(
     return predictions
 
 
+def extracted(planned: Planned, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Stored answers without scores, their code taken out of the completions anew."""
+    named = tasks.get(planned.run.task)
+    stops = {example.id: tasks.source(named, example).stops for example in planned.data.test}
+    return [
+        replace(
+            each,
+            codes=tuple(prompts.extract(text, stops[each.example]) for text in each.completions),
+            scores={},
+            verdicts=(),
+        )
+        for each in predictions
+    ]
+
+
+def score(
+    planned: Planned, predictions: list[Prediction], costs: dict, notes: dict, allow_code_execution: bool
+) -> tuple[list[Prediction], dict[str, dict]]:
+    """The predictions with their scores, and the means; costs and notes of what is executed are filled in."""
+    scored = metrics.score(planned.data.test, predictions)
+    if tasks.get(planned.run.task).executed:
+        scored = execute(planned, scored, costs, notes, allow_code_execution)
+    return scored, metrics.summary(scored, planned.data.test)
+
+
 def execute(
     planned: Planned, predictions: list[Prediction], costs: dict, notes: dict, allow_code_execution: bool
 ) -> list[Prediction]:

@@ -116,8 +116,11 @@ def adapter_folder(folder: Path, planned: Planned) -> Path:
 
 
 def is_saved(place: Path) -> bool:
-    """Whether an adapter was trained to its end and kept there."""
-    return (place / methods.FACTS).exists()
+    """Whether an adapter was trained to its end and kept there, as training is done today."""
+    if not (place / methods.FACTS).exists():
+        return False
+    made = {"prompts": 1, "training": 1} | methods.read(place)["facts"].get("provenance", {}).get("revisions", {})
+    return all(made[name] == provenance.REVISIONS[name] for name in ("prompts", "training"))
 
 
 def _save(planned: Planned, model: nn.Module, place: Path, costs: dict, notes: dict) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from nblib import methods, models, presets, prompts, retrieve, sandbox, spec, tasks
+from nblib import methods, models, presets, prompts, retrieve, sandbox, spec, tasks, train
 from nblib.spec import Decoding, Run
 from nblib.tasks import Data, Example
 
@@ -190,9 +190,12 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
         if key not in loaded:
             loaded[key] = _load(run, allow_code_execution)
         data, trained_on, checks = loaded[key]
-        if (run.method, run.model, run.precision, run.shape_only) not in checked:
+        work = (run.method, run.model, run.precision, run.shape_only, run.training)
+        if work not in checked:
             _check(run, data)
-            checked.add((run.method, run.model, run.precision, run.shape_only))
+            checked.add(work)
+        if run.training:
+            _require_rows(run, checks)
         each = Planned(run, _id(run, data), _first(run, data), checks, _training_id(run, trained_on))
         planned[each.id] = each
     for (model, _), each in {(tokenizer_of(each.run), each.run.model): each for each in planned.values()}.items():
@@ -275,6 +278,25 @@ def _check(run: Run, data: Data) -> None:
     elif isinstance(run.method, spec.Retrieved):
         retrieve.require(run.method, len(data.train))
     methods.check(run.method, known_as(run), run.precision)
+    if run.training:
+        train.check(run.training)
+    known = models.config(known_as(run))
+    if known.is_encoder_decoder and getattr(known, "decoder_start_token_id", None) is None:
+        raise ValueError(
+            f"model {run.model!r} has no decoder_start_token_id in its config.json, with which answers begin: add it"
+        )
+
+
+def _require_rows(run: Run, checks: dict) -> None:
+    """Refuses a training whose rows are all too long for its task."""
+    name = run.train_task or run.task
+    task = tasks.get(name)
+    for split in checks["splits"]:
+        if split["split"] != "test" and split["rows"] and split["rows_too_long"] == split["rows"]:
+            raise ValueError(
+                f"no {split['split']} row of {name} is within its limits of {task.input_tokens} tokens for an "
+                f"intent and {task.output_tokens} for code: take another task or a tokenizer with longer tokens"
+            )
 
 
 def _id(run: Run, data: Data) -> str:

@@ -1,13 +1,14 @@
 """Runs what is planned: one run, or all that a folder lacks. Plans nothing."""
 
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from nblib import memory, methods, metrics, models, provenance, results, spec, tasks, train
+from nblib import memory, methods, models, provenance, results, spec, train
 from nblib.progress import Progress
 from nblib.results import Prediction, Row
 from nblib.study import answering, claims, fitting, planning, unfinished, workers
@@ -38,8 +39,11 @@ def run_all(
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be a whole number from 1 on, or None; got {processes!r}")
+    for name, value in {"force": force, "allow_code_execution": allow_code_execution}.items():
+        if not isinstance(value, bool):  # the text "false" would be true
+            raise ValueError(f"{name} must be True or False; got {value!r}")
     train.check_report_to(report_to)
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     found = {each.id: results.written(folder, each.id) for each in planned}
     waiting = [each for each in planned if force or not results.finished(folder, each.id)]
     if waiting:
@@ -133,6 +137,7 @@ def run_one(
 ) -> Row:
     """Runs it and writes its row, whatever happens: a run that fails is a row that says so.
 
+    A row whose answers still hold, but whose scores are of an earlier revision, is scored again from its answers.
     `base` keeps the model for the next run; `force` begins anew where an earlier study ended, well or not. `processes`
     is how many work beside each other, this one included: the row says so, since its seconds depend on it.
     `report_to` is as in `run_all`.
@@ -140,18 +145,18 @@ def run_one(
     folder, base = Path(folder), base or Base()
     if force:
         unfinished.forget(unfinished.answers_file(folder, planned))
+    elif earlier := results.to_rescore(folder, planned.id):
+        return _rescored(planned, folder, earlier, allow_code_execution)
     costs: dict[str, float | None] = {}
     notes: dict = {"data_checks": planned.checks}
-    scores, predictions, status, error = {}, [], results.OK, None
+    scores: dict[str, dict] = {}
+    predictions, status, error = [], results.OK, None
     try:
         predictions = _predict(planned, folder, base, costs, notes, force, report, report_to)
         if planned.run.shape_only:
             predictions = []  # of random weights: nothing to keep or to score
         else:
-            predictions = metrics.score(planned.data.test, predictions)
-            if tasks.get(planned.run.task).executed:
-                predictions = answering.execute(planned, predictions, costs, notes, allow_code_execution)
-            scores = metrics.summary(predictions, planned.data.test)
+            predictions, scores = answering.score(planned, predictions, costs, notes, allow_code_execution)
     except KeyboardInterrupt as stopped:
         fitting.let_go(stopped)
         base.drop()
@@ -159,10 +164,12 @@ def run_one(
     except OSError:
         base.drop()
         raise
-    except (RuntimeError, ArithmeticError, MemoryError) as problem:
+    except Exception as problem:  # the study goes on, and the row says what happened and where
         status = results.OUT_OF_MEMORY if memory.is_out_of_memory(problem) else results.FAILED
         error = f"{type(problem).__name__}: {problem}"
         costs["requested_bytes"] = memory.requested(problem)
+        notes["traceback"] = traceback.format_exc()
+        predictions = []  # what is without scores is no result; answers are kept as those of an unfinished run
     if error:
         base.drop()  # whatever is attached to it
     fitting.free()
@@ -178,6 +185,18 @@ def run_one(
     )
     results.write(folder, row, predictions)
     _tidy([planned], folder)
+    _card(planned, folder, row)
+    return row
+
+
+def _rescored(planned: Planned, folder: Path, earlier: Row, allow_code_execution: bool) -> Row:
+    """The row with scores as they are computed today, from the answers that are there."""
+    costs, notes = dict(earlier.costs), dict(earlier.notes)
+    predictions = answering.extracted(planned, results.predictions(folder, planned.id))
+    predictions, scores = answering.score(planned, predictions, costs, notes, allow_code_execution)
+    made = earlier.provenance | {"revisions": provenance.collect()["revisions"], "scored": provenance.collect()}
+    row = replace(earlier, scores=scores, costs=costs, notes=notes, provenance=made)
+    results.write(folder, row, predictions)
     _card(planned, folder, row)
     return row
 

@@ -115,4 +115,4 @@ def _whole(line: bytes) -> dict | None:
 
 @cache
 def _packages() -> dict:
-    return provenance.collect()["packages"]
+    return provenance.versions()

@@ -3,13 +3,14 @@
 from nblib.methods.losses import IGNORED
 from nblib.train.checkpoints import kept
 from nblib.train.encoding import answer_tokens, collate, encode, encode_all, steps
-from nblib.train.fitting import Fitted, fit
+from nblib.train.fitting import Fitted, check, fit
 from nblib.train.reporting import check_report_to
 
 __all__ = [
     "IGNORED",
     "Fitted",
     "answer_tokens",
+    "check",
     "check_report_to",
     "collate",
     "encode",

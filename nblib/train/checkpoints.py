@@ -77,7 +77,7 @@ def _is_whole(place: Path) -> bool:
         sizes = {name: (place / name).stat().st_size for name in noted["bytes"]}
     except (OSError, ValueError, KeyError):
         return False
-    return sizes == noted["bytes"] and noted["packages"] == provenance.collect()["packages"]
+    return sizes == noted["bytes"] and noted["packages"] == provenance.versions()
 
 
 def _noted(place: Path) -> dict:
@@ -186,7 +186,7 @@ def _finish(place: Path, facts: dict) -> None:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         sizes[path.name] = path.stat().st_size
-    noted = {"bytes": sizes, "packages": provenance.collect()["packages"], "facts": facts}
+    noted = {"bytes": sizes, "packages": provenance.versions(), "facts": facts}
     with (place / f".{WHOLE}").open("w", encoding="utf-8") as file:
         file.write(json.dumps(noted))
         file.flush()

@@ -1,5 +1,6 @@
 """Fit a method on encoded rows, with transformers' Trainer. Loads no data and scores nothing."""
 
+import difflib
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments
+from transformers import PreTrainedTokenizerBase, PrinterCallback, SchedulerType, TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from nblib import models
 from nblib.methods import losses
@@ -30,6 +32,15 @@ class Fitted:
     best_step: int  # the step whose weights were kept
     rows: int
     rows_too_long: int  # left out because intent or code passes the task's limit
+
+
+def check(training: Training) -> None:
+    """Raises ValueError for names of an optimizer or a schedule that transformers does not know."""
+    for name, names in {"optimizer": OptimizerNames, "schedule": SchedulerType}.items():
+        known, value = [each.value for each in names], getattr(training, name)
+        if value not in known:
+            near = difflib.get_close_matches(value, known, n=3, cutoff=0.0)
+            raise ValueError(f"{name} must be one that transformers knows, such as {', '.join(near)}; got {value!r}")
 
 
 def fit(
