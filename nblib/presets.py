@@ -1,12 +1,31 @@
 """Named settings: the embedded default, and the study's own. Runs nothing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from nblib import spec
 from nblib.spec import Decoding, Training
 
 FIVE_SAMPLES = Decoding(beams=1, returned=5, temperature=0.6, top_p=0.95)  # independent, as pass@k needs them
+
+
+# Five for each method: the search budget of the default preset, study.search.
+RATES: dict[str, tuple[float, ...]] = {
+    "lora": (1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
+    "rslora": (5e-4, 1e-3, 2e-3, 5e-3, 1e-2),
+    "dora": (1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
+    "adalora": (2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
+    "ia3": (1e-2, 2e-2, 5e-2, 1e-1, 2e-1),
+    "prompt-tuning": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+    "prefix-tuning": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+    "p-tuning": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    "adapter": (2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
+    "llama-adapter": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+    "vera": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+    "oft": (5e-4, 1e-3, 2e-3, 5e-3, 1e-2),
+    "ln-tuning": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+    "full": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +41,7 @@ class Preset:
     shots: tuple[int, ...] = (1, 2, 3)  # numbers of examples in a prompt
     many_shots: tuple[int, ...] = (1, 2, 3, 4, 8)  # the same where the number of examples is the question
     sampling: Decoding = FIVE_SAMPLES  # of tasks whose answers are only run
+    rates: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: RATES)  # learning rates that a search tries
 
 
 STUDY = ("zero-shot", "icl", "lora", "ia3", "prompt-tuning", "prefix-tuning")  # what its first question compares
@@ -83,24 +103,6 @@ PRESETS = {
         compared=STUDY,
         many_shots=(1, 2, 3, 4, 8, 16),
     ),
-}
-
-# Five for each method: the search budget of the default preset, study.search.
-RATES: dict[str, tuple[float, ...]] = {
-    "lora": (1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
-    "rslora": (5e-4, 1e-3, 2e-3, 5e-3, 1e-2),
-    "dora": (1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
-    "adalora": (2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
-    "ia3": (1e-2, 2e-2, 5e-2, 1e-1, 2e-1),
-    "prompt-tuning": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
-    "prefix-tuning": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
-    "p-tuning": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
-    "adapter": (2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
-    "llama-adapter": (1e-2, 3e-2, 1e-1, 3e-1, 1.0),
-    "vera": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
-    "oft": (5e-4, 1e-3, 2e-3, 5e-3, 1e-2),
-    "ln-tuning": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
-    "full": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
 }
 
 

@@ -104,7 +104,7 @@ def load(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, PreTrain
             quantization_config=_quantization(precision),
             device_map=device(),
         )
-    if not Path(place).is_dir():  # the Hub's name, which a saved adapter keeps, and not the cache's
+    if not Path(place).exists():  # the Hub's name, which a saved adapter keeps, and not the cache's
         loaded.name_or_path = loaded.config.name_or_path = place.partition("@")[0]
     if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
         loaded.resize_token_embeddings(len(tokenizer), mean_resizing=False)

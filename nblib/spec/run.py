@@ -70,7 +70,7 @@ class Decoding:
 class Run:
     """Everything that determines one result, but for the content of data and model."""
 
-    model: str  # a short key, a Hub id or a local folder
+    model: str  # a short key, a Hub id, a local folder or a GGUF file
     task: str  # a name in nblib.tasks.TASKS
     method: Method
     precision: str = "fp32"
@@ -82,6 +82,7 @@ class Run:
     train_task: str | None = None  # another task, whose examples are trained on or shown; None: the task itself
     split: str = "test"  # whose examples are the queries; validation to choose settings
     shape_only: bool = False  # random weights: bytes and seconds count, answers do not; limit bounds its training too
+    max_train: int | None = None  # only the first training rows are trained on, shown or retrieved; of each joined task
 
     def __post_init__(self):
         one_of("precision", self.precision, PRECISIONS)
@@ -89,8 +90,9 @@ class Run:
         whole("seed", self.seed, at_least=0)
         if self.seed >= SEEDS:
             raise ValueError(f"seed must be below 2**32, which NumPy can take; got {self.seed}")
-        if self.limit is not None:
-            whole("limit", self.limit)
+        for name in ("limit", "max_train"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name))
         if self.method.trained and self.training is None:
             raise ValueError(f"{self.method.kind} is trained, so it needs training settings; got None")
         if isinstance(self.method, FullTuning) and self.precision in QUANTIZED:
@@ -103,6 +105,8 @@ class Run:
             raise ValueError(
                 f"zero-shot reads no training examples, so train_task must be None; got {self.train_task!r}"
             )
+        if self.max_train is not None and isinstance(self.method, ZeroShot):
+            raise ValueError(f"zero-shot reads no training examples, so max_train must be None; got {self.max_train}")
 
 
 def settings(run: Run) -> dict:
@@ -130,6 +134,8 @@ def training_id(run: Run, *, data: str, weights: str) -> str:
     """
     changed = {"data": data, "weights": weights, "precision": run.precision, "seed": run.seed} | _parts(run, "training")
     changed["model"] = _known_name(run.model)
+    if run.max_train is not None:
+        changed["max_train"] = run.max_train
     task = run.train_task or run.task
     return f"{_last(run.model)}.{task}.{label(run.method)}.{run.precision}.seed{run.seed}.{_digest(changed)}".lower()
 
@@ -151,8 +157,8 @@ def _changed(part) -> dict:
 
 
 def _known_name(model: str) -> str:
-    """A short key; the place of a folder or on the Hub does not count, its content does."""
-    return "" if "/" in model or "\\" in model else model
+    """A short key; the place of a folder, of a GGUF file or on the Hub does not count, its content does."""
+    return "" if "/" in model or "\\" in model or model.lower().endswith(".gguf") else model
 
 
 def _last(model: str) -> str:
