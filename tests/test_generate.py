@@ -203,8 +203,7 @@ def test_an_encoder_decoder_answers_what_it_was_trained_to():
     train.fit(
         model,
         tokenizer,
-        rows,
-        rows,
+        tasks.Data(rows, rows, (), content="few"),
         tasks.Task("small", 64, 64, ("\n",)),
         spec.Training(epochs=60, batch_size=4, device_batch=4, optimizer="adamw_torch", evaluations_an_epoch=1),
         learning_rate=2e-2,

@@ -42,8 +42,7 @@ def fit(model: nn.Module, **settings) -> train.Fitted:
     return train.fit(
         model,
         small.tokenizer(),
-        small.DATA.train,
-        small.DATA.validation,
+        small.DATA,
         TASK,
         training,
         learning_rate=1e-2,

@@ -199,21 +199,23 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
         each = Planned(run, _id(run, data), _first(run, data), checks, _training_id(run, trained_on))
         planned[each.id] = each
     for (model, _), each in {(tokenizer_of(each.run), each.run.model): each for each in planned.values()}.items():
-        ask(each.run, each.data.test, [()] * len(each.data.test), models.load_tokenizer(model))
+        build_prompts(each.run, each.data.test, [()] * len(each.data.test), models.load_tokenizer(model))
     return list(planned.values())
 
 
-def ask(run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer) -> list[prompts.Prompt]:
+def build_prompts(
+    run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer
+) -> list[prompts.Prompt]:
     """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
     task = tasks.get(run.task)
-    room = models.prompt_room(known_as(run), new_tokens=task.output_tokens) - virtual_tokens(run)
+    room = models.prompt_room(model_source(run), new_tokens=task.output_tokens) - virtual_tokens(run)
     return [
-        prompts.build(example, mine, tokenizer, room=room, style=task.prompt)
-        for example, mine in zip(examples, shots, strict=True)
+        prompts.build(example, shown, tokenizer, room=room, style=task.prompt)
+        for example, shown in zip(examples, shots, strict=True)
     ]
 
 
-def known_as(run: Run) -> str:
+def model_source(run: Run) -> str:
     """Where the model's configuration is: with random weights, the one that the repository ships."""
     return models.shape(run.model) if run.shape_only else run.model
 
@@ -225,7 +227,7 @@ def tokenizer_of(run: Run) -> str:
 
 def weights(run: Run) -> str:
     """What identifies the run's weights; random ones are those of a configuration."""
-    return models.revision(known_as(run))
+    return models.revision(model_source(run))
 
 
 def _first(run: Run, data: Data) -> Data:
@@ -277,10 +279,10 @@ def _check(run: Run, data: Data) -> None:
         retrieve.random_shots(data.train, run.method.shots, run.seed)
     elif isinstance(run.method, spec.Retrieved):
         retrieve.require(run.method, len(data.train))
-    methods.check(run.method, known_as(run), run.precision)
+    methods.check(run.method, model_source(run), run.precision)
     if run.training:
         train.check(run.training)
-    known = models.config(known_as(run))
+    known = models.config(model_source(run))
     if known.is_encoder_decoder and getattr(known, "decoder_start_token_id", None) is None:
         raise ValueError(
             f"model {run.model!r} has no decoder_start_token_id in its config.json, with which answers begin: add it"
