@@ -2,8 +2,11 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import dedent, indent
+
+from nblib.tasks import unix_lines
 
 INSTRUCTION = "### Instruction:\n{intent}\n### Response:\n"  # the study's template
 SEPARATOR = "\n\n"  # between a shot's code and the next instruction
@@ -13,7 +16,15 @@ BY_CALL = "Use the given function signature: its arguments come in, and it retur
 BY_STANDARD_INPUT = "Read from standard input and print the answer."
 FENCE = "```"
 OPENED = f"{FENCE}python\n"
-_FENCE_LINE = re.compile(rf"^{FENCE}([^\n`]*)\n?", re.MULTILINE)
+# On a line of its own, with what is said after it; at the end of a line, with a language at most; around one line.
+_FENCES = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        rf"^(?P<indentation>[ \t]*)(?P<ticks>{FENCE}`*)[^\n`]*$\n?",
+        rf"(?<=[^\s`])[ \t]*(?P<ticks>{FENCE}`*)[\w+-]*[ \t]*$\n?",
+        rf"^[ \t]*(?P<ticks>{FENCE}`*)(?:(?:python|py)[\d.]*[ \t]+)?(?P<code>[^\n`]+)(?P=ticks)[ \t]*$",
+    )
+)
 _REPEATED_PROMPT = re.compile(r"\A(### Instruction:\n.*?\n)?### Response:\n", re.DOTALL)
 _CODE_HERE = "the code stands here"  # where a rendered chat is cut; words that no template changes or adds
 
@@ -121,22 +132,51 @@ def shown(shot, style: str = "instruction") -> str:
     return INSTRUCTION.format(intent=_request(shot, style)) + shot.code + SEPARATOR
 
 
-def extract(completion: str, stops: Sequence[str]) -> str:
+def extract(completion: str, stops: Sequence[str], *, opened: bool = False) -> str:
     """The code in a completion: inside of its first code fence where prose opens one, else up to a stop or a fence.
 
-    A prompt that is repeated first is passed over. Outer white space goes, but for the indentation of a first line that
-    others follow.
+    `opened` says that the prompt opened a fence, as a chat model's does: then the first bare one closes it, whatever
+    stands before. A fence that nothing follows never opens. A prompt that is repeated first is passed over. Outer white
+    space goes, but for the indentation of a first line that others follow.
     """
-    text = _REPEATED_PROMPT.sub("", completion.replace("\r\n", "\n"))
-    fences = [fence for fence in _FENCE_LINE.finditer(text) if not _in_a_docstring(text[: fence.start()])]
-    begin = fences.pop(0).end() if fences and _opens(fences[0], _until(text[: fences[0].start()], stops)) else 0
-    code = _until(text[begin : fences[0].start() if fences else len(text)], stops)
+    text = _REPEATED_PROMPT.sub("", unix_lines(completion))
+    begin, indentation, close = 0, "", next(_fences(text, 0, opened=opened), None)
+    if close and _opens(close, text, stops, opened=opened):
+        named = close.groupdict()
+        if "code" in named:
+            return named["code"].strip()
+        begin, indentation = close.end(), named.get("indentation", "")
+        close = next((each for each in _fences(text, begin) if len(each["ticks"]) >= len(named["ticks"])), None)
+    code = _until(text[begin : close.start() if close else len(text)], stops)
+    code = re.sub(f"^{indentation}", "", code, flags=re.MULTILINE)
     return code.strip("\n").rstrip() if "\n" in code.strip() else code.strip()
 
 
-def _opens(fence: re.Match, before: str) -> bool:
+def _fences(text: str, begin: int, *, opened: bool = False) -> Iterator[re.Match]:
+    """Where code may begin or end, in their order: what stands in a docstring or a comment does not count.
+
+    Where the prompt `opened` a fence, a bare one at a line's start counts there as well: generation ends at it.
+    """
+    found = [each for kind in _FENCES for each in kind.finditer(text, begin)]
+    for each in sorted(found, key=lambda match: match.start("ticks")):
+        line = text[text.rfind("\n", 0, each.start("ticks")) + 1 : each.start("ticks")]
+        written = "#" in line or FENCE in line or _in_a_docstring(text[begin : each.start()])
+        if not written or (opened and not line and _is_bare(each)):
+            yield each
+
+
+def _opens(fence: re.Match, text: str, stops: Sequence[str], *, opened: bool) -> bool:
     """Whether code begins after it: prose stands before it, also one word of it where the fence names a language."""
-    return not _is_python(before) or bool(fence[1].strip() and before.strip().isidentifier())
+    if _is_bare(fence) and opened:
+        return False
+    if "code" not in fence.groupdict() and not text[fence.end() :].strip():
+        return False
+    before = _until(text[: fence.start()], stops)
+    return not _is_python(before) or bool(not _is_bare(fence) and before.strip().isidentifier())
+
+
+def _is_bare(fence: re.Match) -> bool:
+    return not fence[0].strip(" \t\n`")
 
 
 def _in_a_docstring(before: str) -> bool:
@@ -149,10 +189,15 @@ def _until(text: str, stops: Sequence[str]) -> str:
 
 
 def _is_python(text: str) -> bool:
-    """Whether it is code: then a fence after it closes it."""
+    """Whether it is code, as a module or as what stands in a function: then a fence after it closes it."""
+    body = f"async def answer():\n{indent(dedent(text.strip(chr(10))), ' ')}"
+    return bool(text.strip()) and (_compiles(text.strip()) or _compiles(body))
+
+
+def _compiles(text: str) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a model writes, nobody wants to know its odd escapes
         try:
-            return bool(text.strip()) and compile(text.strip(), "answer", "exec") is not None
+            return compile(text, "answer", "exec") is not None
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return False

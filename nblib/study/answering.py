@@ -78,7 +78,7 @@ def _answered(
 
     Examples of a joint task have the limits of their own part.
     """
-    run, examples = planned.run, planned.data.test
+    run, examples, opened = planned.run, planned.data.test, prompts.is_chat(tokenizer)
     parts: dict[tasks.Task, list[int]] = {}
     for index, example in enumerate(examples):
         parts.setdefault(tasks.source(tasks.get(run.task), example), []).append(index)
@@ -92,7 +92,7 @@ def _answered(
                 prediction = Prediction(
                     example=examples[index].id,
                     completions=tuple(texts),
-                    codes=tuple(prompts.extract(text, task.stops) for text in texts),
+                    codes=tuple(prompts.extract(text, task.stops, opened=opened) for text in texts),
                     prompt_tokens=asked[index].tokens,
                     new_tokens=new_tokens,
                     dropped_shots=asked[index].dropped_shots,
