@@ -1,7 +1,7 @@
 import pytest
 import small
 import torch
-from test_generate import DECODER_ONLY, PROMPTS, answers, varied_t5
+from test_generate import DECODER_ONLY, PROMPTS, answers, read, varied_t5
 from transformers import AutoModelForCausalLM, BloomConfig, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from nblib import generate, methods, spec
@@ -27,7 +27,7 @@ def one_by_one(model, tokenizer, asked, count=4, *, ends=1, early=False, rule=()
         begun = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         criteria = StoppingCriteriaList([each(tokenizer, begun, count) for each in rule])
         ids = model.generate(**inputs, generation_config=settings, stopping_criteria=criteria)[:, begun:]
-        found[index] = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        found[index] = read(tokenizer, ids, [ends] if isinstance(ends, int) else ends)
     return found
 
 

@@ -11,7 +11,7 @@ from transformers.generation.stopping_criteria import StopStringCriteria
 
 from nblib import models
 from nblib.generate import beams, plain, reading
-from nblib.prompts import encode, ends
+from nblib.prompts import Prompt, encode, ends
 from nblib.spec import Decoding
 
 
@@ -19,7 +19,7 @@ from nblib.spec import Decoding
 def completions(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Prompt],
     decoding: Decoding,
     *,
     new_tokens: int,
@@ -37,7 +37,7 @@ def completions(
     """
     model.eval()
     settings = _settings(model, tokenizer, decoding, new_tokens, ends(stops, tokenizer))
-    encoded = [encode(prompt, tokenizer)["input_ids"] for prompt in prompts]
+    encoded = [_ids(prompt, tokenizer, model) for prompt in prompts]
     searched = _is_searched(model, encoded, settings)
     with _computing(model, precision):
         start = reading.read_start(model, encoded, new_tokens)
@@ -51,12 +51,28 @@ def completions(
             own = reading.read_start(model, rows, new_tokens) if start is None else start
             answer = _search if searched else plain.generate
             answers = answer(model, tokenizer, rows, settings, own, all_beams=decoding.stop == "all-beams")
-        # What else tokenizers clean up in a text is code: `a != b` would become `a!= b`.
-        texts = tokenizer.batch_decode(answers, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        texts = [_text(ids, tokenizer, model, settings) for ids in answers.tolist()]
         lengths = (answers != tokenizer.pad_token_id).sum(1).tolist()
         for place, index in enumerate(batch):
             mine = slice(place * decoding.returned, (place + 1) * decoding.returned)
             yield index, texts[mine], sum(lengths[mine])
+
+
+def _ids(prompt: str | Prompt, tokenizer: PreTrainedTokenizerBase, model: nn.Module) -> list[int]:
+    if isinstance(prompt, Prompt):
+        return list(prompt.ids)
+    return encode(prompt, tokenizer, encoder_decoder=model.config.is_encoder_decoder)["input_ids"]
+
+
+def _text(ids: list[int], tokenizer: PreTrainedTokenizerBase, model: nn.Module, settings: GenerationConfig) -> str:
+    """What was written up to its end; special tokens before that are a part of the code."""
+    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    end = next((place for place, id in enumerate(ids) if id in ends), len(ids))
+    begin = int(model.config.is_encoder_decoder and ids[:1] == [tokenizer.bos_token_id])  # CodeT5 writes it first
+    while begin < end and ids[end - 1] == tokenizer.pad_token_id:
+        end -= 1
+    # What tokenizers clean up in a text is code: `a != b` would become `a!= b`.
+    return tokenizer.decode(ids[begin:end], clean_up_tokenization_spaces=False)
 
 
 def _is_searched(model: nn.Module, rows: list[list[int]], settings: GenerationConfig) -> bool:

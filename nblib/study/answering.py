@@ -28,6 +28,8 @@ def predict(
         count = run.method.shots if isinstance(run.method, spec.InContext) else 0
         found = [Found(retrieve.random_shots(data.train, count, run.seed) if count else (), ())] * len(data.test)
     asked = ask(run, data.test, [each.shots for each in found], tokenizer)
+    if date := prompts.date_shown(tokenizer):
+        notes["date_in_prompts"] = date
     with phase("generate", costs) as measured, unfinished.answers(unfinished.answers_file(folder, planned)) as kept:
         measured.earlier = kept.costs
         if kept.resumed > 0:
@@ -114,7 +116,7 @@ def _completions(
     return generate.completions(
         model,
         tokenizer,
-        [each.text for each in asked],
+        asked,
         replace(run.decoding, batch_size=size),
         new_tokens=task.output_tokens,
         stops=task.stops,

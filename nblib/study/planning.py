@@ -202,10 +202,10 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
 
 def ask(run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer) -> list[prompts.Prompt]:
     """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
-    task = tasks.get(run.task)
+    task, halves = tasks.get(run.task), models.is_encoder_decoder(known_as(run))
     room = models.prompt_room(known_as(run), new_tokens=task.output_tokens) - virtual_tokens(run)
     return [
-        prompts.build(example, mine, tokenizer, room=room, style=task.prompt)
+        prompts.build(example, mine, tokenizer, room=room, style=task.prompt, encoder_decoder=halves)
         for example, mine in zip(examples, shots, strict=True)
     ]
 

@@ -274,7 +274,7 @@ def _generate(
         ((_, texts, new_tokens),) = generate.completions(
             model,
             tokenizer,
-            [prompt.text],
+            [prompt],
             run.decoding,
             new_tokens=task.output_tokens,
             stops=task.stops,
