@@ -14,7 +14,7 @@ from codebleu import calc_codebleu, dataflow_match
 from codebleu.parser import DFG
 
 from nblib import metrics
-from nblib.metrics import chr_f, code_bleu, exact_match_at_k, syntax
+from nblib.metrics import chr_f, code_bleu, exact_match_at_k, execution, syntax
 from nblib.results import Prediction
 from nblib.tasks import Example
 
@@ -182,6 +182,20 @@ def test_an_identical_answer_has_full_marks_and_one_with_nothing_in_common_has_n
     assert found == {name: pytest.approx(1, abs=1e-12) for name in found}
     found = scores(reference, "@", ks=(1,))
     assert {name for name, value in found.items() if value} == {"codebleu"}  # 0.25, its known fault
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+@pytest.mark.parametrize("code", ["def f(x):\n    # x\n    return x\n", "for x in\nno python"])
+def test_line_ends_of_another_system_change_no_score(code, end):
+    assert scores(code, "x", code) == scores(code.replace("\n", end), "x", code)
+    assert scores(code, code) == scores(code.replace("\n", end), code) == scores(code, code.replace("\n", end))
+    assert scores(code.replace("\n", end), code)["em@1"] == 1
+    assert metrics.load("em").compute(predictions=[[code]], references=[code.replace("\n", end)])["em@1"] == 1
+
+
+def test_scores_of_rows_have_the_names_of_the_table():
+    names = {*scores("x", "x"), *execution.scores([("passed",)], sampled=True, ks=[1])}
+    assert {name.partition("@")[0] for name in names} == set(metrics.METRICS)
 
 
 def test_every_score_has_a_meaning_and_a_module():

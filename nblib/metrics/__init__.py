@@ -42,8 +42,8 @@ METRICS: dict[str, Metric] = {
         "execution", "the same without forgiving order, repetition or nearly right integers"
     ),
     "strict_accuracy": Metric("execution", "the first answer passes all tests"),
-    "strict_accuracy_corrected": Metric(
-        "execution", "the same without credit for wrong order or nearly right integers"
+    "strict_accuracy_ordered": Metric(
+        "execution", "the same without forgiving order, repetition or nearly right integers"
     ),
     "pass": Metric("execution", "the chance that one of k sampled answers passes all tests, without bias"),
 }

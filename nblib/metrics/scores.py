@@ -6,7 +6,7 @@ from dataclasses import replace
 from nblib.metrics import chr_f, code_bleu, exact_match_at_k, execution, syntax
 from nblib.metrics.pairs import pairs
 from nblib.results import Prediction
-from nblib.tasks import Example
+from nblib.tasks import Example, unix_lines
 from nblib.tasks.loading import DIFFICULTIES
 
 FIRST_ANSWER = (*code_bleu.NAMES, *chr_f.NAMES, *syntax.NAMES)  # scores that read the first answer only
@@ -36,7 +36,8 @@ def summary(predictions: Sequence[Prediction], examples: Sequence[Example]) -> d
     if predictions and not any(each.scores for each in predictions):
         raise ValueError("the predictions have no scores: pass what metrics.score returns")
     table = {name: _mean([each.scores.get(name) for each in predictions]) for name in _names(predictions)}
-    for name, value in _corpus([(example.code, each.codes[0]) for example, each in matched if each.codes]).items():
+    answered = [(unix_lines(example.code), unix_lines(each.codes[0])) for example, each in matched if each.codes]
+    for name, value in _corpus(answered).items():
         if name in table:
             table[name]["corpus"] = value
     return table
@@ -71,6 +72,7 @@ def _ends(predictions: list[Prediction]) -> dict:
 
 
 def _scores(reference: str, answers: Sequence[str], ks: Sequence[int]) -> dict[str, float | None]:
+    reference, answers = unix_lines(reference), list(map(unix_lines, answers))
     found = exact_match_at_k.score(reference, answers, ks)
     if not answers:
         return found | dict.fromkeys(FIRST_ANSWER)

@@ -10,7 +10,7 @@ from nblib.metrics.execution import CODES, LIMITS, execute, with_verdicts
 from nblib.metrics.scores import by_difficulty, score, summary
 from nblib.results import Prediction, Row
 from nblib.sandbox import Limits
-from nblib.tasks import Example
+from nblib.tasks import Example, files
 
 FIELDS = (*(each.name for each in fields(Prediction)), "code", "task")  # that a row may have
 TEXTS = ("completions", "codes")
@@ -74,6 +74,7 @@ def read(path: str | Path, examples: Sequence[Example], *, task: str | None = No
 
     A row has "example", the example's id, and "codes", a list of programs with the best first, or one "code"; what
     else results.Prediction has may be there, and "task", the same in each row and that of `task`, where both are known.
+    Blank lines may stand at the end.
     Raises FileNotFoundError, or ValueError for a row that is missing, extra, twice there, out of order, of another
     task, or no whole JSON; each names the line.
     """
@@ -87,18 +88,18 @@ def read(path: str | Path, examples: Sequence[Example], *, task: str | None = No
 
 
 def _rows(path: Path) -> Iterator[dict]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise ValueError(
-                    f"{path}, line {number}: not JSON ({error}); each line is one whole JSON object, so the file may "
-                    "have been cut off"
-                ) from None
-            if fault := _fault(row):
-                raise ValueError(f"{path}, line {number}: {fault}")
-            yield row
+    for number, (where, line) in enumerate(files.lines(path, str(path)), start=1):
+        if where != f"{path}, line {number}":
+            raise ValueError(f"{path}, line {number}: blank, and rows go on after it; leave blank lines at the end")
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{where}: not JSON ({error}); each line is one whole JSON object, so the file may have been cut off"
+            ) from None
+        if fault := _fault(row):
+            raise ValueError(f"{where}: {fault}")
+        yield row
 
 
 def _fault(row) -> str | None:
