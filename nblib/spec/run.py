@@ -4,11 +4,12 @@ import hashlib
 import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 
-from nblib.spec.checks import one_of, positive, share
+from nblib.spec.checks import one_of, positive, share, whole
 from nblib.spec.methods import QUANTIZED, FullTuning, Method, ZeroShot, label
 
 PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 STOPS = ("each-answer", "all-beams")  # when a stop string ends: the answer, or a query all of whose beams wrote one
+LENGTH_RULES = ("answer", "with-prompt")  # tokens that the score of a beam's answer is divided by
 SPLITS = ("validation", "test")  # that answer a question: the one to choose settings, the other to report
 
 
@@ -47,20 +48,28 @@ class Decoding:
     top_p: float = 1.0  # read only when sampling
     batch_size: int = 16  # examples a batch, before beams
     stop: str = "each-answer"  # all-beams: a search goes on until every beam has a stop string, as the study's did
+    length_rule: str = "answer"  # with-prompt: long prompts make length count less, as in transformers before 4.36
 
     def __post_init__(self):
         one_of("stop", self.stop, STOPS)
+        one_of("length_rule", self.length_rule, LENGTH_RULES)
         for name in ("beams", "returned", "batch_size"):
-            positive(name, getattr(self, name))
+            whole(name, getattr(self, name))
+        if not isinstance(self.early_stopping, bool):
+            raise ValueError(f"early_stopping must be True or False; got {self.early_stopping!r}")
+        if self.temperature is not None:
+            positive("temperature", self.temperature)
+        positive("top_p", self.top_p)
+        if self.top_p > 1:
+            raise ValueError(f"top_p must be at most 1, for all tokens; got {self.top_p}")
         if self.temperature is None and self.returned > self.beams:
             raise ValueError(
                 f"returned must be at most beams without sampling; got {self.returned} answers of {self.beams} beams: "
                 "ask for fewer answers, more beams or a temperature"
             )
-        if self.stop == "all-beams" and (self.temperature is not None or self.beams == 1):
-            raise ValueError("stop all-beams needs beam search: give 2 beams or more and no temperature")
-        if self.temperature is not None and self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0, or None for no sampling; got {self.temperature}")
+        for name, unusual in (("stop", "all-beams"), ("length_rule", "with-prompt")):
+            if getattr(self, name) == unusual and (self.temperature is not None or self.beams == 1):
+                raise ValueError(f"{name} {unusual} needs beam search: give 2 beams or more and no temperature")
 
 
 @dataclass(frozen=True)
