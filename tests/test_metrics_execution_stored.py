@@ -155,6 +155,15 @@ def test_scores_are_computed_anew_and_the_rest_is_kept(stored):
     assert results.predictions(stored, "a")[0].scores["em@1"] == 0
 
 
+def test_study_scores_come_from_the_same_predictions_and_stay(stored):
+    before = metrics.rescore(stored, "a", EXAMPLES)
+    assert not any("study" in name for name in before.scores)
+    found = metrics.rescore(stored, "a", EXAMPLES, study_scores=True)
+    assert found.scores["em_study@1"]["mean"] == found.scores["em@1"]["mean"]
+    assert metrics.rescore(stored, "a", EXAMPLES).scores == found.scores
+    assert metrics.rescore(stored, "a", EXAMPLES, study_scores=False).scores == before.scores
+
+
 def test_a_changed_metric_changes_the_scores(stored, monkeypatch):
     before = metrics.rescore(stored, "a", EXAMPLES).scores["codebleu"]["mean"]
     monkeypatch.setattr(code_bleu, "score", lambda reference, answer: dict.fromkeys(code_bleu.NAMES, 0.125))

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from nblib import results, sandbox
+from nblib.metrics import as_studied
 from nblib.metrics.execution import CODES, LIMITS, execute, with_verdicts
 from nblib.metrics.scores import by_difficulty, score, summary
 from nblib.results import Prediction, Row
@@ -22,6 +23,7 @@ def rescore(
     examples: Sequence[Example],
     *,
     run_programs: bool = False,
+    study_scores: bool | None = None,
     limits: Limits = LIMITS,
     workers: int | None = None,
     allow_code_execution: bool = False,
@@ -30,7 +32,8 @@ def rescore(
     """The row of a finished run with all scores computed anew from its stored predictions; both are written back.
 
     `examples` is the test split that the run answered. With `run_programs` the answers are executed again; otherwise
-    scores of execution are those of the stored verdicts, if there are any.
+    scores of execution are those of the stored verdicts, if there are any. `study_scores` are those of `score`; None:
+    as the run has them.
     Raises FileNotFoundError where the folder has no such run, and ValueError as `read` does.
     """
     path = Path(folder) / f"{id}.predictions.jsonl"
@@ -58,7 +61,9 @@ def rescore(
         predictions = [
             with_verdicts(each, each.verdicts, sampled=sampled) if each.verdicts else each for each in predictions
         ]
-    predictions = score(examples, predictions)
+    if study_scores is None:
+        study_scores = any(name.startswith(as_studied.EM) for name in row.scores)
+    predictions = score(examples, predictions, study_scores=study_scores)
     if any(each.verdicts for each in predictions):
         notes["by_difficulty"] = by_difficulty(predictions, examples)
     row = replace(row, scores=summary(predictions, examples), notes=row.notes | notes)

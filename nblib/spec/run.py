@@ -9,6 +9,7 @@ from nblib.spec.methods import QUANTIZED, FullTuning, Method, ZeroShot, label
 
 PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 STOPS = ("each-answer", "all-beams")  # when a stop string ends: the answer, or a query all of whose beams wrote one
+ADDED = ("length_rule", "study_scores")  # fields that older rows do not have
 LENGTH_RULES = ("answer", "with-prompt")  # tokens that the score of a beam's answer is divided by
 SPLITS = ("validation", "test")  # that answer a question: the one to choose settings, the other to report
 
@@ -87,6 +88,7 @@ class Run:
     data_dir: str | None = None  # where the task's files are; None: as the task says
     train_task: str | None = None  # another task, whose examples are trained on or shown; None: the task itself
     split: str = "test"  # whose examples are the queries; validation to choose settings
+    study_scores: bool = False  # em_study@k and codebleu_study, too: answers end as in the study's package
     shape_only: bool = False  # random weights: bytes and seconds count, answers do not; limit bounds its training too
 
     def __post_init__(self):
@@ -109,8 +111,16 @@ class Run:
 
 
 def settings(run: Run) -> dict:
-    """The run as plain values, every field in it; the method carries its name as `kind`."""
-    return asdict(run) | {"method": {"kind": run.method.kind} | asdict(run.method)}
+    """The run as plain values, every field in it; the method carries its name as `kind`.
+
+    A field that was added later is there where it is not as before: then rows of all versions compare.
+    """
+    plain = asdict(run) | {"method": {"kind": run.method.kind} | asdict(run.method)}
+    for part, given in ((run, plain), (run.decoding, plain["decoding"])):
+        for each in fields(part):
+            if each.name in ADDED and given[each.name] == each.default:
+                del given[each.name]
+    return plain
 
 
 def run_id(run: Run, *, data: str, weights: str) -> str:

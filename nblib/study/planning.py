@@ -64,6 +64,7 @@ def compare(
                     limit=limit,
                     data_dir=data_dir,
                     train_task=None if isinstance(method, spec.ZeroShot) else train_task,
+                    study_scores=settings.study_scores,
                     shape_only=shape_only,
                 )
             )

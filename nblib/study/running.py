@@ -148,7 +148,7 @@ def run_one(
         if planned.run.shape_only:
             predictions = []  # of random weights: nothing to keep or to score
         else:
-            predictions = metrics.score(planned.data.test, predictions)
+            predictions = metrics.score(planned.data.test, predictions, study_scores=planned.run.study_scores)
             if tasks.get(planned.run.task).executed:
                 predictions = answering.execute(planned, predictions, costs, notes, allow_code_execution)
             scores = metrics.summary(predictions, planned.data.test)
