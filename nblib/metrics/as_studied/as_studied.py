@@ -30,5 +30,7 @@ class AsStudied(evaluate.Metric):
                 "ask for a smaller k or generate more answers"
             )
         rows = [as_studied.score(one, answers, ks) for one, answers in zip(references, predictions, strict=True)]
-        means = {f"{as_studied.EM}@{k}": sum(row[f"{as_studied.EM}@{k}"] or 0.0 for row in rows) / len(rows) for k in ks}
+        means = {
+            f"{as_studied.EM}@{k}": sum(row[f"{as_studied.EM}@{k}"] or 0.0 for row in rows) / len(rows) for k in ks
+        }
         return means | as_studied.corpus(references, [answers[0] for answers in predictions])
