@@ -4,7 +4,7 @@ import pytest
 import small
 import torch
 
-from nblib import models, spec
+from nblib import models, spec, study
 
 
 def test_a_local_folder_loads_with_a_pad_of_its_own(tmp_path):
@@ -138,3 +138,13 @@ def test_a_t4_has_no_bf16(monkeypatch):
     monkeypatch.setattr(models.loading, "device", lambda: "cuda")
     monkeypatch.setattr(models.loading.torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert models.choose_precision("auto") == "fp16"
+
+
+def test_a_tokenizer_without_an_end_of_sequence_token_is_refused_in_the_plan(tmp_path):
+    folder, data_dir = small.folder(tmp_path / "model"), small.rows(tmp_path / "data")
+    tokenizer = small.tokenizer()
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(folder)
+    run = spec.Run(folder, "conala", spec.ZeroShot(), data_dir=data_dir)
+    with pytest.raises(ValueError, match="model has no end-of-sequence token, so no answer would end: set eos_token"):
+        study.plan([run])

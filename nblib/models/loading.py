@@ -206,10 +206,18 @@ def _quantization(precision: str) -> BitsAndBytesConfig | None:
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, padding on the left as generation needs it."""
+    """The model's tokenizer, padding on the left as generation needs it.
+
+    Raises ValueError for one without an end-of-sequence token, and as `load` does.
+    """
     place = locate(model)
     with hub_errors(place):
         tokenizer = AutoTokenizer.from_pretrained(folder_of(place))
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"the tokenizer of {model} has no end-of-sequence token, so no answer would end: "
+            "set eos_token in its tokenizer_config.json to a token of its vocabulary"
+        )
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         # pad = eos would be masked with the padding, and the model would never learn to stop.

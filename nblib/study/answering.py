@@ -8,7 +8,7 @@ from nblib import generate, memory, metrics, models, prompts, retrieve, sandbox,
 from nblib.results import Prediction
 from nblib.retrieve import Found
 from nblib.study import fitting, resume
-from nblib.study.planning import Planned, build_prompts, virtual_tokens
+from nblib.study.planning import Planned, build_prompts, tokenizer_of, virtual_tokens
 from nblib.study.record import Phase, Record
 
 
@@ -22,6 +22,8 @@ def predict(
     run, data = planned.run, planned.data
     found = _shots(planned, record)
     asked = build_prompts(run, data.test, [each.shots for each in found], tokenizer)
+    if date := prompts.date_shown(tokenizer):
+        record.notes["date_in_prompts"] = date
     with record.phase("generate") as measured, resume.answers(resume.answers_file(folder, planned)) as answers:
         measured.earlier = answers.costs
         if answers.resumed > 0:
@@ -44,12 +46,13 @@ def predict(
 
 def extracted(planned: Planned, predictions: Sequence[Prediction]) -> list[Prediction]:
     """Stored answers without scores, their code taken out of the completions anew."""
+    opened = prompts.is_chat(models.load_tokenizer(tokenizer_of(planned.run)))
     named = tasks.get(planned.run.task)
     stops = {example.id: tasks.source(named, example).stops for example in planned.data.test}
     return [
         replace(
             each,
-            codes=tuple(prompts.extract(text, stops[each.example]) for text in each.completions),
+            codes=tuple(prompts.extract(text, stops[each.example], opened=opened) for text in each.completions),
             scores={},
             verdicts=(),
         )
@@ -62,7 +65,7 @@ def score(
 ) -> tuple[list[Prediction], dict[str, dict]]:
     """The predictions with their scores, and the means; the record gets what running the answers cost."""
     examples = planned.data.test
-    scored = metrics.score(examples, predictions)
+    scored = metrics.score(examples, predictions, study_scores=planned.run.study_scores)
     if tasks.get(planned.run.task).executed:
         with record.phase("execute"):
             scored = metrics.execute(
@@ -103,6 +106,7 @@ class _Batch:
         self.planned, self.asked, self.found = planned, asked, found
         self.model, self.tokenizer = model, tokenizer
         self.answers, self.measured, self.report = answers, measured, report
+        self.opened = prompts.is_chat(tokenizer)  # the prompt ends in a code fence
 
     def answer(self, size: int) -> int | None:
         """Answers what is not known, `size` examples at a time; gives a smaller size where memory is short of it.
@@ -127,7 +131,7 @@ class _Batch:
         completions = generate.completions(
             self.model,
             self.tokenizer,
-            [self.asked[index].text for index in indices],
+            [self.asked[index] for index in indices],
             replace(run.decoding, batch_size=size),
             new_tokens=task.output_tokens,
             stops=task.stops,
@@ -147,7 +151,7 @@ class _Batch:
         return Prediction(
             example=self.planned.data.test[index].id,
             completions=tuple(texts),
-            codes=tuple(prompts.extract(text, stops) for text in texts),
+            codes=tuple(prompts.extract(text, stops, opened=self.opened) for text in texts),
             prompt_tokens=asked.tokens,
             new_tokens=new_tokens,
             dropped_shots=asked.dropped_shots,

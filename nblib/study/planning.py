@@ -64,6 +64,7 @@ def compare(
                     limit=limit,
                     data_dir=data_dir,
                     train_task=None if isinstance(method, spec.ZeroShot) else train_task,
+                    study_scores=settings.study_scores,
                     shape_only=shape_only,
                 )
             )
@@ -207,10 +208,10 @@ def build_prompts(
     run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer
 ) -> list[prompts.Prompt]:
     """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
-    task = tasks.get(run.task)
+    task, halves = tasks.get(run.task), models.is_encoder_decoder(model_source(run))
     room = models.prompt_room(model_source(run), new_tokens=task.output_tokens) - virtual_tokens(run)
     return [
-        prompts.build(example, shown, tokenizer, room=room, style=task.prompt)
+        prompts.build(example, shown, tokenizer, room=room, style=task.prompt, encoder_decoder=halves)
         for example, shown in zip(examples, shots, strict=True)
     ]
 

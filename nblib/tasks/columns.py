@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
-from nblib.tasks.examples import Example
+from nblib.tasks.examples import Example, unix_lines
 
 
 def example(layout: str, row: Any, where: str, number: int) -> Example:
@@ -15,7 +16,22 @@ def example(layout: str, row: Any, where: str, number: int) -> Example:
     """
     if not isinstance(row, dict):
         raise ValueError(f"{where}: no intent; a row must be a JSON object")
-    return LAYOUTS[layout](row, where, number)
+    made = LAYOUTS[layout](row, where, number)
+    for text in _written(made):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{where}: {text[error.start]!r} is half of a character (a lone surrogate), which no tokenizer and no "
+                "file takes; mend the row or leave it out"
+            ) from None
+    return made
+
+
+def _written(example: Example) -> Iterator[str]:
+    for each in fields(example):
+        value = getattr(example, each.name)
+        yield from [value] if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
 # --- layouts --------------------------------------------------------------------------------------------------------
@@ -73,7 +89,7 @@ def _mbpp(row: dict, where: str, number: int) -> Example:
     `challenge_test_list` is not read: published scores do without it.
     """
     tests = _texts(row, "test_list", where)
-    code = _text(row, "code", where).replace("\r\n", "\n").strip()
+    code = _text(row, "code", where).strip()
     asked = _intent(row, "text" if row.get("text") else "prompt", where)
     defined = re.findall(r"^def (\w+)", code, re.MULTILINE)
     return Example(
@@ -123,14 +139,14 @@ def _text(row: dict, field: str, where: str) -> str:
     value = row.get(field) or ""
     if not isinstance(value, str):
         raise ValueError(f"{where}: the field {field!r} must hold text; got {type(value).__name__}")
-    return value
+    return unix_lines(value)
 
 
 def _texts(row: dict, field: str, where: str) -> tuple[str, ...]:
     value = row.get(field) or ()
     if isinstance(value, str) or not all(isinstance(each, str) for each in value):
         raise ValueError(f"{where}: the field {field!r} must hold a list of texts")
-    return tuple(value)
+    return tuple(map(unix_lines, value))
 
 
 def _yes_or_no(row: dict, field: str, where: str) -> bool | None:
@@ -164,7 +180,7 @@ def _solutions(row: dict, where: str) -> tuple[str, ...]:
     """All solutions of an APPS row; none where the list is broken, one where the text is code."""
     text = row.get("solutions") or ""
     if isinstance(text, str) and not text.lstrip().startswith("["):
-        return (text,)
+        return (unix_lines(text),)
     try:
         return _texts({"solutions": _json(row, "solutions", where)}, "solutions", where)
     except ValueError:

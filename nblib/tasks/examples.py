@@ -51,6 +51,11 @@ def first(data: Data, limit: int | None) -> Data:
     return data if limit is None else replace(data, test=data.test[:limit])
 
 
+def unix_lines(text: str) -> str:
+    """The text with line ends as Python reads them: one from Windows or an old Mac is a plain one."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def program(example: Example, answer: str) -> str:
     """The code that the example's tests are about: the answer, in its frame where it goes on from the starter code.
 

@@ -289,7 +289,7 @@ def _generate(
         ((_, texts, new_tokens),) = generate.completions(
             model,
             tokenizer,
-            [prompt.text],
+            [prompt],
             run.decoding,
             new_tokens=task.output_tokens,
             stops=task.stops,
@@ -297,10 +297,11 @@ def _generate(
             seed=run.seed,
         )
     seconds = time.monotonic() - start
+    opened = prompts.is_chat(tokenizer)
     prediction = Prediction(
         example=question.id,
         completions=tuple(texts),
-        codes=tuple(prompts.extract(text, task.stops) for text in texts),
+        codes=tuple(prompts.extract(text, task.stops, opened=opened) for text in texts),
         prompt_tokens=prompt.tokens,
         new_tokens=new_tokens,
         dropped_shots=prompt.dropped_shots,
