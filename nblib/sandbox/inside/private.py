@@ -1,8 +1,8 @@
 """The private folder of one job: made fresh, removed with all in it."""
 
 import os
-import shutil
 import tempfile
+from contextlib import suppress
 
 from nblib.sandbox.inside import kernel, view
 from nblib.sandbox.inside.isolation import MOUNT, Place
@@ -19,22 +19,32 @@ def make(place: Place, limits: dict) -> str:
         except OSError:  # a user or group that the map does not hold
             kernel.mount("tmpfs", view.PRIVATE, "tmpfs", kernel.NO_SETUID | kernel.NO_DEVICES, f"size={size},mode=777")
         return view.PRIVATE
-    folder = os.path.realpath(tempfile.mkdtemp(prefix="nblib-program-"))
+    folder = os.path.realpath(tempfile.mkdtemp(prefix="nblib-program-", dir="/tmp" if os.path.isdir("/tmp") else None))
     if place.user is not None:
         os.chown(folder, place.user, -1)
     return folder
 
 
 def remove(place: Place, folder: str) -> None:
-    """With all that programs have put there."""
+    """With all that programs have put there; what cannot be removed stays, and harms no outcome."""
     if MOUNT in place.layers:
         kernel.unmount(folder)
         return
+    with suppress(OSError):
+        os.chmod(folder, 0o700)
+        while entries := list(os.scandir(folder)):
+            for entry in entries:
+                _empty(folder, entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+        os.rmdir(folder)
 
-    def open_up(function, path, _):  # a program may have closed its own folders
-        os.chmod(os.path.dirname(path), 0o700)
-        if not os.path.islink(path):
-            os.chmod(path, 0o700)
-        function(path)
 
-    shutil.rmtree(folder, onerror=open_up)
+def _empty(folder: str, entry: os.DirEntry) -> None:
+    """Removes a folder after moving those in it up, so that none is ever deep."""
+    os.chmod(entry.path, 0o700)  # a program may have closed it
+    for each in list(os.scandir(entry.path)):
+        if each.is_dir(follow_symlinks=False):
+            os.chmod(each.path, 0o700)
+            os.rename(each.path, tempfile.mkdtemp(dir=folder))
+        else:
+            os.unlink(each.path)
+    os.rmdir(entry.path)
