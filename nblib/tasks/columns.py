@@ -52,14 +52,19 @@ def _apps(row: dict, where: str, number: int) -> Example:
 
 
 def _odex(row: dict, where: str, number: int) -> Example:
-    """ODEX: the answer is a piece of a function. Its tests are one text: later ones use names of earlier ones."""
+    """ODEX: the answer is a piece of a function. Its tests are one text: later ones use names of earlier ones.
+
+    What stands before the tests' function, imports mostly, is there for the answer too.
+    """
     entry = _text(row, "entry_point", where)
     tests = _texts(row, "test", where)
+    setup, check, begun = _text(row, "test_start", where).partition("def check(")
     return Example(
         id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
         intent=_intent(row, "intent", where),
         code=_text(row, "canonical_solution", where).strip(),
-        tests=(f"{_text(row, 'test_start', where)}{''.join(tests)}\ncheck({entry})",) if tests else (),
+        tests=(f"{check}{begun}{''.join(tests)}\ncheck({entry})",) if tests else (),
+        test_setup=setup.strip(),
         starter_code=_text(row, "prompt", where),
         ending=_text(row, "suffix", where),
         entry_point=entry,

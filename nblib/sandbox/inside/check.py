@@ -36,3 +36,20 @@ def called_names(tree: ast.AST) -> set[str]:
 
 def name_of(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
+
+
+def bound_names(tree: ast.Module) -> dict[str, bool]:
+    """Names that the text binds outside of functions and classes, and whether it binds them to one of these."""
+    found: dict[str, bool] = {}
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found[node.name] = True
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found[node.id] = isinstance(getattr(node, "value", None), ast.Lambda)
+        elif isinstance(node, ast.alias):
+            found[(node.asname or node.name).partition(".")[0]] = False
+        elif not isinstance(node, ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return found
