@@ -3,6 +3,7 @@
 import ast
 import atexit
 import builtins
+import gc
 import json
 import linecache
 import os
@@ -13,6 +14,7 @@ import traceback
 import types
 import warnings
 from collections import ChainMap
+from contextlib import suppress
 from functools import cached_property
 
 from nblib.sandbox.inside import check, values, wire
@@ -37,7 +39,7 @@ def _run_script(control: socket.socket, text: str) -> None:
     control.close()
     space = _space("__main__", text)
     sys.argv = [FILE]
-    _leave(_run(lambda: exec(code, space)))
+    _leave(_run(lambda: exec(code, space)), space)
 
 
 def _run_asked(control: socket.socket, message: dict, output_bytes: int) -> None:
@@ -47,7 +49,7 @@ def _run_asked(control: socket.socket, message: dict, output_bytes: int) -> None
     space = _space("program", message["code"])
     known: dict = {}
     if status := _run(lambda: known.update(_defined(setup, code, space))):
-        _leave(status)
+        _leave(status, space)
     program = Program(space, known, message["name"], output_bytes)
     wire.send(control, {"ready": True})
     while True:
@@ -147,8 +149,8 @@ class Program:
     @cached_property
     def _target(self):
         solution = self.space.get("Solution")
-        if isinstance(solution, type) and hasattr(solution, self.name):
-            return getattr(solution(), self.name)
+        if isinstance(solution, type) and hasattr(solution, str(self.name)):
+            return getattr(solution(), str(self.name))
         if self.name not in self.space:
             raise NameError(f"name {self.name!r} is not defined")
         return self.space[self.name]
@@ -268,10 +270,18 @@ def _run(action) -> int:
     return 0
 
 
-def _leave(status: int) -> None:
-    """What the interpreter does at its end: waits for threads, calls exit handlers, flushes."""
-    for action in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush):  # type: ignore[attr-defined]
-        status = _run(action) or status
+def _leave(status: int, space: dict) -> None:
+    """What the interpreter does at its end: waits for threads, calls exit handlers, closes files that are left open.
+
+    The interpreter's own end would take as long as a small program, to free all that every program has in common.
+    """
+    for action in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
+        _run(action)
+    for name in [each for each in space if each != "__builtins__"]:
+        space[name] = None
+    for action in (gc.collect, sys.stdout.flush, sys.__stdout__.flush):  # type: ignore[union-attr]
+        with suppress(Exception):  # closed by the program
+            action()
     os._exit(status)
 
 
