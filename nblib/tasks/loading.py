@@ -32,8 +32,8 @@ def load(name: str, data_dir: str | Path | None = None, *, revision: str | None 
 
     `data_dir` is a folder with train.jsonl, validation.jsonl and test.jsonl in the Hub's field names, or with the one
     file that the authors publish (HumanEval.jsonl.gz, mbpp.jsonl, sanitized-mbpp.json), or that file; for tasks joined
-    by + a folder with a folder for each. For a task with tests test.jsonl alone is enough for zero-shot. `revision` is a
-    commit, tag or branch of the Hub's repository in place of the task's own.
+    by + a folder with a folder for each. For a task with tests test.jsonl alone is enough for zero-shot. `revision` is
+    a commit, tag or branch of the Hub's repository in place of the task's own.
     Training and validation rows without code are left out and counted; a real corpus has one.
     Raises ValueError for an unknown task or bad rows, FileNotFoundError for missing files, ConnectionError where the
     Hub is out of reach; each names the file and the line.

@@ -241,6 +241,7 @@ def _with_output(process: Process, end: dict) -> dict:
     if message.startswith(
         (
             "MemoryError",
+            "OSError: [Errno 12]",
             "numpy.core._exceptions._ArrayMemoryError",
             "terminate called after throwing an instance of 'std::bad_alloc'",
         )

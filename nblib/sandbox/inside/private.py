@@ -31,20 +31,37 @@ def remove(place: Place, folder: str) -> None:
         kernel.unmount(folder)
         return
     with suppress(OSError):
-        os.chmod(folder, 0o700)
-        while entries := list(os.scandir(folder)):
-            for entry in entries:
-                _empty(folder, entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+        _empty(folder)
         os.rmdir(folder)
 
 
-def _empty(folder: str, entry: os.DirEntry) -> None:
-    """Removes a folder after moving those in it up, so that none is ever deep."""
-    os.chmod(entry.path, 0o700)  # a program may have closed it
-    for each in list(os.scandir(entry.path)):
-        if each.is_dir(follow_symlinks=False):
-            os.chmod(each.path, 0o700)
-            os.rename(each.path, tempfile.mkdtemp(dir=folder))
-        else:
-            os.unlink(each.path)
-    os.rmdir(entry.path)
+def _empty(folder: str) -> None:
+    """Step by step and not by path: folders may lie in each other so deep that no path reaches them."""
+    os.chmod(folder, 0o700)  # a program may have closed it
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    names, waiting = list[str](), [_folders_left(here)]
+    while waiting:
+        if waiting[-1]:
+            names.append(waiting[-1].pop())
+            os.chmod(names[-1], 0o700, dir_fd=here)
+            here = _step(here, names[-1])
+            waiting.append(_folders_left(here))
+        elif waiting.pop() == [] and names:
+            here = _step(here, "..")
+            os.rmdir(names.pop(), dir_fd=here)
+    os.close(here)
+
+
+def _folders_left(here: int) -> list[str]:
+    """After all else is removed from a folder."""
+    with os.scandir(here) as entries:
+        found = [(each.name, each.is_dir(follow_symlinks=False)) for each in entries]
+    for name in [name for name, is_folder in found if not is_folder]:
+        os.unlink(name, dir_fd=here)
+    return [name for name, is_folder in found if is_folder]
+
+
+def _step(here: int, name: str) -> int:
+    there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+    os.close(here)
+    return there

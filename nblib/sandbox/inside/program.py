@@ -90,6 +90,8 @@ class Program:
             return {"cannot": str(error)}
         except RecursionError:
             return {"cannot": "a value lies too deep, or holds itself"}
+        except BaseException as error:  # of a generator, for one
+            return self._raised(error)
 
     def _names(self, names: list[str]) -> dict:
         """Data by name, and the names of what can be called."""
@@ -106,11 +108,11 @@ class Program:
         given = [self.crossing.read(each) for each in arguments]
         named = {key: self.crossing.read(each) for key, each in keywords.items()}
         try:
-            reply = {"value": self.crossing.write(self.space[name](*given, **named))}
-        except values.CannotCrossError:
-            raise
+            value = self.space[name](*given, **named)
         except BaseException as error:
             reply = self._raised(error)
+        else:
+            reply = {"value": self.crossing.write(value)}
         changed = {}
         both = zip([*arguments, *keywords.values()], [*given, *named.values()], strict=True)
         for place, (sent, each) in enumerate(both):
