@@ -115,7 +115,9 @@ def self_contained(reference: Checked) -> bool:
     bound, changed = check.bound_names(code), set(reference.data or ())
     functions = {name for name, called in bound.items() if called} | {reference.name, "candidate"}
     allowed = {*PLAIN, *functions, *bound, *check.bound_names(setup), *_EXCEPTIONS}
-    for tree in (*trees, setup):
+    if not _pure(ast.Module([each for each in setup.body if not isinstance(each, ast.FunctionDef)], [])):
+        return False
+    for tree in trees:
         names = check.free_names(tree)
         mixed = names & functions and names & changed - functions  # a function may change the data after it was read
         if names - allowed or mixed or not _pure(tree):
@@ -127,9 +129,11 @@ _EXCEPTIONS = {name for name, kind in vars(builtins).items() if isinstance(kind,
 
 
 def _pure(tree: ast.AST) -> bool:
-    """Imports of pure modules, and attributes of these only, such as math.isclose."""
+    """Imports of pure modules, and attributes of these only, such as math.isclose; nothing that cannot cross."""
     modules: set[str | None] = set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.Lambda | ast.ClassDef) or (isinstance(node, ast.FunctionDef) and node.name != "check"):
+            return False
         if isinstance(node, ast.Import):
             modules |= {each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom):
