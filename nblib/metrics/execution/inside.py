@@ -49,8 +49,8 @@ def inside(examples: Sequence[Example], limits: Limits, **settings) -> dict[str,
 
     Runs the references of tests that are more than calls of one function. `settings` are those of sandbox.run_all.
     """
-    asked = {each.id: job(each, each.code) for each in examples if each.tests and each.code.strip()}
-    asked = {id: each for id, each in asked.items() if isinstance(each, Checked)}
+    jobs = {each.id: job(each, each.code) for each in examples if each.tests and each.code.strip()}
+    asked = {id: each for id, each in jobs.items() if isinstance(each, Checked)}
     new = [each for each in dict.fromkeys(asked.values()) if each not in _known and not self_contained(each)]
 
     def run(jobs: list[Checked]) -> list[tuple[sandbox.Outcome, ...]]:

@@ -15,7 +15,7 @@ def parse(text: str) -> ast.Module:
 
 def free_names(tree: ast.AST) -> set[str]:
     """Names that the text reads and nowhere binds itself, builtins among them."""
-    read, bound = set(), set()
+    read, bound = set[str](), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)

@@ -10,19 +10,18 @@ from nblib.sandbox.inside.processes import BrokenError, Process, Supply
 OK, FAILED, RUNTIME_ERROR = "ok", "failed", "runtime_error"
 COMPILE_ERROR, TIME_OUT, OUT_OF_MEMORY = "compile_error", "time_out", "out_of_memory"
 _MESSAGE = 500
+_NO_MEMORY = (  # how the last line of standard error says so
+    "MemoryError", "OSError: [Errno 12]", "numpy.core._exceptions._ArrayMemoryError",
+    "terminate called after throwing an instance of 'std::bad_alloc'",
+)  # fmt: skip
 _BEFORE = "before the check did"
 
 
 def run(supply: Supply, job: dict, limits: dict) -> Iterator[dict]:
     """The outcomes in the job's order, each as it comes."""
-    if job["kind"] == "script":
-        count, outcomes = len(job["inputs"]), _script(supply, job, limits)
-    elif job["kind"] == "function":
-        count, outcomes = len(job["arguments"]), _function(supply, job, limits)
-    else:
-        count, outcomes = len(job["checks"]), _checked(supply, job, limits)
-    late = 0
-    for done, outcome in enumerate(outcomes, start=1):
+    part, outcomes = _KINDS[job["kind"]]
+    count, late = len(job[part]), 0
+    for done, outcome in enumerate(outcomes(supply, job, limits), start=1):
         yield outcome
         late += outcome["status"] == TIME_OUT
         if late >= limits["time_outs"] and done < count:
@@ -33,13 +32,8 @@ def run(supply: Supply, job: dict, limits: dict) -> Iterator[dict]:
 
 
 def _outcome(status: str, message: str = "", cpu: float = 0.0, output: str | None = None, inside: bool = False) -> dict:
-    return {
-        "status": status,
-        "output": output,
-        "message": message[:_MESSAGE],
-        "cpu_seconds": cpu,
-        "inside": inside,
-    }
+    message = message[:_MESSAGE]
+    return {"status": status, "output": output, "message": message, "cpu_seconds": cpu, "inside": inside}
 
 
 # --- script ---------------------------------------------------------------------------------------------------------
@@ -238,20 +232,12 @@ def _with_output(process: Process, end: dict) -> dict:
     message = _last_line(process.errors)
     if status == 0:
         return _outcome(OK, "", cpu, output)
-    if message.startswith(
-        (
-            "MemoryError",
-            "OSError: [Errno 12]",
-            "numpy.core._exceptions._ArrayMemoryError",
-            "terminate called after throwing an instance of 'std::bad_alloc'",
-        )
-    ):
+    if message.startswith(_NO_MEMORY):
         return _outcome(OUT_OF_MEMORY, message, cpu, output)
     if _signal(status):
         return _outcome(RUNTIME_ERROR, f"ended by {signal.Signals(_signal(status)).name}", cpu, output)
-    return _outcome(
-        RUNTIME_ERROR, message or f"ended with exit status {os.waitstatus_to_exitcode(status)}", cpu, output
-    )
+    message = message or f"ended with exit status {os.waitstatus_to_exitcode(status)}"
+    return _outcome(RUNTIME_ERROR, message, cpu, output)
 
 
 def _signal(status: int) -> int:
@@ -266,3 +252,6 @@ def _too_slow(process: Process, kind: str) -> str:
 def _last_line(errors: bytearray) -> str:
     lines = errors.decode("utf-8", "replace").strip().splitlines()
     return lines[-1].strip() if lines else ""
+
+
+_KINDS = {"script": ("inputs", _script), "function": ("arguments", _function), "checked": ("checks", _checked)}

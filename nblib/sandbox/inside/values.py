@@ -26,7 +26,7 @@ _SMALL = 2**53
 _MOST_ITEMS = 10_000  # of an iterator, which may have no end
 _VIEWS = {name: type(getattr({}, name)()) for name in ("keys", "values", "items")}
 _TYPES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, range, object)
-_PLAIN_TYPES = {each.__name__: each for each in (*_TYPES, type(None))}
+_PLAIN_TYPES: dict[str | None, Callable] = {each.__name__: each for each in (*_TYPES, type(None))}
 _PATHS = (pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath)
 
 
@@ -126,7 +126,7 @@ class Crossing:
         own = self.theirs.get(kind)
         if not (isinstance(own, type) and whole):
             return Instance(kind, read, whole, by_value)
-        made = object.__new__(own)
+        made: object = object.__new__(own)
         vars(made).update(read)
         return made
 
@@ -139,13 +139,11 @@ def overwrite(old, new) -> None:
         kept = [_kept(before, after) for before, after in zip(old, new, strict=False)] + list(new)[len(old) :]
         old.clear()
         old.extend(kept)
-    elif isinstance(old, dict):
-        pairs = {key: _kept(old[key], value) if key in old else value for key, value in new.items()}
-        old.clear()
-        old.update(pairs)
-    elif isinstance(old, set):
+    elif isinstance(old, dict | set):
+        pairs = {key: _kept(old[key], value) for key, value in new.items() if key in old} if type(old) is dict else {}
         old.clear()
         old.update(new)
+        old.update(pairs)
     elif isinstance(old, bytearray):
         old[:] = new
     elif type(old).__module__ == "numpy" and hasattr(old, "flags") and old.shape == new.shape and old.flags.writeable:
@@ -199,25 +197,16 @@ _PLAIN: dict[type, Form] = {
     type(Ellipsis): ("ellipsis", lambda v: [], lambda: Ellipsis),
     collections.Counter: ("Counter", _pairs, lambda *parts: collections.Counter(_dict(*parts))),
     collections.OrderedDict: ("OrderedDict", _pairs, lambda *parts: collections.OrderedDict(_dict(*parts))),
-    collections.defaultdict: (
-        "defaultdict",
-        lambda v: [getattr(v.default_factory, "__name__", None), *_pairs(v)],
-        lambda name, *parts: collections.defaultdict(_PLAIN_TYPES.get(name), _dict(*parts)),
-    ),
+    collections.defaultdict: ("defaultdict", lambda v: [getattr(v.default_factory, "__name__", None), *_pairs(v)],
+        lambda name, *parts: collections.defaultdict(_PLAIN_TYPES.get(name), _dict(*parts))),
     collections.deque: ("deque", lambda v: [v.maxlen, *v], lambda longest, *v: collections.deque(v, longest)),
     _VIEWS["keys"]: ("keys", list, lambda *keys: dict.fromkeys(keys).keys()),
     _VIEWS["values"]: ("values", list, lambda *items: dict(enumerate(items)).values()),
     _VIEWS["items"]: ("items", list, lambda *pairs: dict(pairs).items()),
-    datetime.datetime: (  # a time zone crosses as its offset
-        "datetime",
-        lambda v: [v.isoformat(), v.fold],
-        lambda text, fold: datetime.datetime.fromisoformat(text).replace(fold=fold),
-    ),
-    datetime.time: (
-        "time",
-        lambda v: [v.isoformat(), v.fold],
-        lambda text, fold: datetime.time.fromisoformat(text).replace(fold=fold),
-    ),
+    datetime.datetime: ("datetime", lambda v: [v.isoformat(), v.fold],  # a time zone crosses as its offset
+        lambda text, fold: datetime.datetime.fromisoformat(text).replace(fold=fold)),
+    datetime.time: ("time", lambda v: [v.isoformat(), v.fold],
+        lambda text, fold: datetime.time.fromisoformat(text).replace(fold=fold)),
     datetime.date: ("date", lambda v: [v.isoformat()], datetime.date.fromisoformat),
     datetime.timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds], datetime.timedelta),
     datetime.timezone: ("timezone", lambda v: [v.utcoffset(None)], datetime.timezone),
@@ -226,7 +215,7 @@ _PLAIN: dict[type, Form] = {
     fractions.Fraction: ("Fraction", lambda v: [v.numerator, v.denominator], fractions.Fraction),
     uuid.UUID: ("UUID", lambda v: [v.hex], uuid.UUID),
     **{each: (each.__name__, lambda v: [str(v)], each) for each in _PATHS},
-}
+}  # fmt: skip
 
 
 def _refuse(value):
@@ -289,30 +278,18 @@ def _pandas_forms() -> dict[type, Form]:
         type(pandas.NA): ("NA", lambda v: [], lambda: pandas.NA),
         pandas.Timestamp: ("timestamp", lambda v: [v.isoformat(), v.tz and str(v.tz)], moment),
         pandas.Timedelta: ("delta", lambda v: [v.value], pandas.Timedelta),
-        pandas.Categorical: (
-            "categorical",
-            lambda v: [v.tolist(), v.categories, bool(v.ordered)],
-            lambda items, categories, ordered: pandas.Categorical(items, categories, ordered),
-        ),
-        pandas.api.extensions.ExtensionArray: (
-            "extension", lambda v: [str(v.dtype), list(v)], lambda kind, items: pandas.array(items, dtype=kind),
-        ),
-        pandas.RangeIndex: (
-            "steps",
-            lambda v: [v.start, v.stop, v.step, v.name],
-            lambda start, stop, step, name: pandas.RangeIndex(start, stop, step, name=name),
-        ),
-        pandas.MultiIndex: (
-            "levels",
-            lambda v: [list(v), list(v.names)],
-            lambda rows, names: pandas.MultiIndex.from_tuples(rows, names=names),
-        ),
+        pandas.Categorical: ("categorical", lambda v: [v.tolist(), v.categories, bool(v.ordered)], pandas.Categorical),
+        pandas.api.extensions.ExtensionArray: ("extension", lambda v: [str(v.dtype), list(v)],
+            lambda kind, items: pandas.array(items, dtype=kind)),
+        pandas.RangeIndex: ("steps", lambda v: [v.start, v.stop, v.step, v.name],
+            lambda *steps: pandas.RangeIndex(*steps[:3], name=steps[3])),
+        pandas.MultiIndex: ("levels", lambda v: [list(v), list(v.names)],
+            lambda rows, names: pandas.MultiIndex.from_tuples(rows, names=names)),
         pandas.Index: ("index", lambda v: [values(v), v.name, getattr(v, "freqstr", None)], index),
-        pandas.Series: ("series", lambda v: [values(v), v.index, v.name], lambda v, rows, name: pandas.Series(
-            v, rows, name=name)),
+        pandas.Series: ("series", lambda v: [values(v), v.index, v.name],
+            lambda content, rows, name: pandas.Series(content, rows, name=name)),
         pandas.DataFrame: (
-            "frame", lambda v: [[values(v.iloc[:, n]) for n in range(v.shape[1])], v.index, v.columns], frame,
-        ),
+            "frame", lambda v: [[values(v.iloc[:, n]) for n in range(v.shape[1])], v.index, v.columns], frame),
     }  # fmt: skip
 
 

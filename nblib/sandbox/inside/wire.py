@@ -14,14 +14,14 @@ class ClosedError(Exception):
 
 def send(channel: socket.socket, message, files: tuple[int, ...] = ()) -> None:
     """One frame, whole."""
-    body = json.dumps(message).encode()
     try:
+        body = json.dumps(message).encode()
         if files:
             socket.send_fds(channel, [HEADER.pack(len(body))], list(files))
             channel.sendall(body)
         else:
             channel.sendall(HEADER.pack(len(body)) + body)
-    except OSError as error:
+    except (OSError, RecursionError) as error:
         raise ClosedError(str(error)) from error
 
 
