@@ -145,6 +145,47 @@ def test_one_file_of_mbpp_is_split_by_its_published_ids(tmp_path):
     assert [example.id for example in data.train] == ["6:601", "7:974"]
 
 
+FUNCTION = {
+    "task_id": "HumanEval/0",
+    "prompt": 'def f(x):\n    """Double x."""\n',
+    "canonical_solution": "    return 2 * x\n",
+    "test": "\ndef check(candidate):\n    assert candidate(1) == 2\n",
+    "entry_point": "f",
+}
+
+
+def test_published_files_are_found_in_a_folder_by_their_names(tmp_path):
+    row = {"code": "def f(x):\n    return 2 * x", "test_list": ["assert f(1) == 2"]}
+    ids = (11, 511, 601)
+    (tmp_path / "HumanEval.jsonl.gz").write_bytes(gzip.compress(json.dumps(FUNCTION).encode()))
+    (tmp_path / "sanitized-mbpp.json").write_text(
+        json.dumps([row | {"prompt": "Double.", "task_id": id} for id in ids])
+    )
+    write(tmp_path / "mbpp.jsonl", *[row | {"text": "Double.", "task_id": id} for id in ids])
+    assert len(tasks.load("humaneval", tmp_path).test) == 1
+    for name in ("mbpp", "mbpp-full"):
+        data = tasks.load(name, tmp_path)
+        assert [len(getattr(data, split)) for split in tasks.SPLITS] == [1, 1, 1]
+    write(tmp_path / "test.jsonl", FUNCTION, FUNCTION)
+    assert len(tasks.load("humaneval", tmp_path).test) == 2  # a file by a split's name comes first
+
+
+def test_a_row_of_humaneval_without_tests_is_refused(tmp_path):
+    for field in ("test", "entry_point"):
+        path = write(tmp_path / "test.jsonl", FUNCTION | {field: ""})
+        with pytest.raises(ValueError, match=f"line 1: no tests; the field '{field}' must hold text"):
+            tasks.load("humaneval", path)
+
+
+def test_a_test_file_alone_is_enough_for_zero_shot(tmp_path):
+    path = write(tmp_path / "test.jsonl", problem(1))
+    for place in (tmp_path, path):
+        data = tasks.load("apps", place)
+        assert [len(getattr(data, split)) for split in tasks.SPLITS] == [0, 0, 1]
+        with pytest.raises(ValueError, match="'apps' has no train and no validation rows"):
+            tasks.require_training(data, "apps")
+
+
 def test_a_file_is_refused_where_a_folder_is_needed(tmp_path):
     with pytest.raises(
         ValueError, match=r"is a file; conala needs a folder with train.jsonl, validation.jsonl and test"

@@ -53,7 +53,9 @@ def by_difficulty(predictions: Sequence[Prediction], examples: Sequence[Example]
     """What execution found, for "all" and for each difficulty, as plain values for a row's notes.
 
     "examples" counts them, "scores" is the summary of the execution scores, "first_answer" and "all_answers" count
-    how answers ended (execution.KINDS), for a stacked bar. Takes the predictions as `execute` returns them.
+    how answers ended (execution.KINDS), for a stacked bar. Where tests ran in the answers' own process, where they can
+    be forged, "checked_inside" counts their examples, and "undecided" names those that are left out of the strict
+    scores because such a test passes whatever the answer. Takes the predictions as `execute` returns them.
     """
     return {name: _ends(each) for name, each in ({"all": list(predictions)} | groups(predictions, examples)).items()}
 
@@ -69,7 +71,10 @@ def groups(predictions: Sequence[Prediction], examples: Sequence[Example]) -> di
 def _ends(predictions: list[Prediction]) -> dict:
     names = [each for each in _names(predictions) if each in execution.FIRST_ANSWER or each.startswith("pass@")]
     executed = [each.verdicts for each in predictions if each.verdicts]
-    return {
+    checked_inside = [each.example for each in predictions if execution.marked(sum(each.verdicts, ()))]
+    undecided = [each.example for each in predictions if execution.marked(sum(each.verdicts, ()), execution.UNDECIDED)]
+    inside = {"checked_inside": len(checked_inside), "undecided": undecided} if checked_inside else {}
+    return inside | {
         "examples": len(predictions),
         "scores": {name: _mean([each.scores.get(name) for each in predictions]) for name in names},
         "first_answer": execution.counts([each[0] for each in executed]),

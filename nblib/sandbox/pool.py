@@ -17,7 +17,16 @@ from nblib.sandbox.jobs import RUNTIME_ERROR, Job, Limits, Outcome, outcomes_of
 
 # Not `-I`, which is the same but for the seed of hashes: sets must have the same order in every worker.
 _FLAGS = ("-s", "-P")
-_START = "import sys; sys.path.append({folder!r}); from nblib.sandbox.inside import server; server.main()"
+# This very package by its place, whatever the path has of the same name; the path stays as it is.
+_START = """
+import sys
+from importlib import util
+spec = util.spec_from_file_location("nblib", {file!r})
+sys.modules["nblib"] = util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["nblib"])
+from nblib.sandbox.inside import server
+server.main()
+"""
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
 _PATIENCE_SECONDS = 10.0  # for a worker to clear up after itself
 
@@ -32,7 +41,7 @@ class Worker:
     def __init__(self, without: Sequence[str] = ()):
         self.channel, far = socket.socketpair()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
-        code = _START.format(folder=str(Path(__file__).resolve().parents[2]))
+        code = _START.format(file=str(Path(__file__).resolve().parents[1] / "__init__.py"))
         self.process = subprocess.Popen(
             [sys.executable, *_FLAGS, "-c", code, str(far.fileno()), *without],
             pass_fds=(far.fileno(),),
@@ -55,10 +64,12 @@ class Worker:
         """Raises wire.ClosedError if the worker ends, BrokenError if it says that it does not work."""
         described = {"kind": type(job).__name__.lower()} | asdict(job)
         wire.send(self.channel, {"job": described, "limits": asdict(limits)})
-        reply = wire.receive(self.channel)
-        if "broken" in reply:
-            raise BrokenError(f"the sandbox does not work here: {reply['broken']}")
-        return tuple(Outcome(**each) for each in reply["outcomes"])
+        outcomes = []
+        while "done" not in (reply := wire.receive(self.channel)):
+            if "broken" in reply:
+                raise BrokenError(f"the sandbox does not work here: {reply['broken']}")
+            outcomes.append(Outcome(**reply["outcome"]))
+        return tuple(outcomes)
 
     def close(self) -> None:
         """Ends it and all that it has started."""

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from nblib.tasks.examples import Example, unix_lines
@@ -68,14 +68,19 @@ def _apps(row: dict, where: str, number: int) -> Example:
 
 
 def _odex(row: dict, where: str, number: int) -> Example:
-    """ODEX: the answer is a piece of a function. Its tests are one text: later ones use names of earlier ones."""
+    """ODEX: the answer is a piece of a function. Its tests are one text: later ones use names of earlier ones.
+
+    What stands before the tests' function, imports mostly, is there for the answer too.
+    """
     entry = _text(row, "entry_point", where)
     tests = _texts(row, "test", where)
+    setup, check, begun = _text(row, "test_start", where).partition("def check(")
     return Example(
         id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
         intent=_intent(row, "intent", where),
         code=_text(row, "canonical_solution", where).strip(),
-        tests=(f"{_text(row, 'test_start', where)}{''.join(tests)}\ncheck({entry})",) if tests else (),
+        tests=(f"{check}{begun}{''.join(tests)}\ncheck({entry})",) if tests else (),
+        test_setup=setup.strip(),
         starter_code=_text(row, "prompt", where),
         ending=_text(row, "suffix", where),
         entry_point=entry,
@@ -104,15 +109,30 @@ def _mbpp(row: dict, where: str, number: int) -> Example:
 
 def _humaneval(row: dict, where: str, number: int) -> Example:
     """HumanEval: the whole function is asked for; imports and helpers before it are there for every answer."""
-    prompt, entry = _text(row, "prompt", where), _text(row, "entry_point", where)
+    prompt, entry, test = (_text(row, field, where) for field in ("prompt", "entry_point", "test"))
     _intent(row, "prompt", where)
+    for field, value in (("test", test), ("entry_point", entry)):
+        if not value.strip():
+            raise ValueError(f"{where}: no tests; the field {field!r} must hold text")
     return Example(
         id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
         intent=f"Complete this function; answer with the whole of it.\n{prompt.strip()}",
         code=(prompt + _text(row, "canonical_solution", where)).strip(),
-        tests=(f"{_text(row, 'test', where)}\ncheck({entry})",),
+        tests=(f"{test}\ncheck({entry})",),
         test_setup=prompt[: max(prompt.find(f"def {entry}("), 0)].strip(),
         entry_point=entry,
+    )
+
+
+def _humaneval_body(row: dict, where: str, number: int) -> Example:
+    """HumanEval as published: the answer goes on from the prompt, which stands before it when it is run."""
+    whole = _humaneval(row, where, number)
+    prompt = _text(row, "prompt", where)
+    return replace(
+        whole,
+        intent=f"Complete this function; answer with what follows.\n{prompt.strip()}",
+        code=_text(row, "canonical_solution", where).strip("\n"),
+        starter_code=prompt if prompt.endswith("\n") else prompt + "\n",
     )
 
 
@@ -122,6 +142,7 @@ LAYOUTS: dict[str, Callable[[dict, str, int], Example]] = {
     "odex": _odex,
     "mbpp": _mbpp,
     "humaneval": _humaneval,
+    "humaneval-body": _humaneval_body,
 }
 
 

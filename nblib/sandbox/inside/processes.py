@@ -7,10 +7,12 @@ import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import IO
 
-from nblib.sandbox.inside import wire
+from nblib.sandbox.inside import kernel, wire
 
 _PATIENCE_SECONDS = 0.5  # between the end of a channel and that of its process
+_UNREAD = 8  # frames that are kept for later at most
 _ERRORS_KEPT = 4000  # bytes of standard error, from its end
 
 
@@ -27,6 +29,7 @@ class Process:
     control: socket.socket | None
     files: dict[int, str]  # file -> output, errors
     frames: wire.Frames
+    outcomes: int  # that it may take the CPU seconds of
     output: bytearray = field(default_factory=bytearray)
     errors: bytearray = field(default_factory=bytearray)
     inbox: deque = field(default_factory=deque)
@@ -44,19 +47,16 @@ class Supply:
         self.running: dict[int, Process] = {}
         self.count = 0
 
-    def start(self, mode: str, limits: dict, *, outcomes: int = 1, text: str = "", peer: socket.socket | None = None):
+    def start(self, mode: str, limits: dict, *, outcomes: int = 1, text: str = "") -> Process:
         """A new process, waiting for the first frame on its channel; `text` is its standard input."""
         self.count += 1
         near, far = socket.socketpair()
         streams = [os.pipe(), os.pipe()]
-        with tempfile.TemporaryFile() if text else open(os.devnull, "rb") as given:
-            if text:
-                given.write(text.encode("utf-8", "surrogatepass"))
-                given.flush()
-                given.seek(0)
+        for _, writing in streams:
+            os.fchmod(writing, 0o622)  # so that another user can open /dev/stdout
+        with _standard_input(text) as given:
             message = {"spawn": self.count, "mode": mode, "limits": limits, "outcomes": outcomes}
-            files = [far.fileno(), given.fileno(), *(writing for _, writing in streams)]
-            wire.send(self.spawner, message, tuple(files + ([peer.fileno()] if peer else [])))
+            wire.send(self.spawner, message, (far.fileno(), given.fileno(), *(writing for _, writing in streams)))
         far.close()
         for _, writing in streams:
             os.close(writing)
@@ -64,7 +64,7 @@ class Supply:
             os.set_blocking(reading, False)
         names = dict(zip((reading for reading, _ in streams), ("output", "errors"), strict=True))
         frames = wire.Frames(2 * limits["output_bytes"] + 2**14)  # a text may double when it is written as JSON
-        self.running[self.count] = Process(self.count, limits, near, names, frames)
+        self.running[self.count] = Process(self.count, limits, near, names, frames, outcomes)
         return self.running[self.count]
 
     def tell(self, process: Process, message: dict) -> None:
@@ -111,14 +111,6 @@ class Supply:
             process.reason = reason
             wire.send(self.spawner, {"kill": reason, "number": process.number})
 
-    def hand_over(self, process: Process) -> socket.socket:
-        """The channel to the process, which from now on somebody else holds."""
-        control, process.control = process.control, None
-        if control is None:
-            raise BrokenError("the channel is gone already")
-        control.settimeout(None)
-        return control
-
     def release(self) -> None:
         """Ends a job: no process and no file of it is left."""
         for process in list(self.running.values()):
@@ -132,7 +124,7 @@ class Supply:
         sources: dict[int, Process | None] = {self.spawner.fileno(): None, self.caller.fileno(): None}
         for process in self.running.values():
             sources |= dict.fromkeys(process.files, process)
-            if process.control is not None:
+            if process.control is not None and len(process.inbox) < _UNREAD:
                 sources[process.control.fileno()] = process
         poll = select.poll()
         for file in sources:
@@ -212,3 +204,13 @@ class Supply:
             os.close(file)
         process.files = {}
         self._close_control(process)
+
+
+def _standard_input(text: str) -> IO[bytes]:
+    """A file with the text; on Linux one without a path, which a program may open again as /dev/stdin."""
+    if not text:
+        return open(os.devnull, "rb")
+    made = open(os.memfd_create("input"), "w+b") if kernel.LINUX else tempfile.TemporaryFile()  # noqa: SIM115
+    made.write(text.encode("utf-8", "surrogatepass"))
+    made.seek(0)
+    return made

@@ -31,7 +31,9 @@ def main() -> None:
         wire.send(channel, {"layers": {name: name in layers for name in names}})
         while True:
             message = wire.receive(channel)
-            wire.send(channel, {"outcomes": jobs.run(supply, message["job"], message["limits"])})
+            for outcome in jobs.run(supply, message["job"], message["limits"]):
+                wire.send(channel, {"outcome": outcome})  # one by one: all together may be very long
+            wire.send(channel, {"done": True})
     except wire.ClosedError:
         pass
     except processes.BrokenError as error:
