@@ -1,5 +1,6 @@
 """Base model and tokenizer at a precision. Attaches no method, generates nothing."""
 
+from nblib.models.checking import check
 from nblib.models.loading import (
     DTYPES,
     SHAPE_TOKENIZER,
@@ -22,6 +23,7 @@ __all__ = [
     "EMBEDDED",
     "MODELS",
     "SHAPE_TOKENIZER",
+    "check",
     "choose_precision",
     "compute_dtype",
     "config",
