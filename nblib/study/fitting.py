@@ -103,11 +103,14 @@ def attach(
 
 
 def detach(planned: Planned, base: Base, model: nn.Module) -> None:
-    """Leaves the base as it was loaded; where every weight was trained, it is dropped."""
+    """Leaves the base as it was loaded; where its own weights have changed, it is dropped, to be loaded again."""
     if isinstance(planned.run.method, spec.FullTuning):
         base.drop()
     elif planned.run.method.trained:
-        base.model = methods.detach(model)
+        try:
+            base.model = methods.detach(model)
+        except methods.BaseChangedError:
+            base.drop()
 
 
 def adapter_folder(folder: Path, planned: Planned) -> Path:
@@ -155,7 +158,11 @@ def _fit(
         measured.earlier = before.get("costs", {})
         seq2seq = base.model.config.is_encoder_decoder
         steps = train.steps(data.train, base.tokenizer, task, training, encoder_decoder=seq2seq)
-        model = methods.attach(base.model, run.method, base.tokenizer, seed=run.seed, steps=steps)
+        batches: list = []
+        if methods.begins_with_rows(run.method):
+            rows = train.encode_all(data.train, base.tokenizer, task, encoder_decoder=seq2seq)
+            batches = _batches(rows, base.tokenizer, training)
+        model = methods.attach(base.model, run.method, base.tokenizer, seed=run.seed, steps=steps, batches=batches)
         costs["trainable_parameters"] = methods.trainable_parameters(model)
         with memory.first_step(model) as kinds:
             kinds |= before.get("kinds", {})  # the first step was made by another process
@@ -173,6 +180,12 @@ def _fit(
     notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}
     notes["validation_losses"] = fitted.validation_losses
     return model
+
+
+def _batches(rows: list[dict], tokenizer, training: spec.Training) -> list[dict[str, torch.Tensor]]:
+    """Rows in their order, as many at a time as training takes."""
+    size = training.device_batch
+    return [train.collate(rows[at : at + size], tokenizer.pad_token_id) for at in range(0, len(rows), size)]
 
 
 def _train(
