@@ -134,3 +134,12 @@ def test_a_name_that_no_file_can_have_is_refused_before_any_training(name):
 @pytest.mark.parametrize("name", ["olora", "lora+ r=8", "LoRA (late)", "x" * 64])
 def test_other_names_of_a_custom_method_are_taken(name):
     assert spec.label(spec.Custom('{"peft_type": "LORA"}', name=name)) == name
+
+
+def test_code_that_may_be_run_is_in_the_ids_and_without_it_they_stay_what_they_were():
+    run = replace(RUN, method=spec.Lora(), training=spec.Training())
+    trusted = replace(run, trust_remote_code=True)
+    for made in (spec.run_id, spec.training_id):
+        assert made(run, data="d", weights="w") != made(trusted, data="d", weights="w")
+    with pytest.raises(ValueError, match="trust_remote_code must be True or False; got 'false'"):
+        replace(run, trust_remote_code="false")

@@ -79,12 +79,15 @@ class Run:
     train_task: str | None = None  # another task, whose examples are trained on or shown; None: the task itself
     split: str = "test"  # whose examples are the queries; validation to choose settings
     shape_only: bool = False  # random weights: bytes and seconds count, answers do not; limit bounds its training too
+    trust_remote_code: bool = False  # code that the model's makers keep beside its weights may be run
 
     def __post_init__(self):
         one_of("precision", self.precision, PRECISIONS)
         one_of("split", self.split, SPLITS)
         if self.limit is not None:
             positive("limit", self.limit)
+        if not isinstance(self.trust_remote_code, bool):  # any text would be taken for a yes
+            raise ValueError(f"trust_remote_code must be True or False; got {self.trust_remote_code!r}")
         if self.method.trained and self.training is None:
             raise ValueError(f"{self.method.kind} is trained, so it needs training settings; got None")
         if isinstance(self.method, FullTuning) and self.precision in QUANTIZED:
@@ -123,6 +126,7 @@ def training_id(run: Run, *, data: str, weights: str) -> str:
     `data` and `weights` are revisions or content hashes, of the data that is trained on.
     """
     changed = {"data": data, "weights": weights, "precision": run.precision, "seed": run.seed} | _parts(run, "training")
+    changed |= {"trust_remote_code": True} if run.trust_remote_code else {}
     changed["model"] = _known_name(run.model)
     task = run.train_task or run.task
     return f"{_last(run.model)}.{task}.{label(run.method)}.{run.precision}.seed{run.seed}.{_digest(changed)}".lower()

@@ -13,7 +13,14 @@ from nblib.study.planning import compare
 
 SEVERAL = ("model", "task", "precision")  # each a text, or several
 LISTS: dict[str, tuple[Any, ...]] = {"names": (str, spec.Method), "shots": (int,), "seeds": (int,)}
-OTHERS = {"preset": str, "limit": int, "data_dir": str, "train_task": str, "shape_only": bool}
+OTHERS = {
+    "preset": str,
+    "limit": int,
+    "data_dir": str,
+    "train_task": str,
+    "shape_only": bool,
+    "trust_remote_code": bool,
+}
 KINDS = {str: "a text", int: "a whole number", bool: "true or false"}
 
 
@@ -33,6 +40,7 @@ class Study:
     data_dir: str | None = None
     train_task: str | None = None
     shape_only: bool = False
+    trust_remote_code: bool = False
 
     def __post_init__(self):
         for name in SEVERAL:
@@ -50,8 +58,7 @@ class Study:
 
     def runs(self) -> list[Run]:
         """Every run, model by model. Raises ValueError as `compare` does."""
-        names = ("preset", "names", "shots", "seeds", "decoding", "limit", "data_dir", "train_task", "shape_only")
-        shared = {name: getattr(self, name) for name in names}
+        shared = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in SEVERAL}
         models, tasks, precisions = (_several(getattr(self, name)) for name in SEVERAL)
         return [
             run

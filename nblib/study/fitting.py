@@ -24,7 +24,7 @@ LOGS = "logs"  # of a results folder: a folder a training, for TensorBoard
 class Base:
     """The last base model that was loaded: the next run with the same one attaches its method to it."""
 
-    key: tuple[str, str, bool] | None = None  # model, precision, and whether its weights are random
+    key: tuple | None = None  # model, precision, whether its weights are random, and whether its own code is run
     model: PreTrainedModel | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
     costs: dict[str, float | None] = field(default_factory=dict)  # of loading it
@@ -33,12 +33,15 @@ class Base:
     def load(self, planned: Planned, costs: dict) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The base and its tokenizer; what loading cost is the same for every run that uses it."""
         run = planned.run
-        key = (run.model, run.precision, run.shape_only)
+        key = (run.model, run.precision, run.shape_only, run.trust_remote_code)
         if key != self.key or self.model is None or self.tokenizer is None:
             self.drop()
             with phase("load", self.costs):
-                load = models.load_shape if run.shape_only else models.load
-                self.model, self.tokenizer = load(run.model, run.precision)
+                if run.shape_only:
+                    self.model, self.tokenizer = models.load_shape(run.model, run.precision)
+                else:
+                    trusted = run.trust_remote_code
+                    self.model, self.tokenizer = models.load(run.model, run.precision, trust_remote_code=trusted)
             self.key = key
         costs |= self.costs
         return self.model, self.tokenizer

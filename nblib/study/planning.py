@@ -36,6 +36,7 @@ def compare(
     data_dir: str | None = None,
     train_task: str | None = None,
     shape_only: bool = False,
+    trust_remote_code: bool = False,
 ) -> list[Run]:
     """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
 
@@ -43,7 +44,7 @@ def compare(
     stand for the preset's own. A method without randomness runs with the first seed only. With a `train_task`, training
     examples and shots are that task's, and `data_dir` has a folder for each task. With `shape_only` weights are random:
     such runs measure memory and seconds, have no scores, and `limit` bounds their training batches and validation rows
-    as well.
+    as well. `trust_remote_code`: code that the model's makers keep beside its weights may be run.
     Raises ValueError for anything unknown or out of range.
     """
     settings = presets.get(preset)
@@ -65,6 +66,7 @@ def compare(
                     data_dir=data_dir,
                     train_task=None if isinstance(method, spec.ZeroShot) else train_task,
                     shape_only=shape_only,
+                    trust_remote_code=trust_remote_code,
                 )
             )
     return runs
@@ -115,6 +117,7 @@ def search(
     seed: int = 1,
     precision: str = "auto",
     data_dir: str | None = None,
+    trust_remote_code: bool = False,
 ) -> list[Run]:
     """The runs that choose learning rates: each trained method at the rates of `presets.RATES`, five for each.
 
@@ -126,7 +129,8 @@ def search(
     for name in trained:
         if name not in presets.RATES:
             raise ValueError(f"method of a search must be one of {', '.join(presets.RATES)}; got {name!r}")
-    found = compare(model, task, preset=preset, names=trained, seeds=[seed], precision=precision, data_dir=data_dir)
+    shared = {"precision": precision, "data_dir": data_dir, "trust_remote_code": trust_remote_code}
+    found = compare(model, task, preset=preset, names=trained, seeds=[seed], **shared)  # type: ignore[arg-type]
     return [
         replace(run, method=_at(run.method, rate), decoding=GREEDY, split="validation")
         for run in found
@@ -149,6 +153,7 @@ def transfer(
     precision: str = "auto",
     limit: int | None = None,
     data_dir: str | None = None,
+    trust_remote_code: bool = False,
 ) -> list[Run]:
     """The runs that ask each of the tasks `asked` with no training and with the method trained on each of `trained`.
 
@@ -163,6 +168,7 @@ def transfer(
     for task in asked:
         place = str(Path(data_dir) / task) if data_dir else None
         shared = {"preset": preset, "seeds": seeds, "precision": precision, "limit": limit}
+        shared |= {"trust_remote_code": trust_remote_code}
         runs += compare(model, task, names=["zero-shot"], data_dir=place, **shared)  # type: ignore[arg-type]
         for source in sources:
             where = {"data_dir": place} if source == task else {"data_dir": data_dir, "train_task": source}
@@ -186,24 +192,24 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
     loaded: dict[tuple, tuple[Data, Data, dict]] = {}  # by tasks and place, and by model: its tokens are counted
     checked = set()
     for run in runs:
-        key = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only)
+        key = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only, run.trust_remote_code)
         if key not in loaded:
             loaded[key] = _load(run, allow_code_execution)
         data, trained_on, checks = loaded[key]
-        if (run.method, run.model, run.precision, run.shape_only) not in checked:
+        if (own := (run.method, run.model, run.precision, run.shape_only, run.trust_remote_code)) not in checked:
             _check(run, data)
-            checked.add((run.method, run.model, run.precision, run.shape_only))
+            checked.add(own)
         each = Planned(run, _id(run, data), _first(run, data), checks, _training_id(run, trained_on))
         planned[each.id] = each
-    for (model, _), each in {(tokenizer_of(each.run), each.run.model): each for each in planned.values()}.items():
-        ask(each.run, each.data.test, [()] * len(each.data.test), models.load_tokenizer(model))
+    for each in {(tokenizer_of(each.run), each.run.model): each for each in planned.values()}.values():
+        ask(each.run, each.data.test, [()] * len(each.data.test), tokenizer(each.run))
     return list(planned.values())
 
 
 def ask(run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer) -> list[prompts.Prompt]:
     """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
     task = tasks.get(run.task)
-    room = models.prompt_room(known_as(run), new_tokens=task.output_tokens) - virtual_tokens(run)
+    room = prompt_room(run, new_tokens=task.output_tokens)
     return [
         prompts.build(example, mine, tokenizer, room=room, style=task.prompt)
         for example, mine in zip(examples, shots, strict=True)
@@ -220,9 +226,20 @@ def tokenizer_of(run: Run) -> str:
     return models.SHAPE_TOKENIZER if run.shape_only else run.model
 
 
+def tokenizer(run: Run):
+    """What the run reads with."""
+    return models.load_tokenizer(tokenizer_of(run), trust_remote_code=run.trust_remote_code)
+
+
+def prompt_room(run: Run, *, new_tokens: int) -> int:
+    """Tokens that a prompt may have beside the method's learned ones."""
+    trusted = run.trust_remote_code
+    return models.prompt_room(known_as(run), new_tokens=new_tokens, trust_remote_code=trusted) - virtual_tokens(run)
+
+
 def weights(run: Run) -> str:
     """What identifies the run's weights; random ones are those of a configuration."""
-    return models.revision(known_as(run))
+    return models.revision(known_as(run), trust_remote_code=run.trust_remote_code)
 
 
 def _first(run: Run, data: Data) -> Data:
@@ -256,7 +273,7 @@ def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
         )
     if run.split == "validation":
         data = replace(data, test=own.validation)
-    return data, trained_on, asdict(tasks.checks(data, models.load_tokenizer(tokenizer_of(run))))
+    return data, trained_on, asdict(tasks.checks(data, tokenizer(run)))
 
 
 def _place(run: Run, task: str) -> str | None:
@@ -274,7 +291,8 @@ def _check(run: Run, data: Data) -> None:
         retrieve.random_shots(data.train, run.method.shots, run.seed)
     elif isinstance(run.method, spec.Retrieved):
         retrieve.require(run.method, len(data.train))
-    methods.check(run.method, known_as(run), run.precision)
+    models.check(known_as(run), run.precision, trust_remote_code=run.trust_remote_code)
+    methods.check(run.method, known_as(run), run.precision, trust_remote_code=run.trust_remote_code)
 
 
 def _id(run: Run, data: Data) -> str:

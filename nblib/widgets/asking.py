@@ -211,7 +211,7 @@ def _asked(planned: Planned, question: Example, tokenizer: PreTrainedTokenizerBa
     found = _found(planned, question)
     (prompt,) = planning.ask(run, [question], [found.shots], tokenizer)
     virtual = planning.virtual_tokens(run)
-    room = models.prompt_room(planning.known_as(run), new_tokens=tasks.get(run.task).output_tokens) - virtual
+    room = planning.prompt_room(run, new_tokens=tasks.get(run.task).output_tokens)
     kept = slice(prompt.dropped_shots, None)
     shown = Asked(
         label=_label(run),
