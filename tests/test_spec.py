@@ -168,3 +168,25 @@ def test_runs_that_train_the_same_share_their_training():
     others = [replace(run, seed=1), replace(run, precision="nf4"), replace(run, method=spec.Lora(r=8))]
     others.append(replace(run, training=spec.Training(epochs=6)))
     assert len({trained(each) for each in [run, *others]}) == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "lora/8", "../../up", "C:\\up", "a\nb", "a\x00", "\ud800", ".hidden", "x" * 260, "é" * 33]
+)
+def test_a_name_that_no_file_can_have_is_refused_before_any_training(name):
+    with pytest.raises(ValueError, match="^name must be a short text of at most 64 bytes .*; got '"):
+        spec.Custom('{"peft_type": "LORA"}', name=name)
+
+
+@pytest.mark.parametrize("name", ["olora", "lora+ r=8", "LoRA (late)", "x" * 64])
+def test_other_names_of_a_custom_method_are_taken(name):
+    assert spec.label(spec.Custom('{"peft_type": "LORA"}', name=name)) == name
+
+
+def test_code_that_may_be_run_is_in_the_ids_and_without_it_they_stay_what_they_were():
+    run = replace(RUN, method=spec.Lora(), training=spec.Training())
+    trusted = replace(run, trust_remote_code=True)
+    for made in (spec.run_id, spec.training_id):
+        assert made(run, data="d", weights="w") != made(trusted, data="d", weights="w")
+    with pytest.raises(ValueError, match="trust_remote_code must be True or False; got 'false'"):
+        replace(run, trust_remote_code="false")

@@ -160,8 +160,9 @@ class Births(TorchDispatchMode):
 
 
 def tensors(tree: Any) -> Iterable[torch.Tensor]:
-    """The tensors in nested lists, tuples and dicts."""
-    return (each for each in tree_leaves(tree) if isinstance(each, torch.Tensor))
+    """The tensors in nested lists, tuples and dicts, but sparse ones, which have no storage of their own."""
+    found = (each for each in tree_leaves(tree) if isinstance(each, torch.Tensor))
+    return (each for each in found if each.layout == torch.strided)
 
 
 def peak_of(call: Callable[[], Any], *, device: str | None = None) -> int:

@@ -38,6 +38,7 @@ MODELS = {
     "starcoder2-3b": "bigcode/starcoder2-3b",
 }
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer
+CODE_FILES = ("*.py",)
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # the first that there are
 
 
@@ -69,13 +70,14 @@ def embedded_models() -> list[str]:
     return sorted(path.parent.name for path in EMBEDDED.glob("*/config.json"))
 
 
-def revision(model: str) -> str:
+def revision(model: str, *, trust_remote_code: bool = False) -> str:
     """What identifies the weights: the hash of a local folder's files, the commit of a Hub model.
 
+    With `trust_remote_code`, the model's own code too.
     Raises ConnectionError where the Hub is needed and cannot be reached, ValueError where it has no such model.
     """
     place = locate(model)
-    return _folder_content(Path(place)) if Path(place).is_dir() else _commit(place)
+    return _folder_content(Path(place), code=trust_remote_code) if Path(place).is_dir() else _commit(place)
 
 
 @cache
@@ -86,13 +88,16 @@ def _commit(place: str) -> str:
         return hub.snapshot(id, "model", ["config.json"], wanted or "main").name
 
 
-def folder_of(place: str, *, weights: bool = False) -> str:
-    """The folder to load from: the given one, or the cache's with what is needed of a Hub model, all of one commit."""
+def folder_of(place: str, *, weights: bool = False, code: bool = False) -> str:
+    """The folder to load from: the given one, or the cache's with what is needed of a Hub model, all of one commit.
+
+    `code`: the model's own, too.
+    """
     if Path(place).is_dir():
         return place
     id, commit = place.partition("@")[0], _commit(place)
     with hub_errors(place):
-        folder = hub.snapshot(id, "model", list(SMALL_FILES), commit)
+        folder = hub.snapshot(id, "model", [*SMALL_FILES, *(CODE_FILES if code else ())], commit)
         for pattern in WEIGHT_FILES if weights else ():
             hub.snapshot(id, "model", [pattern], commit, bar_shown=True)
             if any(folder.glob(pattern)):
@@ -103,10 +108,11 @@ def folder_of(place: str, *, weights: bool = False) -> str:
     return str(folder)
 
 
-def _folder_content(folder: Path) -> str:
+def _folder_content(folder: Path, *, code: bool = False) -> str:
     names = (".safetensors", ".bin", ".model", ".txt", ".jinja", "config.json", "tokenizer.json")
     kinds = (*names, "tokenizer_config.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
-    paths = sorted(path for path in folder.iterdir() if path.name.endswith(kinds))
+    wanted = (*kinds, ".py") if code else kinds
+    paths = sorted(path for path in folder.iterdir() if path.name.endswith(wanted))
     return _hash_once(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
 
 

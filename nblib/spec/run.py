@@ -93,6 +93,7 @@ class Run:
     split: str = "test"  # whose examples are the queries; validation to choose settings
     study_scores: bool = False  # em_study@k and codebleu_study, too: answers end as in the study's package
     shape_only: bool = False  # random weights: bytes and seconds count, answers do not; limit bounds its training too
+    trust_remote_code: bool = False  # code that the model's makers keep beside its weights may be run
 
     def __post_init__(self):
         one_of("precision", self.precision, PRECISIONS)
@@ -102,6 +103,8 @@ class Run:
             raise ValueError(f"seed must be below 2**32, which NumPy can take; got {self.seed}")
         if self.limit is not None:
             whole("limit", self.limit)
+        if not isinstance(self.trust_remote_code, bool):  # any text would be taken for a yes
+            raise ValueError(f"trust_remote_code must be True or False; got {self.trust_remote_code!r}")
         if self.method.trained and self.training is None:
             raise ValueError(f"{self.method.kind} is trained, so it needs training settings; got None")
         if isinstance(self.method, FullTuning) and self.precision in QUANTIZED:
@@ -148,6 +151,7 @@ def training_id(run: Run, *, data: str, weights: str) -> str:
     `data` and `weights` are revisions or content hashes, of the data that is trained on.
     """
     changed = {"data": data, "weights": weights, "precision": run.precision, "seed": run.seed} | _parts(run, "training")
+    changed |= {"trust_remote_code": True} if run.trust_remote_code else {}
     changed["model"] = _known_name(run.model)
     task = run.train_task or run.task
     return f"{_last(run.model)}.{task}.{label(run.method)}.{run.precision}.seed{run.seed}.{_digest(changed)}".lower()

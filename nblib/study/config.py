@@ -20,6 +20,7 @@ PLAIN: dict[str, tuple[str, type]] = {
     "data_dir": ("a text", str),
     "train_task": ("a text", str),
     "shape_only": ("true or false", bool),
+    "trust_remote_code": ("true or false", bool),
 }
 
 
@@ -39,6 +40,7 @@ class Study:
     data_dir: str | None = None
     train_task: str | None = None
     shape_only: bool = False
+    trust_remote_code: bool = False
 
     def __post_init__(self):
         for name in ("model", "task", "precision"):

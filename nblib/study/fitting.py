@@ -23,7 +23,7 @@ LOGS = "logs"  # of a results folder: a folder a training, for TensorBoard
 class Base:
     """The last base model that was loaded: the next run with the same one attaches its method to it."""
 
-    key: tuple[str, str, bool] | None = None  # model, precision, and whether its weights are random
+    key: tuple | None = None  # model, precision, whether its weights are random, and whether its own code is run
     model: PreTrainedModel | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
     loading: Record = field(default_factory=Record)  # what it cost
@@ -32,12 +32,15 @@ class Base:
     def load(self, planned: Planned, record: Record) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The base and its tokenizer; what loading cost is the same for every run that uses it."""
         run = planned.run
-        key = (run.model, run.precision, run.shape_only)
+        key = (run.model, run.precision, run.shape_only, run.trust_remote_code)
         if key != self.key or self.model is None or self.tokenizer is None:
             self.drop()
             with self.loading.phase("load"):
-                load = models.load_shape if run.shape_only else models.load
-                self.model, self.tokenizer = load(run.model, run.precision)
+                if run.shape_only:
+                    self.model, self.tokenizer = models.load_shape(run.model, run.precision)
+                else:
+                    trusted = run.trust_remote_code
+                    self.model, self.tokenizer = models.load(run.model, run.precision, trust_remote_code=trusted)
             self.key = key
         record.costs |= self.loading.costs
         return self.model, self.tokenizer
@@ -97,11 +100,14 @@ def attach(
 
 
 def detach(planned: Planned, base: Base, model: nn.Module) -> None:
-    """Leaves the base as it was loaded; where every weight was trained, it is dropped."""
+    """Leaves the base as it was loaded; where its own weights have changed, it is dropped, to be loaded again."""
     if isinstance(planned.run.method, spec.FullTuning):
         base.drop()
     elif planned.run.method.trained:
-        base.model = methods.detach(model)
+        try:
+            base.model = methods.detach(model)
+        except methods.BaseChangedError:
+            base.drop()
 
 
 def adapter_folder(folder: Path, planned: Planned) -> Path:
@@ -145,7 +151,8 @@ def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record,
     with record.phase("train", before.get("costs")) as measured:
         seq2seq = base.model.config.is_encoder_decoder
         steps = train.steps(data.train, base.tokenizer, task, training, encoder_decoder=seq2seq)
-        model = methods.attach(base.model, run.method, base.tokenizer, seed=run.seed, steps=steps)
+        batches = _batches(planned, base, training) if methods.begins_with_rows(run.method) else []
+        model = methods.attach(base.model, run.method, base.tokenizer, seed=run.seed, steps=steps, batches=batches)
         record.costs["trainable_parameters"] = methods.trainable_parameters(model)
         with memory.first_step(model) as kinds:
             kinds |= before.get("kinds", {})  # the first step was made by another process
@@ -176,3 +183,14 @@ def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record,
     record.notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}
     record.notes["validation_losses"] = fitted.validation_losses
     return model
+
+
+def _batches(planned: Planned, base: Base, training: spec.Training) -> list[dict[str, torch.Tensor]]:
+    """The training rows in their order, as many at a time as training takes."""
+    assert base.model is not None
+    assert base.tokenizer is not None
+    run, size = planned.run, training.device_batch
+    task = tasks.get(run.train_task or run.task)
+    seq2seq = base.model.config.is_encoder_decoder
+    rows = train.encode_all(planned.data.train, base.tokenizer, task, encoder_decoder=seq2seq)
+    return [train.collate(rows[at : at + size], base.tokenizer.pad_token_id) for at in range(0, len(rows), size)]

@@ -36,6 +36,7 @@ def compare(
     data_dir: str | None = None,
     train_task: str | None = None,
     shape_only: bool = False,
+    trust_remote_code: bool = False,
 ) -> list[Run]:
     """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
 
@@ -43,7 +44,7 @@ def compare(
     stand for the preset's own. A method without randomness runs with the first seed only. With a `train_task`, training
     examples and shots are that task's, and `data_dir` has a folder for each task. With `shape_only` weights are random:
     such runs measure memory and seconds, have no scores, and `limit` bounds their training batches and validation rows
-    as well.
+    as well. `trust_remote_code`: code that the model's makers keep beside its weights may be run.
     Raises ValueError for anything unknown or out of range.
     """
     settings = presets.get(preset)
@@ -66,6 +67,7 @@ def compare(
                     train_task=None if isinstance(method, spec.ZeroShot) else train_task,
                     study_scores=settings.study_scores,
                     shape_only=shape_only,
+                    trust_remote_code=trust_remote_code,
                 )
             )
     return runs
@@ -116,6 +118,7 @@ def search(
     seed: int = 1,
     precision: str = "auto",
     data_dir: str | None = None,
+    trust_remote_code: bool = False,
 ) -> list[Run]:
     """The runs that choose learning rates: each trained method at the rates of `presets.RATES`, five for each.
 
@@ -127,7 +130,8 @@ def search(
     for name in trained:
         if name not in presets.RATES:
             raise ValueError(f"method of a search must be one of {', '.join(presets.RATES)}; got {name!r}")
-    found = compare(model, task, preset=preset, names=trained, seeds=[seed], precision=precision, data_dir=data_dir)
+    shared = {"precision": precision, "data_dir": data_dir, "trust_remote_code": trust_remote_code}
+    found = compare(model, task, preset=preset, names=trained, seeds=[seed], **shared)  # type: ignore[arg-type]
     return [
         replace(run, method=_at(run.method, rate), decoding=GREEDY, split="validation")
         for run in found
@@ -150,6 +154,7 @@ def transfer(
     precision: str = "auto",
     limit: int | None = None,
     data_dir: str | None = None,
+    trust_remote_code: bool = False,
 ) -> list[Run]:
     """The runs that ask each of the tasks `asked` with no training and with the method trained on each of `trained`.
 
@@ -164,6 +169,7 @@ def transfer(
     for task in asked:
         place = str(Path(data_dir) / task) if data_dir else None
         shared = {"preset": preset, "seeds": seeds, "precision": precision, "limit": limit}
+        shared |= {"trust_remote_code": trust_remote_code}
         runs += compare(model, task, names=["zero-shot"], data_dir=place, **shared)  # type: ignore[arg-type]
         for source in sources:
             where = {"data_dir": place} if source == task else {"data_dir": data_dir, "train_task": source}
@@ -187,11 +193,11 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
     loaded: dict[tuple, tuple[Data, Data, dict]] = {}  # by tasks and place, and by model: its tokens are counted
     checked = set()
     for run in runs:
-        key = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only)
+        key = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only, run.trust_remote_code)
         if key not in loaded:
             loaded[key] = _load(run, allow_code_execution)
         data, trained_on, checks = loaded[key]
-        work = (run.method, run.model, run.precision, run.shape_only, run.training)
+        work = (run.method, run.model, run.precision, run.shape_only, run.training, run.trust_remote_code)
         if work not in checked:
             _check(run, data)
             checked.add(work)
@@ -199,8 +205,8 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
             _require_rows(run, checks)
         each = Planned(run, _id(run, data), _first(run, data), checks, _training_id(run, trained_on))
         planned[each.id] = each
-    for (model, _), each in {(tokenizer_of(each.run), each.run.model): each for each in planned.values()}.items():
-        build_prompts(each.run, each.data.test, [()] * len(each.data.test), models.load_tokenizer(model))
+    for each in {(tokenizer_of(each.run), each.run.model): each for each in planned.values()}.values():
+        build_prompts(each.run, each.data.test, [()] * len(each.data.test), tokenizer(each.run))
     return list(planned.values())
 
 
@@ -208,8 +214,8 @@ def build_prompts(
     run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer
 ) -> list[prompts.Prompt]:
     """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
-    task, halves = tasks.get(run.task), models.is_encoder_decoder(model_source(run))
-    room = models.prompt_room(model_source(run), new_tokens=task.output_tokens) - virtual_tokens(run)
+    task, halves = tasks.get(run.task), is_encoder_decoder(run)
+    room = max_prompt_tokens(run, new_tokens=task.output_tokens)
     return [
         prompts.build(example, shown, tokenizer, room=room, style=task.prompt, encoder_decoder=halves)
         for example, shown in zip(examples, shots, strict=True)
@@ -226,9 +232,25 @@ def tokenizer_of(run: Run) -> str:
     return models.SHAPE_TOKENIZER if run.shape_only else run.model
 
 
+def tokenizer(run: Run):
+    """What the run reads with."""
+    return models.load_tokenizer(tokenizer_of(run), trust_remote_code=run.trust_remote_code)
+
+
+def is_encoder_decoder(run: Run) -> bool:
+    """Whether one half of the run's model reads the prompt and the other writes the answer."""
+    return models.is_encoder_decoder(model_source(run), trust_remote_code=run.trust_remote_code)
+
+
+def max_prompt_tokens(run: Run, *, new_tokens: int) -> int:
+    """Tokens that a prompt may have beside the method's learned ones."""
+    source, trusted = model_source(run), run.trust_remote_code
+    return models.max_prompt_tokens(source, new_tokens=new_tokens, trust_remote_code=trusted) - virtual_tokens(run)
+
+
 def weights(run: Run) -> str:
     """What identifies the run's weights; random ones are those of a configuration."""
-    return models.revision(model_source(run))
+    return models.revision(model_source(run), trust_remote_code=run.trust_remote_code)
 
 
 def _first(run: Run, data: Data) -> Data:
@@ -262,7 +284,7 @@ def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
         )
     if run.split == "validation":
         data = replace(data, test=own.validation)
-    return data, trained_on, asdict(tasks.checks(data, models.load_tokenizer(tokenizer_of(run))))
+    return data, trained_on, asdict(tasks.checks(data, tokenizer(run)))
 
 
 def _place(run: Run, task: str) -> str | None:
@@ -280,10 +302,11 @@ def _check(run: Run, data: Data) -> None:
         retrieve.random_shots(data.train, run.method.shots, run.seed)
     elif isinstance(run.method, spec.Retrieved):
         retrieve.require(run.method, len(data.train))
-    methods.check(run.method, model_source(run), run.precision)
+    models.check(model_source(run), run.precision, trust_remote_code=run.trust_remote_code)
+    methods.check(run.method, model_source(run), run.precision, trust_remote_code=run.trust_remote_code)
     if run.training:
         train.check(run.training)
-    known = models.config(model_source(run))
+    known = models.config(model_source(run), trust_remote_code=run.trust_remote_code)
     if known.is_encoder_decoder and getattr(known, "decoder_start_token_id", None) is None:
         raise ValueError(
             f"model {run.model!r} has no decoder_start_token_id in its config.json, with which answers begin: add it"

@@ -237,4 +237,5 @@ def _origin(planned: Planned) -> dict:
         "data": planned.data.content,
         "data_revision": planned.data.revision,
         "weights": planning.weights(planned.run),
+        "trust_remote_code": planned.run.trust_remote_code,
     }

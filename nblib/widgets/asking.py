@@ -226,7 +226,7 @@ def _asked(planned: Planned, question: Example, tokenizer: PreTrainedTokenizerBa
     found = _found(planned, question)
     (prompt,) = planning.build_prompts(run, [question], [found.shots], tokenizer)
     virtual = planning.virtual_tokens(run)
-    room = models.prompt_room(planning.model_source(run), new_tokens=tasks.get(run.task).output_tokens) - virtual
+    room = planning.max_prompt_tokens(run, new_tokens=tasks.get(run.task).output_tokens)
     kept = slice(prompt.dropped_shots, None)
     shown = Asked(
         label=_label(run),
