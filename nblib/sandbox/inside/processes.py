@@ -1,4 +1,4 @@
-"""Programs as the worker sees them: a channel, two streams of output, an end. Knows no job."""
+"""Programs as the caller sees them: a channel, two streams of output, an end. Knows no job."""
 
 import os
 import select
@@ -16,8 +16,8 @@ _UNREAD = 8  # frames that are kept for later at most
 _ERRORS_KEPT = 4000  # bytes of standard error, from its end
 
 
-class BrokenError(Exception):
-    """The sandbox itself does not work; no fault of a program."""
+class BrokenError(RuntimeError):
+    """The sandbox does not work on this machine; no fault of a program."""
 
 
 @dataclass(eq=False)
@@ -42,8 +42,8 @@ class Process:
 class Supply:
     """Starts programs by way of the spawner, and hears of them."""
 
-    def __init__(self, spawner: socket.socket, caller: socket.socket):
-        self.spawner, self.caller = spawner, caller
+    def __init__(self, spawner: socket.socket):
+        self.spawner = spawner
         self.running: dict[int, Process] = {}
         self.count = 0
 
@@ -118,10 +118,16 @@ class Supply:
             self.finish(process)
         wire.send(self.spawner, {"release": True})
 
+    def abandon(self) -> None:
+        """Closes what is open to programs, after an error."""
+        for process in self.running.values():
+            self._close(process)
+        self.running.clear()
+
     # --- one turn of waiting --------------------------------------------------------------------------------------
 
     def _turn(self, seconds: float | None = None) -> None:
-        sources: dict[int, Process | None] = {self.spawner.fileno(): None, self.caller.fileno(): None}
+        sources: dict[int, Process | None] = {self.spawner.fileno(): None}
         for process in self.running.values():
             sources |= dict.fromkeys(process.files, process)
             if process.control is not None and len(process.inbox) < _UNREAD:
@@ -130,8 +136,6 @@ class Supply:
         for file in sources:
             poll.register(file, select.POLLIN)
         ready = [file for file, _ in poll.poll(None if seconds is None else seconds * 1000)]
-        if self.caller.fileno() in ready:
-            raise wire.ClosedError("the caller is gone")  # it sends nothing while a job runs
         for file in ready:
             source = sources[file]
             if source is not None and source.end is None:
@@ -140,10 +144,7 @@ class Supply:
             self._news()
 
     def _news(self) -> None:
-        try:
-            message = wire.receive(self.spawner)
-        except wire.ClosedError as error:
-            raise BrokenError(f"the process that forks programs is gone: {error}") from error
+        message = wire.receive(self.spawner)
         if "ended" in message:
             process = self.running.pop(message["ended"])
             for file in list(process.files):

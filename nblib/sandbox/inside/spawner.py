@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -243,10 +244,12 @@ def _signal_all(pids: set[int], number: int) -> None:
 # --- start ----------------------------------------------------------------------------------------------------------
 
 
-def start(channel: socket.socket, without: frozenset[str]) -> None:
-    """In a child of the server: isolates itself, says which layers there are, serves."""
-    if kernel.LINUX:
-        kernel.die_with_parent()
+def main() -> None:
+    """Entry of a fresh interpreter: `argv` holds the number of the channel's file and the layers to leave out.
+
+    Isolates itself, says which layers there are, serves until the channel's other end is gone.
+    """
+    channel, without = socket.socket(fileno=int(sys.argv[1])), frozenset(sys.argv[2:])
 
     def request_user_map() -> bool:
         wire.send(channel, {"map": True})
@@ -270,7 +273,8 @@ def start(channel: socket.socket, without: frozenset[str]) -> None:
     if isolation.OTHER_USER not in place.layers:
         place.user = None
     place.processes_already = usage.counted_already(place)
-    wire.send(channel, {"layers": sorted(place.layers)})
+    names = (*isolation.ALL, *isolation.LIMITS, isolation.WATCH)
+    wire.send(channel, {"layers": {name: name in place.layers for name in names}})
     gc.collect()
     gc.freeze()
     gc.disable()
