@@ -33,7 +33,7 @@ class Process:
     output: bytearray = field(default_factory=bytearray)
     errors: bytearray = field(default_factory=bytearray)
     inbox: deque = field(default_factory=deque)
-    end: dict | None = None  # status, cpu, reason, peak_bytes
+    end: dict | None = None  # status, cpu, reason
     renewed: float | None = None  # CPU seconds of the last outcome
     reason: str | None = None  # why this side had it killed
     written: int = 0  # bytes to both streams
@@ -52,19 +52,21 @@ class Supply:
         self.count += 1
         near, far = socket.socketpair()
         streams = [os.pipe(), os.pipe()]
-        for _, writing in streams:
-            os.fchmod(writing, 0o622)  # so that another user can open /dev/stdout
-        with _standard_input(text) as given:
-            message = {"spawn": self.count, "mode": mode, "limits": limits, "outcomes": outcomes}
-            wire.send(self.spawner, message, (far.fileno(), given.fileno(), *(writing for _, writing in streams)))
-        far.close()
-        for _, writing in streams:
-            os.close(writing)
-        for reading, _ in streams:
-            os.set_blocking(reading, False)
-        names = dict(zip((reading for reading, _ in streams), ("output", "errors"), strict=True))
+        names = {reading: name for (reading, _), name in zip(streams, ("output", "errors"), strict=True)}
         frames = wire.Frames(2 * limits["output_bytes"] + 2**14)  # a text may double when it is written as JSON
         self.running[self.count] = Process(self.count, limits, near, names, frames, outcomes)
+        message = {"spawn": self.count, "mode": mode, "limits": limits, "outcomes": outcomes}
+        try:
+            for reading, writing in streams:
+                os.set_blocking(reading, False)
+                if kernel.LINUX:
+                    os.fchmod(writing, 0o622)  # so that another user can open /dev/stdout
+            with _standard_input(text) as given:
+                wire.send(self.spawner, message, (far.fileno(), given.fileno(), *(writing for _, writing in streams)))
+        finally:
+            far.close()
+            for _, writing in streams:
+                os.close(writing)
         return self.running[self.count]
 
     def tell(self, process: Process, message: dict) -> None:

@@ -104,14 +104,11 @@ class Spawner:
         self.children[message["spawn"]] = Child(message["spawn"], pid, reading, message["limits"], time.monotonic())
 
     def _end(self, child: Child) -> None:
-        status, seconds, peak_bytes = self._wait(child)
+        status, seconds = self._wait(child)
         used = max(max(seconds, child.cpu_seen) - child.cpu_before, 0.0)
-        wire.send(
-            self.channel,
-            {"ended": child.number, "status": status, "cpu": used, "reason": child.reason, "peak_bytes": peak_bytes},
-        )
+        wire.send(self.channel, {"ended": child.number, "status": status, "cpu": used, "reason": child.reason})
 
-    def _wait(self, child: Child) -> tuple[int, float, int]:
+    def _wait(self, child: Child) -> tuple[int, float]:
         data = os.read(child.status_file, _STATUS.size)
         os.close(child.status_file)
         _, own, use = os.wait4(child.pid, 0)
@@ -119,7 +116,7 @@ class Spawner:
         if PID not in self.place.layers:
             _sweep(frozenset(each.pid for each in self.children.values()))
         status = _STATUS.unpack(data)[0] if len(data) == _STATUS.size else own
-        return status, use.ru_utime + use.ru_stime, use.ru_maxrss * (1024 if kernel.LINUX else 1)
+        return status, use.ru_utime + use.ru_stime
 
     def _kill(self, child: Child, reason: str) -> None:
         child.reason = child.reason or reason
