@@ -46,6 +46,7 @@ class Supply:
         self.spawner = spawner
         self.running: dict[int, Process] = {}
         self.count = 0
+        self.released = True  # whether the folder of the last job is gone
 
     def start(self, mode: str, limits: dict, *, outcomes: int = 1, text: str = "") -> Process:
         """A new process, waiting for the first frame on its channel; `text` is its standard input."""
@@ -118,7 +119,10 @@ class Supply:
         for process in list(self.running.values()):
             self.kill(process, "over")
             self.finish(process)
+        self.released = False
         wire.send(self.spawner, {"release": True})
+        while not self.released:
+            self._turn()
 
     def abandon(self) -> None:
         """Closes what is open to programs, after an error."""
@@ -155,6 +159,8 @@ class Supply:
                 self._drain(process, process.control.fileno())
             process.end = message
             self._close(process)
+        elif "released" in message:
+            self.released = True
         elif message["renewed"] in self.running:
             self.running[message["renewed"]].renewed = message["cpu"]
 

@@ -77,6 +77,7 @@ class Spawner:
             self._spawn(message, files)
         elif "release" in message:
             self._release()
+            wire.send(self.channel, {"released": True})
         elif message["number"] in self.children:
             child = self.children[message["number"]]
             if "kill" in message:
