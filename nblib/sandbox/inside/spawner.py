@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -76,6 +77,7 @@ class Spawner:
             self._spawn(message, files)
         elif "release" in message:
             self._release()
+            wire.send(self.channel, {"released": True})
         elif message["number"] in self.children:
             child = self.children[message["number"]]
             if "kill" in message:
@@ -103,14 +105,11 @@ class Spawner:
         self.children[message["spawn"]] = Child(message["spawn"], pid, reading, message["limits"], time.monotonic())
 
     def _end(self, child: Child) -> None:
-        status, seconds, peak_bytes = self._wait(child)
+        status, seconds = self._wait(child)
         used = max(max(seconds, child.cpu_seen) - child.cpu_before, 0.0)
-        wire.send(
-            self.channel,
-            {"ended": child.number, "status": status, "cpu": used, "reason": child.reason, "peak_bytes": peak_bytes},
-        )
+        wire.send(self.channel, {"ended": child.number, "status": status, "cpu": used, "reason": child.reason})
 
-    def _wait(self, child: Child) -> tuple[int, float, int]:
+    def _wait(self, child: Child) -> tuple[int, float]:
         data = os.read(child.status_file, _STATUS.size)
         os.close(child.status_file)
         _, own, use = os.wait4(child.pid, 0)
@@ -118,7 +117,7 @@ class Spawner:
         if PID not in self.place.layers:
             _sweep(frozenset(each.pid for each in self.children.values()))
         status = _STATUS.unpack(data)[0] if len(data) == _STATUS.size else own
-        return status, use.ru_utime + use.ru_stime, use.ru_maxrss * (1024 if kernel.LINUX else 1)
+        return status, use.ru_utime + use.ru_stime
 
     def _kill(self, child: Child, reason: str) -> None:
         child.reason = child.reason or reason
@@ -243,10 +242,12 @@ def _signal_all(pids: set[int], number: int) -> None:
 # --- start ----------------------------------------------------------------------------------------------------------
 
 
-def start(channel: socket.socket, without: frozenset[str]) -> None:
-    """In a child of the server: isolates itself, says which layers there are, serves."""
-    if kernel.LINUX:
-        kernel.die_with_parent()
+def main() -> None:
+    """Entry of a fresh interpreter: `argv` holds the number of the channel's file and the layers to leave out.
+
+    Isolates itself, says which layers there are, serves until the channel's other end is gone.
+    """
+    channel, without = socket.socket(fileno=int(sys.argv[1])), frozenset(sys.argv[2:])
 
     def request_user_map() -> bool:
         wire.send(channel, {"map": True})
@@ -270,7 +271,8 @@ def start(channel: socket.socket, without: frozenset[str]) -> None:
     if isolation.OTHER_USER not in place.layers:
         place.user = None
     place.processes_already = usage.counted_already(place)
-    wire.send(channel, {"layers": sorted(place.layers)})
+    names = (*isolation.ALL, *isolation.LIMITS, isolation.WATCH)
+    wire.send(channel, {"layers": {name: name in place.layers for name in names}})
     gc.collect()
     gc.freeze()
     gc.disable()
