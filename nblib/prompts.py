@@ -33,6 +33,9 @@ STAND_INS = 0x100000  # the first of a plane of characters that Unicode leaves t
 _CODE_HERE = "the code stands here"  # where a rendered chat is cut; words that no template changes or adds
 
 
+Token = tuple[int, tuple[int, int]]  # its id, where it begins and ends in the text
+
+
 @dataclass(frozen=True)
 class Prompt:
     """What a model sees for one query."""
@@ -133,28 +136,29 @@ def ends(stops: Sequence[str], tokenizer) -> list[str]:
     return [*stops, f"\n{FENCE}"] if is_chat(tokenizer) else list(stops)
 
 
-def encode(text: str, tokenizer, *, encoder_decoder: bool = False) -> dict[str, list]:
+def encode(text: str, tokenizer, *, encoder_decoder: bool = False, target: bool = False) -> dict[str, list]:
     """`input_ids` of a text that `asked` made, and in `offset_mapping` where each begins and ends in `readable`.
 
     Special tokens are those that the tokenizer puts before the text, which a chat may have already, and those that the
     chat template writes; what people wrote is text. What the tokenizer puts after it is for encoders: a decoder would
     take it for the end of the answer. Offsets are those of fast tokenizers; others have none.
+    `target` says that it is what an encoder-decoder's second half writes.
     """
     chat, plain = is_chat(tokenizer), readable(text, tokenizer)
     begun = chat and bool(tokenizer.bos_token) and plain.startswith(tokenizer.bos_token)
     found = tokenizer(
-        plain,
+        **{"text_target" if target else "text": plain},
         add_special_tokens=not begun,
         split_special_tokens=not chat,
         return_special_tokens_mask=True,
         return_offsets_mapping=tokenizer.is_fast,
     )
-    ids, offsets = found["input_ids"], found.get("offset_mapping", [])
-    while ids and not encoder_decoder and found["special_tokens_mask"][len(ids) - 1]:
-        ids, offsets = ids[:-1], offsets[:-1]
-    if plain != text and offsets:
-        ids, offsets = _as_people_wrote(ids, offsets, text, tokenizer)
-    return {"input_ids": ids, "offset_mapping": offsets}
+    tokens = list(zip(found["input_ids"], found.get("offset_mapping", [(0, 0)] * len(found["input_ids"])), strict=True))
+    while tokens and not encoder_decoder and found["special_tokens_mask"][len(tokens) - 1]:
+        tokens.pop()
+    theirs = _written_by_people(text, tokenizer) if chat else [True] * len(plain)
+    tokens = _as_letters(tokens, plain, theirs, tokenizer)
+    return {"input_ids": [id for id, _ in tokens], "offset_mapping": [span for _, span in tokens]}
 
 
 def readable(text: str, tokenizer) -> str:
@@ -170,26 +174,36 @@ def _with_stand_ins(text: str, tokenizer) -> str:
 
 def _stand_ins(tokenizer) -> dict[int, str]:
     """Character -> special token; the longest first, for one may be a part of another."""
-    tokens = (str(each) for each in tokenizer.added_tokens_decoder.values() if each.special)
-    return dict(enumerate(sorted(tokens, key=lambda token: (-len(token), token)), start=STAND_INS))
+    return dict(enumerate(sorted(_special(tokenizer).values(), key=lambda text: (-len(text), text)), start=STAND_INS))
 
 
-def _as_people_wrote(ids: list[int], offsets: list, text: str, tokenizer) -> tuple[list[int], list]:
-    """Tokens and offsets, with those of its letters in the place of each special token that people wrote."""
-    stand_ins, plain = _stand_ins(tokenizer), readable(text, tokenizer)
-    special = set(tokenizer.convert_tokens_to_ids(list(stand_ins.values())))
-    stood_for = [ord(letter) in stand_ins for letter in text for _ in stand_ins.get(ord(letter), letter)]
-    tokens: list[tuple[int, tuple[int, int]]] = []
-    for id, (begin, end) in zip(ids, offsets, strict=True):
-        if id in special and any(stood_for[begin:end]):
-            tokens += [(each, (begin + at, begin + to)) for each, (at, to) in _inside(plain[begin:end], tokenizer)]
+def _special(tokenizer) -> dict[int, str]:
+    return {id: str(token) for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
+def _written_by_people(text: str, tokenizer) -> list[bool]:
+    """For each letter of `readable`: whether it is one of a special token that has a stand-in."""
+    stand_ins = {} if text.isascii() else _stand_ins(tokenizer)
+    return [ord(letter) in stand_ins for letter in text for _ in stand_ins.get(ord(letter), letter)]
+
+
+def _as_letters(tokens: list[Token], plain: str, theirs: list[bool], tokenizer) -> list[Token]:
+    """The tokens, with those of its letters in the place of each special one that stands where it is `theirs`.
+
+    Also where special tokens were to be split: T5's kind of tokenizer, Unigram, finds them in its vocabulary.
+    """
+    special, split = _special(tokenizer), []
+    for id, (begin, end) in tokens:
+        # What a tokenizer does not know is a special token too, but not in the text.
+        if id in special and special[id] in plain[begin:end] and any(theirs[begin:end]):
+            split += [(each, (begin + at, begin + to)) for each, (at, to) in _inside(plain[begin:end], tokenizer)]
         else:
-            tokens.append((id, (begin, end)))
-    return [id for id, _ in tokens], [span for _, span in tokens]
+            split.append((id, (begin, end)))
+    return split
 
 
-def _inside(text: str, tokenizer) -> list[tuple[int, tuple[int, int]]]:
-    """Tokens and offsets of a text that goes on from another, special tokens split."""
+def _inside(text: str, tokenizer) -> list[Token]:
+    """Tokens of a text that goes on from another, none of them special."""
     for before in ("\n", ""):  # some tokenizers put a space before a text that begins
         found = tokenizer(
             before + text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
@@ -198,6 +212,10 @@ def _inside(text: str, tokenizer) -> list[tuple[int, tuple[int, int]]]:
         tokens = [(id, span) for id, span in zip(found["input_ids"], spans, strict=True) if span[1] > 0]
         if all(at >= 0 for _, (at, _) in tokens):  # else one token has the line's end and what follows
             break
+    special = _special(tokenizer)
+    if len(text) > 1 and any(special.get(id) == text[at:to] for id, (at, to) in tokens):
+        rest = [(id, (at + 1, to + 1)) for id, (at, to) in _inside(text[1:], tokenizer)]
+        return [*_inside(text[:1], tokenizer), *rest]
     return tokens
 
 

@@ -37,29 +37,32 @@ HOSTILE = [
 
 @cache
 def trained(kind: str) -> str:
-    """A byte-level tokenizer, or with `spaces` one that has a letter for them and puts one first; as JSON."""
-    made = Tokenizer(models.BPE())
-    if kind == "spaces":
+    """A byte-level tokenizer, or one that has a letter for spaces and puts one first: of merges or pieces; as JSON."""
+    made = Tokenizer(models.Unigram() if kind == "pieces" else models.BPE())
+    if kind in ("spaces", "pieces"):
         made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
         made.decoder = decoders.Metaspace(prepend_scheme="first")
     else:
         made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     letters = {chr(code) for code in range(32, 127)} | set(pre_tokenizers.ByteLevel.alphabet()) | {"▁", "\n", "é"}
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=sorted(letters), show_progress=False
-    )
+    settings = {"vocab_size": 400, "initial_alphabet": sorted(letters), "show_progress": False}
+    if kind == "pieces":
+        trainer = trainers.UnigramTrainer(special_tokens=[*SPECIAL, "<unk>"], unk_token="<unk>", **settings)
+    else:
+        trainer = trainers.BpeTrainer(special_tokens=SPECIAL, **settings)
     made.train_from_iterator((f"{each.intent}\n{each.code}\n```" for each in small.EXAMPLES), trainer)
     return made.to_str()
 
 
 def tokenizer(kind: str, template: str | None = None) -> PreTrainedTokenizerFast:
     """A tokenizer as models on the Hub have them, one of KINDS."""
-    made = Tokenizer.from_str(trained("spaces" if kind == "spaces" else "bytes"))
+    made = Tokenizer.from_str(trained(kind if kind in ("spaces", "pieces") else "bytes"))
     added = {
         "begins": "<s> $A",
         "ends": "$A </s>",
         "begins and ends": "<s> $A </s>",
         "spaces": "<s> $A",
+        "pieces": "<s> $A </s>",
         "turns": "$A",
         "setting": None,
     }[kind]
@@ -79,7 +82,7 @@ def tokenizer(kind: str, template: str | None = None) -> PreTrainedTokenizerFast
     return made
 
 
-KINDS = ("begins", "ends", "begins and ends", "spaces", "turns", "setting")
+KINDS = ("begins", "ends", "begins and ends", "spaces", "pieces", "turns", "setting")
 ANY = pytest.mark.parametrize(
     ("kind", "template"), [(kind, each) for kind in KINDS for each in (None, CHATML, BRACKETS)]
 )
@@ -126,18 +129,19 @@ def test_the_tokens_of_other_texts_are_those_that_the_tokenizer_gives(kind, temp
     text = prompts.asked(example, ours, shots=small.EXAMPLES[:2])
     begun = text.startswith("<s>")
     found = ours(text, add_special_tokens=not begun)["input_ids"]
-    ended = not begun and kind in ("ends", "begins and ends", "setting")
+    ended = not begun and kind in ("ends", "begins and ends", "pieces", "setting")
     assert list(prompts.build(example, small.EXAMPLES[:2], ours, room=1000).ids) == found[: len(found) - ended]
 
 
-def test_an_encoder_reads_what_its_tokenizer_puts_last():
-    ours = tokenizer("ends")
+@pytest.mark.parametrize("kind", ["ends", "pieces"])
+def test_an_encoder_reads_what_its_tokenizer_puts_last(kind):
+    ours = tokenizer(kind)
     end = ours.eos_token_id
     assert prompts.build(HOSTILE[0], (), ours, room=1000, encoder_decoder=True).ids.count(end) == 1
     row = train.encode(HOSTILE[0], ours, encoder_decoder=True)
     assert [row[side].count(end) for side in ("input_ids", "labels")] == [1, 1]
     assert [row[side][-1] for side in ("input_ids", "labels")] == [end, end]
-    assert ours.decode(row["labels"][:-1]) == HOSTILE[0].code
+    assert ours.decode(row["labels"][:-1]).removeprefix("<s>").strip() == HOSTILE[0].code
 
 
 def chat_model(place, template: str) -> str:

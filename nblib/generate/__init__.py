@@ -32,8 +32,8 @@ def completions(
 
     Each answer ends by itself: at the end-of-sequence token or after a stop string, which stays in the completion; with
     `decoding.stop` all-beams, text may follow that, and what is scored is cut at the stop string anyway.
-    With `decoding.length_rule` with-prompt, beams are compared as transformers did before 4.36; an encoder-decoder's
-    prompt there was its decoder's start token, which every answer has, so that its answers are the same by both rules.
+    With `decoding.length_rule` with-prompt, beams are compared as transformers did before 4.36. To an encoder-decoder
+    that makes next to no difference, for its decoder's prompt is one token: today's rule stands for both.
     What all prompts begin with, shots as a rule, is read once. A batch whose prompts are all `done` is left out, which
     changes no other answer.
     """

@@ -24,7 +24,7 @@ def encode(
     prompt, answer = prompts.asked(example, tokenizer, style), prompts.answered(example, tokenizer, style)
     if encoder_decoder:
         # With the tokenizer's own frame: CodeT5's decoder was trained to begin with <s>, T5's was not.
-        labels = tokenizer(text_target=answer, split_special_tokens=True)["input_ids"]
+        labels = prompts.encode(answer, tokenizer, encoder_decoder=True, target=True)["input_ids"]
         labels += [tokenizer.eos_token_id] if labels[-1:] != [tokenizer.eos_token_id] else []
         return {"input_ids": prompts.encode(prompt, tokenizer, encoder_decoder=True)["input_ids"], "labels": labels}
     whole, begin = prompts.encode(prompt + answer, tokenizer), len(prompts.readable(prompt, tokenizer))
