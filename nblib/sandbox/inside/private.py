@@ -19,7 +19,7 @@ def make(place: Place, limits: dict) -> str:
         except OSError:  # a user or group that the map does not hold
             kernel.mount("tmpfs", view.PRIVATE, "tmpfs", kernel.NO_SETUID | kernel.NO_DEVICES, f"size={size},mode=777")
         return view.PRIVATE
-    folder = os.path.realpath(tempfile.mkdtemp(prefix="nblib-program-", dir="/tmp" if os.path.isdir("/tmp") else None))
+    folder = os.path.realpath(tempfile.mkdtemp(prefix="nblib-sandbox-", dir="/tmp" if os.path.isdir("/tmp") else None))
     if place.user is not None:
         os.chown(folder, place.user, -1)
     return folder
