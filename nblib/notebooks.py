@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent  # of the clone
 MAXIMUM_BYTES = 600_000
 MAXIMUM_LINES = 12  # of a code cell
-MAXIMUM_PARAMETERS = 16  # lines of the parameters cell, which is a list and no code
+MAXIMUM_PARAMETERS = 18  # lines of the parameters cell, which is a list and no code
 REPOSITORY = "https://github.com/OWNER/nblib"  # OWNER is to be decided; then `clean` writes it into all notebooks
 COLAB = f"""\
 # On Colab this cell fetches the repository and what is missing; elsewhere it does nothing.

@@ -1,4 +1,4 @@
-"""Named settings: the embedded default, and the study's own. Runs nothing."""
+"""Named settings: the embedded default, and the study's own in two versions. Runs nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +51,7 @@ class Preset:
     shots: tuple[int, ...] = (1, 2, 3)  # numbers of examples in a prompt
     many_shots: tuple[int, ...] = (1, 2, 3, 4, 8)  # the same where the number of examples is the question
     sampling: Decoding = FIVE_SAMPLES  # of tasks whose answers are only run
+    study_scores: bool = False  # also those of the study's package, which cuts answers at < and >
     rates: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: RATES)  # learning rates that a search tries
 
 
@@ -112,6 +113,25 @@ PRESETS = {
         decoding=Decoding(),
         compared=STUDY,
         many_shots=(1, 2, 3, 4, 8, 16),
+    ),
+    # The same study as its package of January 2024 ran it, for those who compare with published numbers: LoRA on three
+    # layers a block, beams compared by prompt and answer, and scores of answers that end at their first < or > as well.
+    "paper-v1": Preset(
+        methods=(
+            spec.ZeroShot(),
+            spec.InContext(),
+            spec.Lora(targets=spec.ATTENTION_INPUTS),
+            spec.Ia3(),
+            spec.PromptTuning(),
+            spec.PrefixTuning(),
+        ),
+        seeds=(42,),
+        icl_seeds=(42, 777, 5432, 55555, 97),
+        training=Training(),
+        decoding=Decoding(stop="all-beams", length_rule="with-prompt"),
+        compared=STUDY,
+        many_shots=(1, 2, 3),
+        study_scores=True,
     ),
     # For a pretrained model of some hundred million parameters on a CPU, with precision bf16, which such processors
     # multiply several times as quickly as fp32. Learning rates: the best of three for each method, see REAL_RATES.

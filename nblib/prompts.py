@@ -2,8 +2,12 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from textwrap import dedent, indent
+
+from nblib.tasks import unix_lines
 
 INSTRUCTION = "### Instruction:\n{intent}\n### Response:\n"  # the study's template
 SEPARATOR = "\n\n"  # between a shot's code and the next instruction
@@ -13,9 +17,23 @@ BY_CALL = "Use the given function signature: its arguments come in, and it retur
 BY_STANDARD_INPUT = "Read from standard input and print the answer."
 FENCE = "```"
 OPENED = f"{FENCE}python\n"
-_FENCE_LINE = re.compile(rf"^{FENCE}([^\n`]*)\n?", re.MULTILINE)
+# On a line of its own, with what is said after it; at the end of a line, with a language at most; around one line.
+_FENCES = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        rf"^(?P<indentation>[ \t]*)(?P<ticks>{FENCE}`*)[^\n`]*$\n?",
+        rf"(?<=[^\s`])[ \t]*(?P<ticks>{FENCE}`*)[\w+-]*[ \t]*$\n?",
+        rf"^[ \t]*(?P<ticks>{FENCE}`*)(?:(?:python|py)[\d.]*[ \t]+)?(?P<code>[^\n`]+)(?P=ticks)[ \t]*$",
+    )
+)
 _REPEATED_PROMPT = re.compile(r"\A(### Instruction:\n.*?\n)?### Response:\n", re.DOTALL)
+CLOCK = "strftime_now"  # the function of chat templates that print the date
+TODAY = datetime(2024, 7, 26)  # that it always tells; some templates print this day where they have no clock
+STAND_INS = 0x100000  # the first of a plane of characters that Unicode leaves to private use
 _CODE_HERE = "the code stands here"  # where a rendered chat is cut; words that no template changes or adds
+
+
+Token = tuple[int, tuple[int, int]]  # its id, where it begins and ends in the text
 
 
 @dataclass(frozen=True)
@@ -23,8 +41,12 @@ class Prompt:
     """What a model sees for one query."""
 
     text: str
-    tokens: int
+    ids: tuple[int, ...]  # of its tokens
     dropped_shots: int = 0  # left out because the prompt would not fit
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids)
 
 
 def is_chat(tokenizer) -> bool:
@@ -50,6 +72,7 @@ def asked(example, tokenizer, style: str = "instruction", *, shots: Sequence = (
     A chat model gets turns of its template, each answer in a code fence, the last one opened; any other model the
     study's template. `style` is `instruction`, the intent, or `apps`: a problem with its kind of input and its starter
     code. `example` has `intent`, and for `apps` `entry_point` and `starter_code`; shots have `code` too.
+    In a chat, what people wrote that reads like a special token has a stand-in, which `encode` knows.
     """
     if not is_chat(tokenizer):
         return "".join(shown(shot, style) for shot in shots) + INSTRUCTION.format(intent=_request(example, style))
@@ -59,6 +82,7 @@ def asked(example, tokenizer, style: str = "instruction", *, shots: Sequence = (
     # The answer is opened by rendering it and cutting there: what some templates add for generation is not quite the
     # beginning of an answer (a line's end is missing, for one).
     turns += [_turn("user", _chat_request(example, style)), _turn("assistant", OPENED + _CODE_HERE)]
+    turns = [turn | {"content": _with_stand_ins(turn["content"], tokenizer)} for turn in turns]
     return _rendered(turns, tokenizer).rpartition(_CODE_HERE)[0]
 
 
@@ -66,8 +90,27 @@ def _turn(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def _rendered(turns: list[dict[str, str]], tokenizer) -> str:
-    return tokenizer.apply_chat_template(turns, tokenize=False)
+def _rendered(turns: list[dict[str, str]], tokenizer, day: datetime = TODAY) -> str:
+    template = tokenizer.get_chat_template()
+    if CLOCK in template:
+        template = _clock(day) + template
+    return tokenizer.apply_chat_template(turns, chat_template=template, tokenize=False)
+
+
+def _clock(day: datetime) -> str:
+    """What a template has to begin with for its clock to stand still: transformers lets no other function in."""
+    texts = {letter: day.strftime(f"%{letter}") for letter in "aAbBcdfHIjmMpSUVwWxXyYZ"}
+    texts |= {f"-{letter}": text.lstrip("0") for letter, text in texts.items()} | {"%": "%"}
+    replaced = "".join(f" | replace('%{code}', '{text}')" for code, text in texts.items())
+    return f"{{%- macro {CLOCK}(form) %}}{{{{ form{replaced} }}}}{{% endmacro %}}\n"
+
+
+def date_shown(tokenizer) -> str | None:
+    """The day that a chat's prompts name as today, always the same one; None where the template prints no date."""
+    turns = [_turn("user", "?"), _turn("assistant", _CODE_HERE)]
+    if not is_chat(tokenizer) or _rendered(turns, tokenizer) == _rendered(turns, tokenizer, datetime(1999, 12, 31, 11)):
+        return None
+    return TODAY.date().isoformat()
 
 
 def _chat_request(example, style: str) -> str:
@@ -85,7 +128,7 @@ def _request(example, style: str) -> str:
 
 def answered(example, tokenizer, style: str = "instruction") -> str:
     """The code as it follows `asked`; the fence is closed where that opened one."""
-    return f"{example.code}\n{FENCE}" if is_chat(tokenizer) else example.code
+    return _with_stand_ins(f"{example.code}\n{FENCE}", tokenizer) if is_chat(tokenizer) else example.code
 
 
 def ends(stops: Sequence[str], tokenizer) -> list[str]:
@@ -93,13 +136,92 @@ def ends(stops: Sequence[str], tokenizer) -> list[str]:
     return [*stops, f"\n{FENCE}"] if is_chat(tokenizer) else list(stops)
 
 
-def encode(text: str, tokenizer, **settings):
-    """The tokenizer's encoding; the beginning token is not added to a chat turn that has it already."""
-    begun = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
-    return tokenizer(text, add_special_tokens=not begun, **settings)
+def encode(text: str, tokenizer, *, encoder_decoder: bool = False, target: bool = False) -> dict[str, list]:
+    """`input_ids` of a text that `asked` made, and in `offset_mapping` where each begins and ends in `readable`.
+
+    Special tokens are those that the tokenizer puts before the text, which a chat may have already, and those that the
+    chat template writes; what people wrote is text. What the tokenizer puts after it is for encoders: a decoder would
+    take it for the end of the answer. Offsets are those of fast tokenizers; others have none.
+    `target` says that it is what an encoder-decoder's second half writes.
+    """
+    chat, plain = is_chat(tokenizer), readable(text, tokenizer)
+    begun = chat and bool(tokenizer.bos_token) and plain.startswith(tokenizer.bos_token)
+    found = tokenizer(
+        **{"text_target" if target else "text": plain},
+        add_special_tokens=not begun,
+        split_special_tokens=not chat,
+        return_special_tokens_mask=True,
+        return_offsets_mapping=tokenizer.is_fast,
+    )
+    tokens = list(zip(found["input_ids"], found.get("offset_mapping", [(0, 0)] * len(found["input_ids"])), strict=True))
+    while tokens and not encoder_decoder and found["special_tokens_mask"][len(tokens) - 1]:
+        tokens.pop()
+    theirs = _written_by_people(text, tokenizer) if chat else [True] * len(plain)
+    tokens = _as_letters(tokens, plain, theirs, tokenizer)
+    return {"input_ids": [id for id, _ in tokens], "offset_mapping": [span for _, span in tokens]}
 
 
-def build(query, shots: Sequence, tokenizer, *, room: int, style: str = "instruction") -> Prompt:
+def readable(text: str, tokenizer) -> str:
+    """A text that `asked` made, with the special tokens that people wrote in the place of their stand-ins."""
+    return text if text.isascii() or not is_chat(tokenizer) else text.translate(_stand_ins(tokenizer))
+
+
+def _with_stand_ins(text: str, tokenizer) -> str:
+    for place, token in _stand_ins(tokenizer).items():
+        text = text.replace(token, chr(place))
+    return text
+
+
+def _stand_ins(tokenizer) -> dict[int, str]:
+    """Character -> special token; the longest first, for one may be a part of another."""
+    return dict(enumerate(sorted(_special(tokenizer).values(), key=lambda text: (-len(text), text)), start=STAND_INS))
+
+
+def _special(tokenizer) -> dict[int, str]:
+    return {id: str(token) for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
+def _written_by_people(text: str, tokenizer) -> list[bool]:
+    """For each letter of `readable`: whether it is one of a special token that has a stand-in."""
+    stand_ins = {} if text.isascii() else _stand_ins(tokenizer)
+    return [ord(letter) in stand_ins for letter in text for _ in stand_ins.get(ord(letter), letter)]
+
+
+def _as_letters(tokens: list[Token], plain: str, theirs: list[bool], tokenizer) -> list[Token]:
+    """The tokens, with those of its letters in the place of each special one that stands where it is `theirs`.
+
+    Also where special tokens were to be split: T5's kind of tokenizer, Unigram, finds them in its vocabulary.
+    """
+    special, split = _special(tokenizer), []
+    for id, (begin, end) in tokens:
+        # What a tokenizer does not know is a special token too, but not in the text.
+        if id in special and special[id] in plain[begin:end] and any(theirs[begin:end]):
+            split += [(each, (begin + at, begin + to)) for each, (at, to) in _inside(plain[begin:end], tokenizer)]
+        else:
+            split.append((id, (begin, end)))
+    return split
+
+
+def _inside(text: str, tokenizer) -> list[Token]:
+    """Tokens of a text that goes on from another, none of them special."""
+    for before in ("\n", ""):  # some tokenizers put a space before a text that begins
+        found = tokenizer(
+            before + text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
+        spans = [(at - len(before), to - len(before)) for at, to in found["offset_mapping"]]
+        tokens = [(id, span) for id, span in zip(found["input_ids"], spans, strict=True) if span[1] > 0]
+        if all(at >= 0 for _, (at, _) in tokens):  # else one token has the line's end and what follows
+            break
+    special = _special(tokenizer)
+    if len(text) > 1 and any(special.get(id) == text[at:to] for id, (at, to) in tokens):
+        rest = [(id, (at + 1, to + 1)) for id, (at, to) in _inside(text[1:], tokenizer)]
+        return [*_inside(text[:1], tokenizer), *rest]
+    return tokens
+
+
+def build(
+    query, shots: Sequence, tokenizer, *, room: int, style: str = "instruction", encoder_decoder: bool = False
+) -> Prompt:
     """The query after its shots, in at most `room` tokens; the first shots are dropped where it would not fit.
 
     `query` and `shots` are examples (see `asked`; `code` for shots). The query itself is never cut.
@@ -107,11 +229,11 @@ def build(query, shots: Sequence, tokenizer, *, room: int, style: str = "instruc
     """
     for dropped in range(len(shots) + 1):
         text = asked(query, tokenizer, style, shots=shots[dropped:])
-        tokens = len(encode(text, tokenizer)["input_ids"])
-        if tokens <= room:
-            return Prompt(text, tokens, dropped)
+        ids = encode(text, tokenizer, encoder_decoder=encoder_decoder)["input_ids"]
+        if len(ids) <= room:
+            return Prompt(readable(text, tokenizer), tuple(ids), dropped)
     raise ValueError(
-        f"the query of example {query.id!r} has {tokens} tokens, but the model's context leaves room for {room}; "
+        f"the query of example {query.id!r} has {len(ids)} tokens, but the model's context leaves room for {room}; "
         "take a model with a longer context or leave the example out"
     )
 
@@ -121,22 +243,51 @@ def shown(shot, style: str = "instruction") -> str:
     return INSTRUCTION.format(intent=_request(shot, style)) + shot.code + SEPARATOR
 
 
-def extract(completion: str, stops: Sequence[str]) -> str:
+def extract(completion: str, stops: Sequence[str], *, opened: bool = False) -> str:
     """The code in a completion: inside of its first code fence where prose opens one, else up to a stop or a fence.
 
-    A prompt that is repeated first is passed over. Outer white space goes, but for the indentation of a first line that
-    others follow.
+    `opened` says that the prompt opened a fence, as a chat model's does: then the first bare one closes it, whatever
+    stands before. A fence that nothing follows never opens. A prompt that is repeated first is passed over. Outer white
+    space goes, but for the indentation of a first line that others follow.
     """
-    text = _REPEATED_PROMPT.sub("", completion.replace("\r\n", "\n"))
-    fences = [fence for fence in _FENCE_LINE.finditer(text) if not _in_a_docstring(text[: fence.start()])]
-    begin = fences.pop(0).end() if fences and _opens(fences[0], _until(text[: fences[0].start()], stops)) else 0
-    code = _until(text[begin : fences[0].start() if fences else len(text)], stops)
+    text = _REPEATED_PROMPT.sub("", unix_lines(completion))
+    begin, indentation, close = 0, "", next(_fences(text, 0, opened=opened), None)
+    if close and _opens(close, text, stops, opened=opened):
+        named = close.groupdict()
+        if "code" in named:
+            return named["code"].strip()
+        begin, indentation = close.end(), named.get("indentation", "")
+        close = next((each for each in _fences(text, begin) if len(each["ticks"]) >= len(named["ticks"])), None)
+    code = _until(text[begin : close.start() if close else len(text)], stops)
+    code = re.sub(f"^{indentation}", "", code, flags=re.MULTILINE)
     return code.strip("\n").rstrip() if "\n" in code.strip() else code.strip()
 
 
-def _opens(fence: re.Match, before: str) -> bool:
+def _fences(text: str, begin: int, *, opened: bool = False) -> Iterator[re.Match]:
+    """Where code may begin or end, in their order: what stands in a docstring or a comment does not count.
+
+    Where the prompt `opened` a fence, a bare one at a line's start counts there as well: generation ends at it.
+    """
+    found = [each for kind in _FENCES for each in kind.finditer(text, begin)]
+    for each in sorted(found, key=lambda match: match.start("ticks")):
+        line = text[text.rfind("\n", 0, each.start("ticks")) + 1 : each.start("ticks")]
+        written = "#" in line or FENCE in line or _in_a_docstring(text[begin : each.start()])
+        if not written or (opened and not line and _is_bare(each)):
+            yield each
+
+
+def _opens(fence: re.Match, text: str, stops: Sequence[str], *, opened: bool) -> bool:
     """Whether code begins after it: prose stands before it, also one word of it where the fence names a language."""
-    return not _is_python(before) or bool(fence[1].strip() and before.strip().isidentifier())
+    if _is_bare(fence) and opened:
+        return False
+    if "code" not in fence.groupdict() and not text[fence.end() :].strip():
+        return False
+    before = _until(text[: fence.start()], stops)
+    return not _is_python(before) or bool(not _is_bare(fence) and before.strip().isidentifier())
+
+
+def _is_bare(fence: re.Match) -> bool:
+    return not fence[0].strip(" \t\n`")
 
 
 def _in_a_docstring(before: str) -> bool:
@@ -149,10 +300,15 @@ def _until(text: str, stops: Sequence[str]) -> str:
 
 
 def _is_python(text: str) -> bool:
-    """Whether it is code: then a fence after it closes it."""
+    """Whether it is code, as a module or as what stands in a function: then a fence after it closes it."""
+    body = f"async def answer():\n{indent(dedent(text.strip(chr(10))), ' ')}"
+    return bool(text.strip()) and (_compiles(text.strip()) or _compiles(body))
+
+
+def _compiles(text: str) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a model writes, nobody wants to know its odd escapes
         try:
-            return bool(text.strip()) and compile(text.strip(), "answer", "exec") is not None
+            return compile(text, "answer", "exec") is not None
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return False

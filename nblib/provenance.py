@@ -50,6 +50,7 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

@@ -7,6 +7,7 @@ The last line is JSON: what happened.
 
 import gc
 import json
+import math
 import os
 import random
 import select
@@ -18,7 +19,7 @@ from pathlib import Path
 import small  # noqa: F401  (loads what the study needs)
 
 from nblib import methods, metrics, models, presets, results, spec, study, tasks, train
-from nblib.study import running, unfinished
+from nblib.study import resume, running
 from nblib.train import checkpoints
 
 STAGES = {  # one letter each, told at every call
@@ -26,7 +27,7 @@ STAGES = {  # one letter each, told at every call
     "t": (methods, "after_step"),
     "c": (checkpoints, "_finish"),
     "a": (methods, "save"),
-    "g": (unfinished.Answers, "keep"),
+    "g": (resume.Answers, "keep"),
     "s": (metrics, "score"),
     "w": (results, "_replace"),
 }
@@ -45,7 +46,7 @@ def prepare() -> None:
     """Small answers, and a checkpoint at every evaluation."""
     presets.PRESETS["killed"] = SETTINGS
     tasks.TASKS["conala"] = replace(tasks.TASKS["conala"], output_tokens=16)
-    checkpoints.LEAST_SECONDS = checkpoints.SPARING = 0
+    checkpoints.MIN_INTERVAL_SECONDS, checkpoints.MAX_OVERHEAD = 0, math.inf
     gc.collect = lambda *_: 0  # most of the time of such small runs
 
 
@@ -69,7 +70,7 @@ def work(runs: list[study.Planned], folder: Path, told: int) -> None:
 
     def fitted(*given, **named):
         with (folder.parent / f"{folder.name}.trained").open("a") as trained:
-            print(Path(named["folder"]).name, file=trained)
+            print(named["checkpoints"].folder.name, file=trained)
         return fit(*given, **named)
 
     running.run_one, train.fit = run_one, fitted

@@ -1,7 +1,7 @@
 import pytest
 import small
 import torch
-from test_generate import DECODER_ONLY, PROMPTS, answers, varied_t5
+from test_generate import DECODER_ONLY, PROMPTS, answers, read, varied_t5
 from transformers import AutoModelForCausalLM, BloomConfig, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from nblib import generate, methods, spec
@@ -27,7 +27,7 @@ def one_by_one(model, tokenizer, asked, count=4, *, ends=1, early=False, rule=()
         begun = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         criteria = StoppingCriteriaList([each(tokenizer, begun, count) for each in rule])
         ids = model.generate(**inputs, generation_config=settings, stopping_criteria=criteria)[:, begun:]
-        found[index] = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        found[index] = read(tokenizer, ids, [ends] if isinstance(ends, int) else ends)
     return found
 
 
@@ -98,6 +98,61 @@ def test_with_all_beams_a_search_ends_when_each_has_a_stop_string(family, early)
     assert ours != answers(model, tokenizer, PROMPTS, **settings | {"stops": ("never",)})
 
 
+def before_4_36(model, tokenizer, prompt, count, *, ends, early, stops=()):
+    """The rule of transformers before 4.36, written out for one query: scores are divided by prompt and answer."""
+    begun = tokenizer(prompt)["input_ids"]
+    beams, found = [(0.0, [])], []
+    for step in range(1, 13):
+        logits = model(torch.tensor([begun + ids for _, ids in beams])).logits[:, -1].float()
+        scores = logits.log_softmax(-1) + torch.tensor([[score] for score, _ in beams])
+        best, places = scores.flatten().topk(max(2, 1 + len(ends)) * count)
+        candidates = [
+            (score, [*beams[place // logits.shape[1]][1], place % logits.shape[1]])
+            for score, place in zip(best.tolist(), places.tolist(), strict=True)
+        ]
+        ended = [(score / (len(begun) + step - 1), ids) for score, ids in candidates[:count] if ids[-1] in ends]
+        found = sorted([*found, *ended], reverse=True)[:count]
+        beams = [each for each in candidates if each[1][-1] not in ends][:count]
+        if len(found) == count and (early or found[-1][0] >= candidates[0][0] / (len(begun) + step)):
+            break
+        if step == 12 or (stops and all(any(stop in tokenizer.decode(ids) for stop in stops) for _, ids in beams)):
+            found = sorted([*found, *((score / (len(begun) + step), ids) for score, ids in beams)], reverse=True)
+            break
+    return [read(tokenizer, torch.tensor([ids]), ends)[0] for _, ids in found[:count]]
+
+
+@pytest.mark.parametrize("family", ["llama", "codegen"])
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("stops", [(), STOPS])
+def test_with_prompt_compares_answers_as_transformers_did_before(family, early, stops):
+    tokenizer, model = small.tokenizer(), small.model(family, seed=3)
+    model.generation_config.eos_token_id = ENDS
+    settings = {"beams": 4, "returned": 4, "stops": stops or ("never",), "early_stopping": early, "batch_size": 3}
+    settings |= {"stop": "all-beams"} if stops else {}
+    ours = answers(model, tokenizer, PROMPTS, length_rule="with-prompt", **settings)
+    with torch.no_grad():
+        for index, prompt in enumerate(PROMPTS):
+            assert ours[index] == before_4_36(model, tokenizer, prompt, 4, ends=ENDS, early=early, stops=stops)
+    if not early:
+        assert ours != answers(model, tokenizer, PROMPTS, **settings)
+
+
+def test_with_prompt_is_refused_where_transformers_searches():
+    torch.manual_seed(3)
+    config = BloomConfig(vocab_size=420, hidden_size=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(ValueError, match="length_rule with-prompt is not for BloomForCausalLM"):
+        answers(model, small.tokenizer(), PROMPTS, beams=4, returned=4, length_rule="with-prompt")
+
+
+def test_the_rules_of_length_are_one_for_an_encoder_decoder():
+    tokenizer, model = small.tokenizer(), varied_t5()
+    settings = {"beams": 4, "returned": 4}
+    assert answers(model, tokenizer, PROMPTS, length_rule="with-prompt", **settings) == answers(
+        model, tokenizer, PROMPTS, **settings
+    )
+
+
 def test_candidates_that_ended_otherwise_are_not_waited_for():
     stopped = torch.tensor([[True, False, True, False], [True, False, False, True]])
     ended = torch.tensor([[False, True, False, False], [False, True, False, False]])
@@ -107,6 +162,8 @@ def test_candidates_that_ended_otherwise_are_not_waited_for():
 def test_all_beams_needs_beams():
     with pytest.raises(ValueError, match="stop all-beams needs beam search"):
         spec.Decoding(beams=1, returned=1, stop="all-beams")
+    with pytest.raises(ValueError, match="length_rule with-prompt needs beam search"):
+        spec.Decoding(beams=1, returned=5, temperature=0.6, length_rule="with-prompt")
     with pytest.raises(ValueError, match="stop must be one of each-answer, all-beams"):
         spec.Decoding(stop="first")
 

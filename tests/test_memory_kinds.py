@@ -10,7 +10,7 @@ from torch.optim import optimizer
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from nblib import memory, methods, models, spec, tasks, train
-from nblib.memory import allocations, by_kind
+from nblib.memory import tensor_bytes
 
 TASK = tasks.Task("small", 64, 64, ("\n",))
 # The small llama: 14 linear layers in two blocks; its head and embeddings are 420 tokens of 32, its norms 5 of 32.
@@ -42,8 +42,7 @@ def fit(model: nn.Module, **settings) -> train.Fitted:
     return train.fit(
         model,
         small.tokenizer(),
-        small.DATA.train,
-        small.DATA.validation,
+        small.DATA,
         TASK,
         training,
         learning_rate=1e-2,
@@ -198,7 +197,7 @@ class TestFirstStep:
             return followed(self, operation, *rest)
 
         monkeypatch.setattr(memory.Births, "__torch_dispatch__", dispatch)
-        monkeypatch.setattr(by_kind, "kinds", lambda *_: counted.append(1) or {"optimizer": 1})
+        monkeypatch.setattr(tensor_bytes, "kinds", lambda *_: counted.append(1) or {"optimizer": 1})
         model = lora(small.model())
         step(model, tokens())
         one, counted[:] = len(operations), []
@@ -307,4 +306,4 @@ class TestBirths:
 
     def test_memory_in_nested_results_is_found(self):
         nested = {"a": [torch.zeros(1), (torch.zeros(2), 3)], "b": None}
-        assert [len(each) for each in allocations.tensors(nested)] == [1, 2]
+        assert [len(each) for each in tensor_bytes.tensors(nested)] == [1, 2]

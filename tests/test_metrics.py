@@ -14,7 +14,7 @@ from codebleu import calc_codebleu, dataflow_match
 from codebleu.parser import DFG
 
 from nblib import metrics
-from nblib.metrics import chr_f, code_bleu, exact_match_at_k, syntax
+from nblib.metrics import as_studied, chr_f, code_bleu, exact_match_at_k, execution, syntax
 from nblib.results import Prediction
 from nblib.tasks import Example
 
@@ -45,8 +45,8 @@ def prediction(id: str, *codes: str, **scores: float) -> Prediction:
     return Prediction(id, codes, codes, prompt_tokens=0, new_tokens=0, scores=scores)
 
 
-def scores(reference: str, *answers: str, ks=(1, 2, 5, 10)) -> dict:
-    return metrics.score([example("a", reference)], [prediction("a", *answers)], ks=ks)[0].scores
+def scores(reference: str, *answers: str, ks=(1, 2, 5, 10), **settings) -> dict:
+    return metrics.score([example("a", reference)], [prediction("a", *answers)], ks=ks, **settings)[0].scores
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +184,63 @@ def test_an_identical_answer_has_full_marks_and_one_with_nothing_in_common_has_n
     assert {name for name, value in found.items() if value} == {"codebleu"}  # 0.25, its known fault
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+@pytest.mark.parametrize("code", ["def f(x):\n    # x\n    return x\n", "for x in\nno python"])
+def test_line_ends_of_another_system_change_no_score(code, end):
+    assert scores(code, "x", code) == scores(code.replace("\n", end), "x", code)
+    assert scores(code, code) == scores(code.replace("\n", end), code) == scores(code, code.replace("\n", end))
+    assert scores(code.replace("\n", end), code)["em@1"] == 1
+    assert metrics.load("em").compute(predictions=[[code]], references=[code.replace("\n", end)])["em@1"] == 1
+
+
+def test_scores_of_rows_have_the_names_of_the_table():
+    names = {*scores("x", "x", study_scores=True), *execution.scores([("passed",)], sampled=True, ks=[1])}
+    assert {name.partition("@")[0] for name in names} == set(metrics.METRICS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ("x = 1", "x = 1"),
+        ("x = a < b", "x = a "),
+        ("x = a > b", "x = a "),
+        ("def f() -> int:", "def f() -"),
+        ("x = 1<|endoftext|>y", "x = 1"),
+        ("endoftext = 1", ""),
+        ("x = a | b", "x = a | b"),
+        ("x = '|>'", "x = '|"),
+        ("", ""),
+    ],
+)
+def test_the_studys_package_ends_an_answer_at_a_part_of_its_end_token(answer, left):
+    assert as_studied.cut(answer) == left
+
+
+def test_study_scores_are_those_of_cut_answers_and_only_on_request():
+    references = ["x = a", "x = a < b", "x = 1"]
+    answers = [("y", "x = a < b"), ("x = a < b", "x = a"), ("x = 1", "x = 1 > 2")]
+    examples = [example(str(at), code) for at, code in enumerate(references)]
+    given = [prediction(str(at), *codes) for at, codes in enumerate(answers)]
+    usual = metrics.score(examples, given)
+    assert not any("study" in name for each in usual for name in each.scores)
+    scored = metrics.score(examples, given, study_scores=True)
+    assert [each.scores["em@1"] for each in scored] == [0, 1, 1]
+    assert [each.scores["em_study@1"] for each in scored] == [0, 0, 1]
+    assert [each.scores["em_study@2"] for each in scored] == [1, 0, 1]
+    assert scored[1].scores["codebleu_study"] == code_bleu.score("x = a < b", "x = a ")["codebleu"]
+    assert [each.scores | {} for each in usual] == [
+        {name: value for name, value in each.scores.items() if "study" not in name} for each in scored
+    ]
+    table = metrics.summary(scored, examples)
+    corpus = code_bleu.corpus(references, ["y", "x = a ", "x = 1"])["codebleu"]
+    assert table["codebleu_study"]["corpus"] == pytest.approx(corpus)
+    assert table["codebleu"]["corpus"] == metrics.summary(usual, examples)["codebleu"]["corpus"]
+    found = metrics.load("em_study").compute(predictions=[list(each) for each in answers], references=references, k=2)
+    assert found == {"em_study@2": pytest.approx(2 / 3), "codebleu_study": pytest.approx(corpus)}
+
+
 def test_every_score_has_a_meaning_and_a_module():
-    found = dict.fromkeys(name.split("@")[0] for name in scores("a", "a"))
+    found = dict.fromkeys(name.split("@")[0] for name in scores("a", "a", study_scores=True))
     assert set(found) == {name for name, each in metrics.METRICS.items() if each.module != "execution"}
     for name in metrics.METRICS:
         folder = metrics.folder(name)

@@ -150,7 +150,7 @@ def test_inputs_make_a_script_and_with_an_entry_point_a_function():
 
 def test_assertions_make_a_checked_program():
     example = Example("a", "", "x = 1", tests=("assert x == 1",), test_setup="import re")
-    assert program.job(example, "x = 2") == Checked("x = 2", ("assert x == 1",), "import re", None)
+    assert program.job(example, "x = 2") == Checked("x = 2", ("assert x == 1",), "import re", None, ("x",))
     assert program.job(replace(example, entry_point="f"), "x = 2").name == "f"
 
 

@@ -1,6 +1,7 @@
 """Predictions in files: read row by row with every fault named, and scored again without a model."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict
 
@@ -67,7 +68,7 @@ def test_predictions_of_an_older_version_are_read(tmp_path):
         (rows("1", "2", "2", "3"), "line 3: example '2' was answered in line 2 already"),
         (rows("2", "1", "3"), "line 2: example '1' belongs in line 1; rows keep the examples' order"),
         ([*rows("1", "2"), '{"example": "3", "cod'], r"line 3: not JSON .*, so the file may have been cut off"),
-        ([*rows("1"), "", *rows("2", "3")], "line 2: not JSON"),
+        ([*rows("1"), "", *rows("2", "3")], "line 2: blank, and rows go on after it"),
         (["[" * 100_000], "line 1: not JSON"),
         (['["1"]'], "line 1: a row must be a JSON object; got list"),
         ([{"codes": ["x"]}], 'line 1: no "example", the id as text'),
@@ -91,6 +92,27 @@ def test_a_faulty_file_is_refused_with_its_line(write, lines, message):
     with pytest.raises(ValueError, match=message) as refused:
         metrics.read(write(*lines), EXAMPLES)
     assert str(refused.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ('{"example": "1", "code": "é"}\n'.encode("latin-1"), "line 1: not UTF-8 text (byte 0xe9"),
+        ('{"example": "1", "code": "x"}\n'.encode("utf-16"), "line 1: not UTF-8 text (byte 0xff, as in UTF-16)"),
+    ],
+)
+def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path, written, message):
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(written)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        metrics.read(path, EXAMPLES)
+
+
+def test_a_byte_order_mark_and_blank_lines_at_the_end_are_passed_over(tmp_path):
+    lines = "".join(json.dumps(each) + "\r\n" for each in rows("1", "2", "3"))
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(f"{lines}\r\n \n".encode("utf-8-sig"))
+    assert [each.example for each in metrics.read(path, EXAMPLES)] == ["1", "2", "3"]
 
 
 def test_a_file_of_another_task_is_refused(write):
@@ -131,6 +153,15 @@ def test_scores_are_computed_anew_and_the_rest_is_kept(stored):
     assert (found.notes["kept"], found.costs, found.provenance) == (1, row().costs, row().provenance)
     assert results.read(stored, ["a"]) == [found]
     assert results.predictions(stored, "a")[0].scores["em@1"] == 0
+
+
+def test_study_scores_come_from_the_same_predictions_and_stay(stored):
+    before = metrics.rescore(stored, "a", EXAMPLES)
+    assert not any("study" in name for name in before.scores)
+    found = metrics.rescore(stored, "a", EXAMPLES, study_scores=True)
+    assert found.scores["em_study@1"]["mean"] == found.scores["em@1"]["mean"]
+    assert metrics.rescore(stored, "a", EXAMPLES).scores == found.scores
+    assert metrics.rescore(stored, "a", EXAMPLES, study_scores=False).scores == before.scores
 
 
 def test_a_changed_metric_changes_the_scores(stored, monkeypatch):

@@ -66,10 +66,93 @@ def test_the_query_itself_is_never_cut():
         ("### Instruction:\nset x\n### Response:\nx = 1\n### Instruction:\nset y", ("\n###",), "x = 1"),
         ("x = 1\n\n### Instruction:\nset y\n### Response:\ny = 2", ("\n###",), "x = 1"),
         ("x = 1\n\n### Instruction:\nset y", ("\n",), "x = 1"),
+        ("x = 1\ry = 2\r```\rDone", ("\n###",), "x = 1\ny = 2"),
+        ("print 'x'\n```", ("\n###",), "print 'x'"),
+        ("print 'x'\n```\n \n", ("\n###",), "print 'x'"),
+        ("print 'x'\n```python", ("\n###",), "print 'x'"),
+        ("xs.sort()\nreturn xs\n```\nThat sorts.", ("\n###",), "xs.sort()\nreturn xs"),
+        ("    xs.sort()\n    return xs\n```\nThat sorts.", ("\n###",), "    xs.sort()\n    return xs"),
+        ("await f()\n```\nIt waits.", ("\n###",), "await f()"),
+        ("1. So:\n   ```python\n   if x:\n       y = 2\n   ```\n2. Done", ("\n###",), "if x:\n    y = 2"),
+        ("So:\n````python\nx = 1\n````\nDone", ("\n###",), "x = 1"),
+        ("So:\n````python\nx = 1\n```\ny = 2\n````\nDone", ("\n###",), "x = 1\n```\ny = 2"),
+        ("```x = 1```", ("\n###",), "x = 1"),
+        ("``` x = 1 ```\nDone", ("\n",), "x = 1"),
+        ("So:\n```python x = 1```\nDone", ("\n###",), "x = 1"),
+        ("x = 1\n```y = 2```", ("\n###",), "x = 1"),
+        ("x = 1```\nDone", ("\n###",), "x = 1"),
+        ("Here is the code: ```python\nx = 1\n```", ("\n###",), "x = 1"),
+        ('def f():\n    """Doubles.\n\n    ```f(1)```\n    """\n    return 2', ("\n###",), None),
+        ("x = 1  # as in ```\ny = 2", ("\n###",), None),
+        ("x = '```a```'", ("\n",), None),
     ],
 )
 def test_code_ends_before_the_first_stop_string(completion, stops, code):
-    assert prompts.extract(completion, stops) == code
+    assert prompts.extract(completion, stops) == (completion if code is None else code)
+
+
+NO_MODULES = [
+    "return sorted(xs)",
+    "xs.sort()\nreturn xs",
+    "print 'x'",
+    "print 'x', y",
+    "await f()",
+    "async with f() as g:\n    await g",
+    "yield x",
+    "for x in xs",
+    "if x:",
+    "def f(:",
+    "x = = 1",
+    "    y = 1\n    return y",
+    "\tx = 1\n    y = 2",
+    "x = '",
+    'x = """',
+    "It sorts the list.",
+    "$ pip install x",
+    "\x00",
+    "0777",
+    "(" * 300,
+]
+
+
+ENDINGS = [
+    "\n```",
+    "\n```\n",
+    "\n```\nThis sorts `xs`.",
+    "\n````",
+    "\n```\n```python\ny = 2\n```",
+    "\n``` \nDone",
+    "\n  ```",
+    "```",
+]
+HOSTILE = [
+    (code, ending)
+    for code in [*NO_MODULES, "xs.sort()", "def f():\n    return 1"]
+    for ending in ENDINGS
+    if '"""' not in code or ending.startswith("\n`")  # inside of a text that goes on, nothing else is a fence
+]
+
+
+@pytest.mark.parametrize(("code", "ending"), HOSTILE)
+def test_the_first_bare_fence_closes_the_one_that_the_prompt_opened(code, ending):
+    assert prompts.extract(f"{code}{ending}", ("\n###",), opened=True) == prompts.extract(code, ("\n###",))
+    assert prompts.extract(code, ("\n###",)).strip() == code.strip()
+
+
+@pytest.mark.parametrize(
+    ("completion", "code"),
+    [
+        ("```python\nx = 1\n```", "x = 1"),
+        ("```python", ""),
+        ("```", ""),
+        ("```x = 1```", "x = 1"),
+        ("Here it is:\n```python\nx = 1\n```", "x = 1"),
+        ("x = 1\n```python\ny = 2\n```", "x = 1"),
+        ("  \n```\nx = 1", ""),
+    ],
+)
+def test_a_fence_that_names_its_language_may_be_opened_again(completion, code):
+    assert prompts.extract(completion, ("\n###",), opened=True) == code
 
 
 def test_random_shots_follow_the_seed_and_larger_counts_extend_smaller_ones():

@@ -15,8 +15,7 @@ def fit(model, tokenizer, precision):
     return train.fit(
         model,
         tokenizer,
-        small.DATA.train,
-        small.DATA.validation,
+        small.DATA,
         TASK,
         QUICK,
         learning_rate=1e-2,

@@ -3,14 +3,15 @@
 import errno
 import gc
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import small
 import torch
 
-from nblib import generate, methods, metrics, presets, results, spec, study, tasks, train
-from nblib.study import unfinished
+from nblib import generate, methods, metrics, presets, provenance, results, spec, study, tasks, train
+from nblib.study import resume
 from nblib.train import checkpoints
 
 SETTINGS = presets.Preset(
@@ -30,8 +31,8 @@ class Killed(BaseException):
 def planned(tmp_path, monkeypatch):
     """By name: zero-shot, lora, full."""
     monkeypatch.setitem(presets.PRESETS, "sampled", SETTINGS)
-    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0)
-    monkeypatch.setattr(checkpoints, "SPARING", 0)
+    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
     monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=16))
     monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small runs
     model, data_dir = small.folder(tmp_path / "base"), small.rows(tmp_path / "data")
@@ -77,7 +78,7 @@ def answers(folder, each):
 
 KILLS = {
     "in its training": (methods, "after_step", 3),
-    "in its answers": (unfinished.Answers, "keep", 4),
+    "in its answers": (resume.Answers, "keep", 4),
     "in its scores": (metrics, "score", 1),
     "before its row": (results, "write", 1),
 }
@@ -98,7 +99,7 @@ def test_a_run_that_is_killed_at_each_stage_ends_as_an_undisturbed_one(kind, pla
 
 
 def test_answers_that_are_there_are_not_generated_again(planned, tmp_path, monkeypatch):
-    kill(planned["zero-shot"], tmp_path, unfinished.Answers, "keep", 8)  # of eight, two a batch
+    kill(planned["zero-shot"], tmp_path, resume.Answers, "keep", 8)  # of eight, two a batch
     seen = generated(monkeypatch)
     (row,) = study.run_all([planned["zero-shot"]], tmp_path)
     assert len(seen) == 2
@@ -106,8 +107,8 @@ def test_answers_that_are_there_are_not_generated_again(planned, tmp_path, monke
 
 
 def test_what_a_run_cost_before_it_was_killed_counts(planned, tmp_path):
-    kill(planned["lora"], tmp_path, unfinished.Answers, "keep", 7)
-    path = unfinished.answers_file(tmp_path, planned["lora"])
+    kill(planned["lora"], tmp_path, resume.Answers, "keep", 7)
+    path = resume.answers_file(tmp_path, planned["lora"])
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[-1]["costs"] |= {"seconds": 1000.0, "peak_bytes": 2**60}
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -118,7 +119,7 @@ def test_what_a_run_cost_before_it_was_killed_counts(planned, tmp_path):
 
 def test_the_seconds_and_kinds_of_an_earlier_training_count(planned, tmp_path):
     kill(planned["full"], tmp_path, methods, "after_step", 3)
-    folder = unfinished.training_folder(tmp_path, planned["full"])
+    folder = resume.checkpoint_folder(tmp_path, planned["full"])
     (place,) = folder.iterdir()
     noted = json.loads((place / checkpoints.WHOLE).read_text())
     noted["facts"]["costs"]["seconds"] = 1000.0
@@ -133,31 +134,31 @@ def test_the_seconds_and_kinds_of_an_earlier_training_count(planned, tmp_path):
 def test_a_last_line_that_is_cut_is_dropped_and_what_follows_is_whole(cut, tmp_path):
     path = tmp_path / "partial" / "a.jsonl"
     one, two = (results.Prediction(name, ("x",), ("x",), 1, 1) for name in "ab")
-    with unfinished.answers(path) as kept:
+    with resume.answers(path) as kept:
         kept.keep(0, one, {"seconds": 1.0})
         kept.keep(1, two, {"seconds": 2.0})
     path.write_bytes(path.read_bytes()[:-cut])
-    with unfinished.answers(path) as kept:
-        assert kept.there == {0: one}
+    with resume.answers(path) as kept:
+        assert kept.known == {0: one}
         assert kept.costs == {"seconds": 1.0}
         kept.keep(1, two, {"seconds": 3.0})
-    with unfinished.answers(path) as kept:
-        assert kept.there == {0: one, 1: two}
+    with resume.answers(path) as kept:
+        assert kept.known == {0: one, 1: two}
         assert kept.resumed == 2
 
 
 def test_answers_of_other_packages_are_left_aside(tmp_path, monkeypatch):
     path = tmp_path / "partial" / "a.jsonl"
-    with unfinished.answers(path) as kept:
+    with resume.answers(path) as kept:
         kept.keep(0, results.Prediction("a", ("x",), ("x",), 1, 1), {})
-    monkeypatch.setattr(unfinished, "_packages", lambda: {"torch": "1.0"})
-    with unfinished.answers(path) as kept:
-        assert kept.there == {}
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "1.0"})
+    with resume.answers(path) as kept:
+        assert kept.known == {}
         assert kept.resumed == 0
 
 
 def test_force_begins_anew(planned, tmp_path):
-    kill(planned["full"], tmp_path, unfinished.Answers, "keep", 5)
+    kill(planned["full"], tmp_path, resume.Answers, "keep", 5)
     (row,) = study.run_all([planned["full"]], tmp_path, force=True)
     assert not [name for name in row.notes if name.endswith("resumed")]
 
@@ -211,8 +212,8 @@ def test_a_disk_that_becomes_full_loses_nothing_that_was_done(stage, planned, tm
 
     with pytest.MonkeyPatch.context() as patch:
         if stage == "an answer":
-            write = unfinished.Answers._write
-            patch.setattr(unfinished.Answers, "_write", lambda own, x: full() if len(own.there) > 5 else write(own, x))
+            write = resume.Answers._write
+            patch.setattr(resume.Answers, "_write", lambda own, x: full() if len(own.known) > 5 else write(own, x))
         else:
             patch.setattr(*((methods, "save") if stage == "the adapter" else (results, "_replace")), full)
         with pytest.raises(OSError, match=r"No space left on device; what was done until then is kept in .*"):
@@ -245,7 +246,7 @@ def test_a_sampled_batch_does_not_hang_on_those_before_it():
 
 
 def test_a_study_of_other_settings_takes_nothing_of_a_killed_one(planned, tmp_path):
-    kill(planned["zero-shot"], tmp_path, unfinished.Answers, "keep", 5)
+    kill(planned["zero-shot"], tmp_path, resume.Answers, "keep", 5)
     (other,) = study.plan([replace(planned["zero-shot"].run, seed=5)])
     (row,) = study.run_all([other], tmp_path)
     assert "answers_resumed" not in row.notes

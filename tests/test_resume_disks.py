@@ -1,6 +1,7 @@
 """Real disks that are full, or only read: where this process may mount one. Slow: a study for each amount of room."""
 
 import gc
+import math
 import re
 import shutil
 import subprocess
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.slow
 def planned(tmp_path, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "cramped", SETTINGS)
     monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=16))
-    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0)
-    monkeypatch.setattr(checkpoints, "SPARING", 0)
+    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
     monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small runs
     model, data_dir = small.folder(tmp_path / "base"), small.rows(tmp_path / "data")
     return study.plan(study.compare(model, "conala", preset="cramped", precision="fp32", data_dir=data_dir))
@@ -59,7 +60,7 @@ def test_a_disk_that_becomes_full_is_said_and_what_was_done_is_kept(
     seconds, stages, planned, disk, tmp_path, monkeypatch
 ):
     study.run_all(planned, tmp_path / "roomy")
-    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", seconds)
+    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", seconds)
     folder, failures = disk / "results", []
     for room in range(4, 400, 8):  # KiB that are left when work begins
         with pytest.MonkeyPatch.context() as patch:

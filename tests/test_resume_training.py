@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -24,8 +25,8 @@ class Killed(BaseException):
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
     """A checkpoint at every evaluation, however short the training is."""
-    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 0)
-    monkeypatch.setattr(checkpoints, "SPARING", 0)
+    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
     monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small trainings
 
 
@@ -35,24 +36,21 @@ def trained(folder, method, *, base=small.model, die_at=None, training=TRAINING,
     steps = train.steps(small.DATA.train, tokenizer, TASK, training)
     model = methods.attach(base(), method, tokenizer, seed=1, steps=steps)
 
-    def after_step(step):
-        if step == die_at:
+    def report(share):
+        if die_at and round(share * steps) == die_at:
             raise Killed
-        methods.after_step(model, step)
 
     fitted = train.fit(
         model,
         tokenizer,
-        small.DATA.train,
-        small.DATA.validation,
+        small.DATA,
         TASK,
         training,
         learning_rate=1e-2,
         precision=precision,
         seed=1,
-        after_step=after_step,
-        folder=folder,
-        facts=facts,
+        monitor=train.Monitor(report=report),
+        checkpoints=train.Checkpoints(folder, facts) if folder else None,
     )
     return torch.cat([each.detach().flatten() for each in model.parameters() if each.requires_grad]), fitted
 
@@ -144,10 +142,10 @@ def test_a_checkpoint_that_is_cut_is_not_read(tmp_path):
     weights, _ = trained(None, spec.Lora())
     with pytest.raises(Killed):
         trained(tmp_path, spec.Lora(), die_at=6, facts=lambda: {"seconds": 7})
-    assert train.kept(tmp_path) == {"seconds": 7}
+    assert train.saved_facts(tmp_path) == {"seconds": 7}
     (place,) = tmp_path.iterdir()
     (place / "optimizer.pt").write_bytes((place / "optimizer.pt").read_bytes()[:-100])
-    assert train.kept(tmp_path) is None
+    assert train.saved_facts(tmp_path) is None
     assert trained(tmp_path, spec.Lora())[0].equal(weights)
 
 
@@ -176,11 +174,11 @@ def test_a_checkpoint_of_other_packages_is_not_gone_on_with(tmp_path):
     noted = json.loads((place / "nblib.json").read_text())
     noted["packages"]["torch"] = "1.0"
     (place / "nblib.json").write_text(json.dumps(noted))
-    assert train.kept(tmp_path) is None
+    assert train.saved_facts(tmp_path) is None
 
 
 def test_checkpoints_wait_until_they_are_cheap(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "LEAST_SECONDS", 3600)
+    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 3600)
     trained(tmp_path, spec.Lora())
     assert list(tmp_path.iterdir()) == []
 
@@ -197,4 +195,4 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(tmp_path, 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="a checkpoint cannot be written to .*kept, where .* free: PytorchStreamWriter"):
         trained(tmp_path / "kept", spec.Lora())
-    assert train.kept(tmp_path / "kept") == {}
+    assert train.saved_facts(tmp_path / "kept") == {}

@@ -1,6 +1,5 @@
 """Reference solutions pass their own tests: those that we ship, and real ones where they are at hand."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,20 +8,6 @@ import pytest
 from nblib import sandbox
 from nblib.sandbox import Checked, Function, Limits, Script
 
-# ODEX: canonical solutions that fail here, by the reason. Most also fail in a plain interpreter.
-NETWORK = {"22676", "7243750", "2805231"}
-OLD_LIBRARIES = {
-    "34945274",
-    "35622945",
-    "28986489",
-    "9938130",
-    "18897261",
-    "20865487",
-    "36402748",
-    "4490961",
-}  # as written in 2022
-NO_PYTHON = {"13740672"}  # mixes tabs and spaces
-NEEDS = {"8315209": "mock", "29877663": "html5lib", "755857": "django", "4530069": "pytz", "22799300": "scipy"}
 ROOMY = Limits(cpu_seconds=30.0, wall_seconds=300.0, memory_bytes=2**31)
 
 
@@ -76,42 +61,6 @@ def test_some_shipped_solutions_give_the_listed_outputs(root):
     for test, outcomes in zip(tests, found, strict=True):
         outputs = [json.loads(each.output) if "fn_name" in test else each.output for each in outcomes]
         assert outputs == test["outputs"]
-
-
-@pytest.fixture(scope="module")
-def odex(real_data) -> list[dict]:
-    path = real_data / "odex" / "test.jsonl"
-    if not path.exists():
-        pytest.skip(f"no {path}")
-    return rows(path)
-
-
-class TestOdex:
-    def job(self, row: dict) -> Checked:
-        setup, _, head = row["test_start"].partition("def check(")
-        checks = tuple(f"def check({head.rstrip()}\n{test}" for test in row["test"])
-        code = row["prompt"] + row["canonical_solution"] + (row["suffix"] or "")
-        return Checked(code, checks, setup=setup, name=row["entry_point"])
-
-    def usable(self, row: dict) -> bool:
-        """Whether all that it needs is installed, and no reason is known why it fails."""
-        row_id = str(row["task_id"])
-        needed = {*row["library"], *([NEEDS[row_id]] if row_id in NEEDS else [])}
-        known = NETWORK | OLD_LIBRARIES | NO_PYTHON
-        return row_id not in known and all(importlib.util.find_spec(each) for each in needed)
-
-    def test_the_exceptions_are_rows(self, odex):
-        assert NETWORK | OLD_LIBRARIES | NO_PYTHON | set(NEEDS) <= {str(row["task_id"]) for row in odex}
-
-    def test_canonical_solutions_of_the_standard_library_pass(self, odex):
-        light = [row for row in odex if not {"numpy", "pandas", "matplotlib"} & set(row["library"])]
-        assert failures([self.job(row) for row in light if self.usable(row)][::3]) == []
-
-    @pytest.mark.slow
-    def test_all_canonical_solutions_pass(self, odex):
-        usable = [row for row in odex if self.usable(row)]
-        assert len(usable) > 400
-        assert failures([self.job(row) for row in usable]) == []
 
 
 HUMAN_EVAL = """

@@ -302,7 +302,7 @@ def loads(monkeypatch):
     """The models that were loaded, in their order."""
     seen = []
     whole = models.load
-    monkeypatch.setattr(models, "load", lambda *given: seen.append(given) or whole(*given))
+    monkeypatch.setattr(models, "load", lambda *given, **named: seen.append(given) or whole(*given, **named))
     return seen
 
 

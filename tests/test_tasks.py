@@ -1,5 +1,9 @@
+import gzip
 import json
 import os
+import re
+import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -139,6 +143,47 @@ def test_one_file_of_mbpp_is_split_by_its_published_ids(tmp_path):
     assert [example.id for example in data.test] == ["2:11", "3:510"]
     assert [example.id for example in data.validation] == ["4:511", "5:600"]
     assert [example.id for example in data.train] == ["6:601", "7:974"]
+
+
+FUNCTION = {
+    "task_id": "HumanEval/0",
+    "prompt": 'def f(x):\n    """Double x."""\n',
+    "canonical_solution": "    return 2 * x\n",
+    "test": "\ndef check(candidate):\n    assert candidate(1) == 2\n",
+    "entry_point": "f",
+}
+
+
+def test_published_files_are_found_in_a_folder_by_their_names(tmp_path):
+    row = {"code": "def f(x):\n    return 2 * x", "test_list": ["assert f(1) == 2"]}
+    ids = (11, 511, 601)
+    (tmp_path / "HumanEval.jsonl.gz").write_bytes(gzip.compress(json.dumps(FUNCTION).encode()))
+    (tmp_path / "sanitized-mbpp.json").write_text(
+        json.dumps([row | {"prompt": "Double.", "task_id": id} for id in ids])
+    )
+    write(tmp_path / "mbpp.jsonl", *[row | {"text": "Double.", "task_id": id} for id in ids])
+    assert len(tasks.load("humaneval", tmp_path).test) == 1
+    for name in ("mbpp", "mbpp-full"):
+        data = tasks.load(name, tmp_path)
+        assert [len(getattr(data, split)) for split in tasks.SPLITS] == [1, 1, 1]
+    write(tmp_path / "test.jsonl", FUNCTION, FUNCTION)
+    assert len(tasks.load("humaneval", tmp_path).test) == 2  # a file by a split's name comes first
+
+
+def test_a_row_of_humaneval_without_tests_is_refused(tmp_path):
+    for field in ("test", "entry_point"):
+        path = write(tmp_path / "test.jsonl", FUNCTION | {field: ""})
+        with pytest.raises(ValueError, match=f"line 1: no tests; the field '{field}' must hold text"):
+            tasks.load("humaneval", path)
+
+
+def test_a_test_file_alone_is_enough_for_zero_shot(tmp_path):
+    path = write(tmp_path / "test.jsonl", problem(1))
+    for place in (tmp_path, path):
+        data = tasks.load("apps", place)
+        assert [len(getattr(data, split)) for split in tasks.SPLITS] == [0, 0, 1]
+        with pytest.raises(ValueError, match="'apps' has no train and no validation rows"):
+            tasks.require_training(data, "apps")
 
 
 def test_a_file_is_refused_where_a_folder_is_needed(tmp_path):
@@ -303,6 +348,16 @@ def test_an_unknown_task_or_join_is_refused(name, message):
             ValueError,
             "line 2: the field 'test_list' must hold a list",
         ),
+        (
+            {"train": f"{json.dumps(ROW)}\n{json.dumps(ROW | {'cmd': chr(0xD800)})}"},
+            ValueError,
+            r"train.jsonl, line 2: '\ud800' is half of a character",
+        ),
+        (
+            {"test": json.dumps(ROW | {"test_list": ["assert x", "x = '\udc01'"]})},
+            ValueError,
+            r"line 1: '\udc01' is half",
+        ),
         ({"train": "[" * 100_000}, ValueError, "line 1: JSON that cannot be read"),
         ({"train": f'{{"nl": {"9" * 5000}}}'}, ValueError, "line 1: JSON that cannot be read"),
     ],
@@ -314,11 +369,60 @@ def test_bad_data_is_refused_with_file_and_line(tmp_path, lines, kind, message):
     assert "\n" not in str(refused.value)
 
 
-def test_text_that_is_not_utf8_is_refused_with_its_file(tmp_path):
-    folder(tmp_path)
-    (tmp_path / "test.jsonl").write_bytes(json.dumps(ROW).encode() + b'\n{"nl": "caf\xe9"}')
-    with pytest.raises(ValueError, match=r"test.jsonl: not UTF-8 text after line"):
-        tasks.load("conala", tmp_path)
+CAFE = json.dumps(PIECE | {"intent": "café"}, ensure_ascii=False)
+LINES = f"{json.dumps(PIECE)}\n" * 500 + f"{CAFE}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding", "message"),
+    [
+        ("test.jsonl", LINES, "latin-1", "line 501: not UTF-8 text (byte 0xe9, as in Latin-1 or Windows-1252)"),
+        ("test.jsonl", LINES, "utf-16", "line 1: not UTF-8 text (byte 0xff, as in UTF-16)"),
+        ("test.json", f"[\n{json.dumps(PIECE)},\n{CAFE}]", "latin-1", "line 3: not UTF-8 text (byte 0xe9"),
+        ("test.json", LINES, "utf-16", "line 1: not UTF-8 text (byte 0xff, as in UTF-16)"),
+        ("test.json", f"[\n{json.dumps(PIECE)},\nx]", "utf-8", "line 3: not JSON (Expecting value); the file is one"),
+        ("test.jsonl.gz", LINES, "cp1252", "line 501: not UTF-8 text (byte 0xe9"),
+    ],
+)
+def test_text_that_is_not_utf8_is_refused_with_its_file_and_line(tmp_path, name, text, encoding, message):
+    written = text.encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(written) if name.endswith(".gz") else written)
+    with pytest.raises(ValueError, match=re.escape(f"{name}, {message}")) as refused:
+        tasks.load("odex-all", tmp_path / name)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["test.jsonl", "test.json", "test.jsonl.gz"])
+def test_a_byte_order_mark_and_blank_lines_at_the_end_are_passed_over(tmp_path, name):
+    row = json.dumps(PIECE)
+    written = (f"[{row}]\r\n\r\n" if name == "test.json" else f"{row}\r\n\r\n").encode("utf-8-sig")
+    (tmp_path / name).write_bytes(gzip.compress(written) if name.endswith(".gz") else written)
+    (example,) = tasks.load("odex-all", tmp_path / name).test
+    assert example.intent == PIECE["intent"]
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_other_line_ends_change_no_example_of_any_task(tmp_path, end):
+    for name, task in tasks.TASKS.items():
+        if task.hub:
+            continue
+        shutil.copytree(tasks.EMBEDDED / name, tmp_path / name)
+        for path in (tmp_path / name).glob("*.jsonl"):
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            path.write_text("".join(json.dumps(ended(row, end)) + "\n" for row in rows))
+        found, own = tasks.load(name, tmp_path / name), tasks.load(name)
+        for split in tasks.SPLITS:
+            for one, other in zip(getattr(found, split), getattr(own, split), strict=True):
+                assert one == replace(other, inputs=one.inputs, outputs=one.outputs)
+
+
+def ended(value, end: str):
+    """A row with other line ends in all its texts."""
+    if isinstance(value, dict):
+        return {key: ended(each, end) for key, each in value.items()}
+    if isinstance(value, list):
+        return [ended(each, end) for each in value]
+    return value.replace("\n", end) if isinstance(value, str) else value
 
 
 def test_a_task_without_training_rows_is_refused_for_training(tmp_path):

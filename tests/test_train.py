@@ -17,8 +17,7 @@ def fit(model, tokenizer, *, training=QUICK, learning_rate=1e-2, seed=1, precisi
     return train.fit(
         model,
         tokenizer,
-        small.DATA.train,
-        small.DATA.validation,
+        small.DATA,
         TASK,
         training,
         learning_rate=learning_rate,
@@ -62,8 +61,7 @@ def test_rows_over_the_length_limit_are_left_out_and_counted():
         train.fit(
             small.model(),
             tokenizer,
-            small.DATA.train,
-            small.DATA.validation,
+            small.DATA,
             task,
             QUICK,
             learning_rate=1e-3,
@@ -78,9 +76,8 @@ def test_a_validation_loss_is_the_mean_over_answer_tokens_in_whatever_batches(ro
     checks = [replace(each, code=each.code * (1 + 4 * (at % 3))) for at, each in enumerate(small.DATA.validation[:7])]
     training = spec.Training(epochs=1, device_batch=rows, batch_size=rows, gradient_checkpointing=True)
     model = methods.attach(small.model(), spec.FullTuning(), tokenizer, seed=1)
-    fitted = train.fit(
-        model, tokenizer, small.DATA.train[:1], checks, TASK, training, learning_rate=1e-2, precision="fp32", seed=1
-    )
+    data = replace(small.DATA, train=small.DATA.train[:1], validation=tuple(checks))
+    fitted = train.fit(model, tokenizer, data, TASK, training, learning_rate=1e-2, precision="fp32", seed=1)
     total = count = 0
     for row in train.encode_all(checks, tokenizer, TASK):
         answers = sum(label != train.IGNORED for label in row["labels"])
@@ -111,8 +108,7 @@ def test_the_weights_of_the_lowest_validation_loss_are_kept():
     fitted = train.fit(
         model,
         tokenizer,
-        small.DATA.train,
-        other,
+        replace(small.DATA, validation=other),
         TASK,
         spec.Training(epochs=8, evaluations_an_epoch=1),
         learning_rate=3e-2,
@@ -205,26 +201,16 @@ def test_gradient_checkpointing_changes_nothing_of_what_an_encoder_decoder_learn
     assert (plain - checkpointed).abs().mean() < 1e-3 * (plain - start).abs().mean()
 
 
-def test_what_follows_a_step_is_told_its_number_while_the_gradients_are_there():
+def test_a_method_that_prunes_is_called_after_each_step_while_the_gradients_are_there(monkeypatch):
     tokenizer = small.tokenizer()
     model = methods.attach(small.model(), spec.Lora(), tokenizer, seed=1)
     told = []
 
-    def after_step(step):
+    def after_step(model, step):
         told.append((step, all(each.grad is not None for each in model.parameters() if each.requires_grad)))
 
-    fitted = train.fit(
-        model,
-        tokenizer,
-        small.DATA.train,
-        small.DATA.validation,
-        TASK,
-        QUICK,
-        learning_rate=1e-2,
-        precision="fp32",
-        seed=1,
-        after_step=after_step,
-    )
+    monkeypatch.setattr(methods, "after_step", after_step)
+    fitted = fit(model, tokenizer)
     assert told == [(step, True) for step in range(1, fitted.steps + 1)]
 
 
@@ -232,7 +218,7 @@ def test_each_step_tells_its_loss_and_their_mean_is_that_of_the_training():
     tokenizer = small.tokenizer()
     model = methods.attach(small.model(), spec.Lora(), tokenizer, seed=1)
     told = []
-    fitted = fit(model, tokenizer, on_loss=lambda step, loss: told.append((step, loss)))
+    fitted = fit(model, tokenizer, monitor=train.Monitor(on_loss=lambda step, loss: told.append((step, loss))))
     assert [step for step, _ in told] == list(range(1, fitted.steps + 1))
     assert sum(loss for _, loss in told) / len(told) == pytest.approx(fitted.train_loss)
 
@@ -246,7 +232,8 @@ def test_tensorboard_has_the_losses_and_the_training_stays_as_it_was(tmp_path):
         tokenizer = small.tokenizer()
         model = methods.attach(small.model(), spec.Lora(), tokenizer, seed=1)
         told = []
-        fitted = fit(model, tokenizer, on_loss=lambda step, loss: told.append(loss), **reported)
+        monitor = train.Monitor(on_loss=lambda step, loss: told.append(loss), **reported)
+        fitted = fit(model, tokenizer, monitor=monitor)
         return told, fitted, torch.cat([each.flatten() for each in model.parameters() if each.requires_grad])
 
     losses, fitted, weights = trained()
@@ -292,7 +279,7 @@ def test_where_nothing_can_be_reported_to_is_said_before_training(report_to, tmp
 
 def test_an_unknown_place_to_report_to_is_refused():
     with pytest.raises(ValueError, match="report_to must be one of none, tensorboard, wandb, trackio; got 'wandbb'"):
-        fit(small.model(), small.tokenizer(), report_to="wandbb")
+        train.Monitor(report_to="wandbb")
 
 
 def test_adalora_prunes_as_its_steps_pass():
@@ -300,18 +287,7 @@ def test_adalora_prunes_as_its_steps_pass():
     steps = train.steps(small.DATA.train, tokenizer, TASK, QUICK)
     method = spec.method("adalora")
     model = methods.attach(small.model(), method, tokenizer, seed=1, steps=steps)
-    fitted = train.fit(
-        model,
-        tokenizer,
-        small.DATA.train,
-        small.DATA.validation,
-        TASK,
-        QUICK,
-        learning_rate=1e-2,
-        precision="fp32",
-        seed=1,
-        after_step=lambda step: methods.after_step(model, step),
-    )
+    fitted = fit(model, tokenizer)
     assert fitted.steps == steps == 6
     assert fitted.validation_losses[-1][1] < fitted.validation_losses[0][1]
     kept = sum((each != 0).sum().item() for name, each in model.named_parameters() if "lora_E" in name)

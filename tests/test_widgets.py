@@ -8,7 +8,7 @@ import torch
 
 from nblib import generate, results, study
 from nblib.spec import Decoding
-from nblib.study import claims
+from nblib.study import locks
 from nblib.widgets import answers, asking, playground
 from nblib.widgets.differences import marked
 from nblib.widgets.work import CancelledError, Work, sentence
@@ -172,8 +172,8 @@ def test_waiting_for_another_that_trains_the_same_can_be_cancelled(model, settin
     watch = asking.Watch(status=status, check=check)
     (run,) = study.compare(model, TASK, names=["lora"], seeds=[42], data_dir=str(settings["data_dir"]))
     (brief,) = study.plan([replace(run, training=replace(run.training, epochs=asking.BRIEF_EPOCHS))])
-    with claims.claim(tmp_path, f"{brief.training}.training") as mine:
-        assert mine
+    with locks.lock(tmp_path, f"{brief.training}.training") as free:
+        assert free
         with pytest.raises(CancelledError):
             playground.answer(model, TASK, ["lora"], example=example, watch=watch, **settings)
     assert not (tmp_path / "adapters").exists()

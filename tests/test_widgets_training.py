@@ -7,6 +7,7 @@ import pytest
 
 from nblib import plots, study
 from nblib.study import fitting
+from nblib.study.record import Record
 from nblib.widgets import training
 
 
@@ -44,8 +45,8 @@ def test_the_mean_loss_is_the_one_that_training_itself_reports(planned, watched,
     usual = fitting.train.fit
     try:
         fitting.train.fit = lambda *args, **settings: told.setdefault("fitted", usual(*args, **settings))
-        base.load(planned, {})
-        fitting.attach(planned, base, tmp_path, {}, {}, force=True, report=lambda share: None)
+        base.load(planned, Record())
+        fitting.attach(planned, base, tmp_path, Record(), force=True)
     finally:
         fitting.train.fit = usual
     heard = trained.losses[trained.losses["of"] == "training"]["loss"].mean()

@@ -11,7 +11,7 @@ from transformers.generation.stopping_criteria import StopStringCriteria
 
 from nblib import models
 from nblib.generate import beams, plain, reading
-from nblib.prompts import encode, ends
+from nblib.prompts import Prompt, encode, ends
 from nblib.spec import Decoding
 
 
@@ -19,7 +19,7 @@ from nblib.spec import Decoding
 def completions(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Prompt],
     decoding: Decoding,
     *,
     new_tokens: int,
@@ -32,15 +32,22 @@ def completions(
 
     Each answer ends by itself: at the end-of-sequence token or after a stop string, which stays in the completion; with
     `decoding.stop` all-beams, text may follow that, and what is scored is cut at the stop string anyway.
+    With `decoding.length_rule` with-prompt, beams are compared as transformers did before 4.36. To an encoder-decoder
+    that makes next to no difference, for its decoder's prompt is one token: today's rule stands for both.
     What all prompts begin with, shots as a rule, is read once. A batch whose prompts are all `done` is left out, which
     changes no other answer.
     """
     model.eval()
     settings = _settings(model, tokenizer, decoding, new_tokens, ends(stops, tokenizer))
-    encoded = [encode(prompt, tokenizer)["input_ids"] for prompt in prompts]
+    encoded = [_ids(prompt, tokenizer, model) for prompt in prompts]
     searched = _is_searched(model, encoded, settings)
     with _computing(model, precision):
         start = reading.read_start(model, encoded, new_tokens)
+    if decoding.length_rule == "with-prompt" and not searched and not model.config.is_encoder_decoder:
+        raise ValueError(
+            f"length_rule with-prompt is not for {type(reading.inner(model)).__name__}, whose beams transformers "
+            "searches by its own rule: take length_rule answer"
+        )
     equal_lengths = not searched and plain.needs_equal_lengths(model)
     for batch in batches(encoded, decoding.batch_size, equal_lengths=equal_lengths):
         if all(index in done for index in batch):
@@ -49,14 +56,32 @@ def completions(
         rows = [encoded[index] for index in batch]
         with _computing(model, precision):
             own = reading.read_start(model, rows, new_tokens) if start is None else start
-            answer = _search if searched else plain.generate
-            answers = answer(model, tokenizer, rows, settings, own, all_beams=decoding.stop == "all-beams")
-        # What else tokenizers clean up in a text is code: `a != b` would become `a!= b`.
-        texts = tokenizer.batch_decode(answers, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            if searched:
+                answers = _search(model, tokenizer, rows, settings, own, decoding)
+            else:
+                answers = plain.generate(model, tokenizer, rows, settings, own, all_beams=decoding.stop == "all-beams")
+        texts = [_text(ids, tokenizer, model, settings) for ids in answers.tolist()]
         lengths = (answers != tokenizer.pad_token_id).sum(1).tolist()
         for place, index in enumerate(batch):
             mine = slice(place * decoding.returned, (place + 1) * decoding.returned)
             yield index, texts[mine], sum(lengths[mine])
+
+
+def _ids(prompt: str | Prompt, tokenizer: PreTrainedTokenizerBase, model: nn.Module) -> list[int]:
+    if isinstance(prompt, Prompt):
+        return list(prompt.ids)
+    return encode(prompt, tokenizer, encoder_decoder=model.config.is_encoder_decoder)["input_ids"]
+
+
+def _text(ids: list[int], tokenizer: PreTrainedTokenizerBase, model: nn.Module, settings: GenerationConfig) -> str:
+    """What was written up to its end; special tokens before that are a part of the code."""
+    ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    end = next((place for place, id in enumerate(ids) if id in ends), len(ids))
+    begin = int(model.config.is_encoder_decoder and ids[:1] == [tokenizer.bos_token_id])  # CodeT5 writes it first
+    while begin < end and ids[end - 1] == tokenizer.pad_token_id:
+        end -= 1
+    # What tokenizers clean up in a text is code: `a != b` would become `a!= b`.
+    return tokenizer.decode(ids[begin:end], clean_up_tokenization_spaces=False)
 
 
 def _is_searched(model: nn.Module, rows: list[list[int]], settings: GenerationConfig) -> bool:
@@ -79,14 +104,20 @@ def _search(
     rows: list[list[int]],
     settings: GenerationConfig,
     start: DynamicCache | None,
-    *,
-    all_beams: bool,
+    decoding: Decoding,
 ) -> torch.Tensor:
     """New tokens of shape (rows x returned, tokens of the longest)."""
     room = 1 + settings.num_beams * (settings.max_new_tokens - 1)  # a prompt's last token, then those of the beams
     prompts = reading.read(model, rows, start, tokenizer, room)
     stops = StopStringCriteria(tokenizer, settings.stop_strings)
-    return beams.search(reading.inner(model), prompts, settings, stops, all_beams=all_beams)
+    return beams.search(
+        reading.inner(model),
+        prompts,
+        settings,
+        stops,
+        all_beams=decoding.stop == "all-beams",
+        with_prompt=decoding.length_rule == "with-prompt",
+    )
 
 
 @contextmanager

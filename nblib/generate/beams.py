@@ -29,6 +29,7 @@ class _Beams:
     score: torch.Tensor  # (queries, beams): sum of log-probabilities, the best first
     found: torch.Tensor  # (queries, beams, new tokens): answers that ended, the best first
     found_score: torch.Tensor  # (queries, beams): log-probability a token; NEVER where there is none yet
+    prompt: torch.Tensor  # (queries): tokens of the prompt
 
     def rows(self, chosen: list[int]) -> "_Beams":
         return _Beams(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
@@ -43,24 +44,32 @@ class _Candidates:
     stopped: torch.Tensor
     score: torch.Tensor
     ended: torch.Tensor  # whether it is a complete answer
+    at_end: torch.Tensor  # whether an end token completes it
 
 
 def search(
-    model: nn.Module, prompts: Prompts, settings: GenerationConfig, stops: StopStringCriteria, *, all_beams: bool
+    model: nn.Module,
+    prompts: Prompts,
+    settings: GenerationConfig,
+    stops: StopStringCriteria,
+    *,
+    all_beams: bool,
+    with_prompt: bool,
 ) -> torch.Tensor:
     """New tokens of shape (queries x returned, tokens of the longest), padded on the right.
 
     With `all_beams` a stop string ends no answer by itself: a query ends when all its beams have written one.
+    With `with_prompt` answers are compared and searches ended as transformers did before 4.36.
     """
     beams = _begin(prompts, settings, stops.maximum_token_len)
     answers = beams.found[:, : settings.num_return_sequences].clone()
     for step in range(1, settings.max_new_tokens + 1):
         logits = _read_tokens(model, prompts, beams)
         candidates = _candidates(beams, logits, settings, stops, step=step, all_beams=all_beams)
-        _keep_answers(beams, candidates, settings, step)
+        _keep_answers(beams, candidates, settings, step, with_prompt=with_prompt)
         _go_on(beams, candidates, settings.num_beams)
         answers[beams.place] = beams.found[:, : settings.num_return_sequences]
-        is_open = _is_open(beams, candidates, settings, step).tolist()
+        is_open = _is_open(beams, candidates, settings, step, with_prompt=with_prompt).tolist()
         if not any(is_open):
             break
         if not all(is_open):
@@ -81,6 +90,7 @@ def _begin(prompts: Prompts, settings: GenerationConfig, tail: int) -> _Beams:
         score=torch.zeros(queries, 1, device=device),
         found=torch.full((*shape, settings.max_new_tokens), settings.pad_token_id, device=device),
         found_score=torch.full(shape, NEVER, device=device),
+        prompt=torch.tensor([len(row) for row in prompts.rows], device=device),
     )
 
 
@@ -118,9 +128,9 @@ def _candidates(
     tokens = torch.cat((_of(beams.tokens, parent), token.unsqueeze(-1)), -1)
     just_stopped = stops(tokens.flatten(0, 1), None).view(parent.shape)
     stopped = _of(beams.stopped, parent) | just_stopped
-    ended = torch.isin(token, ends)
-    ended = ended | (all_stopped(stopped, ended, settings.num_beams) if all_beams else just_stopped)
-    return _Candidates(parent, tokens, stopped, score, ended | (step == settings.max_new_tokens))
+    at_end = torch.isin(token, ends)
+    ended = at_end | (all_stopped(stopped, at_end, settings.num_beams) if all_beams else just_stopped)
+    return _Candidates(parent, tokens, stopped, score, ended | (step == settings.max_new_tokens), at_end)
 
 
 def all_stopped(stopped: torch.Tensor, ended: torch.Tensor, beams: int) -> torch.Tensor:
@@ -129,18 +139,38 @@ def all_stopped(stopped: torch.Tensor, ended: torch.Tensor, beams: int) -> torch
     return (stopped | ~asked).all(1, keepdim=True)
 
 
-def _keep_answers(beams: _Beams, candidates: _Candidates, settings: GenerationConfig, step: int) -> None:
+def _keep_answers(
+    beams: _Beams, candidates: _Candidates, settings: GenerationConfig, step: int, *, with_prompt: bool
+) -> None:
     """The best complete answers so far: those that ended now count where they are among the likeliest."""
     new = candidates.ended.clone()
     new[:, settings.num_beams :] = False
+    length: int | torch.Tensor = step
+    if with_prompt:
+        new = _new_before(beams, candidates, new, settings)
+        length = beams.prompt.unsqueeze(1) + step - candidates.at_end.int()  # an end token did not count
     if not new.any():
         return
-    score = (candidates.score / step).masked_fill(~new, NEVER)
+    score = (candidates.score / length).masked_fill(~new, NEVER)
     tokens = nn.functional.pad(
         candidates.tokens[:, :, -step:], (0, settings.max_new_tokens - step), value=settings.pad_token_id
     )
     scores, chosen = torch.cat((beams.found_score, score), 1).topk(settings.num_beams)
     beams.found, beams.found_score = _of(torch.cat((beams.found, tokens), 1), chosen), scores
+
+
+def _new_before(beams: _Beams, candidates: _Candidates, new: torch.Tensor, settings: GenerationConfig) -> torch.Tensor:
+    """(queries, candidates): the answers that ended now, as transformers before 4.36 counted them.
+
+    Where a search closes, all its beams that would go on were answers, unlikely ones too; but not after an early stop.
+    """
+    going_on = ~candidates.at_end
+    going_on &= going_on.cumsum(1) <= settings.num_beams
+    closes = candidates.ended.all(1, keepdim=True)
+    if settings.early_stopping is True:
+        full = (beams.found_score > NEVER).sum(1) + (new & candidates.at_end).sum(1) >= settings.num_beams
+        going_on &= ~full.unsqueeze(1)
+    return torch.where(closes, (new & candidates.at_end) | going_on, new)
 
 
 def _go_on(beams: _Beams, candidates: _Candidates, count: int) -> None:
@@ -150,11 +180,14 @@ def _go_on(beams: _Beams, candidates: _Candidates, count: int) -> None:
     beams.sees = _of(beams.sees, _of(candidates.parent, chosen))
 
 
-def _is_open(beams: _Beams, candidates: _Candidates, settings: GenerationConfig, step: int) -> torch.Tensor:
+def _is_open(
+    beams: _Beams, candidates: _Candidates, settings: GenerationConfig, step: int, *, with_prompt: bool
+) -> torch.Tensor:
     """(queries): whether an answer might still be found that is better than the worst one kept."""
     worst = beams.found_score[:, -1]
     full = worst > NEVER
-    improves = ~full | (beams.score[:, 0] / step > worst)
+    best = candidates.score[:, 0] / (beams.prompt + step) if with_prompt else beams.score[:, 0] / step
+    improves = ~full | (best > worst)
     enough = full & (settings.early_stopping is True)
     return improves & ~enough & ~candidates.ended.all(1)
 

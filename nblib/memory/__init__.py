@@ -1,12 +1,10 @@
 """Bytes: measured by phase and by kind, predicted before a run, planned for a card."""
 
-from nblib.memory.allocations import Births, peak_of
-from nblib.memory.by_kind import first_step, held, kinds, weights
 from nblib.memory.cards import CARDS
-from nblib.memory.exhausted import is_out_of_memory, requested
-from nblib.memory.measuring import GIB, Peak, device_bytes, phase
+from nblib.memory.measuring import GIB, Peak, device_bytes, is_out_of_memory, phase, requested
 from nblib.memory.planning import Option, plan
 from nblib.memory.predicting import Prediction, predict
+from nblib.memory.tensor_bytes import Births, first_step, held, kinds, peak_of, weights
 
 __all__ = [
     "CARDS",

@@ -4,18 +4,27 @@ import logging
 
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it misses an optional kernel at import
 
-from nblib.methods.attaching import after_step, attach, custom, keeps_checkpointing, trainable_parameters  # noqa: E402
+from nblib.methods.attaching import (  # noqa: E402
+    after_step,
+    attach,
+    begins_with_rows,
+    custom,
+    keeps_checkpointing,
+    trainable_parameters,
+)
 from nblib.methods.card import card, push  # noqa: E402
 from nblib.methods.checking import check  # noqa: E402
-from nblib.methods.detaching import detach  # noqa: E402
+from nblib.methods.detaching import BaseChangedError, detach  # noqa: E402
 from nblib.methods.saved import FACTS, load, read, save  # noqa: E402
 from nblib.methods.targets import attention_inputs, feed_forward_layers, linear_layers  # noqa: E402
 
 __all__ = [
     "FACTS",
+    "BaseChangedError",
     "after_step",
     "attach",
     "attention_inputs",
+    "begins_with_rows",
     "card",
     "check",
     "custom",

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING
 
@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nblib import spec
 from nblib.adapters import BottleneckConfig
-from nblib.methods import targets
-from nblib.methods.detaching import remember
+from nblib.methods import initializing, targets
+from nblib.methods.detaching import BaseChangedError, Before, remember
+from nblib.methods.initializing import Batch
 
 # Of a PeftConfig: what attaching or PEFT itself fills in.
 FILLED_IN = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
@@ -28,33 +29,50 @@ def attach(
     *,
     seed: int,
     steps: int | None = None,
+    batches: Iterable[Batch] = (),
 ) -> nn.Module:
     """The model with the method's parameters added, and only those trainable.
 
     Trainable weights are fp32, also over a half-precision base: a loss scaler cannot unscale fp16 gradients.
-    `steps` of training in all are read by adalora only, which prunes as they pass. `detach` gives the model back.
+    `steps` of training in all are read by adalora only, which prunes as they pass; `batches` of training rows only
+    where `begins_with_rows` says so. `detach` gives the model back.
     """
     torch.manual_seed(seed)  # the adapter's initial weights
-    before = remember(model)
+    before = remember(model, by_content=not isinstance(method, spec.FullTuning))
     try:
         with made_ready(model):
-            attached = _attached(model, method, tokenizer, steps)
-    except Exception:
+            attached = _attached(model, method, tokenizer, steps, batches)
+            begun = _out_of_base(attached, method, before) if isinstance(method, spec.Custom) else {}
+    except Exception as problem:
         before.restore()  # what failed half-way must not stay in a model that others use
+        if before.changed():
+            raise BaseChangedError(f"{problem}; the model has changed meanwhile: load it again") from problem
         raise
     for parameter in attached.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    attached.before = before
+    attached.before, attached.begun = before, begun
     return attached
 
 
 def _attached(
-    model: PreTrainedModel, method: spec.Trained, tokenizer: PreTrainedTokenizerBase, steps: int | None
+    model: PreTrainedModel,
+    method: spec.Trained,
+    tokenizer: PreTrainedTokenizerBase,
+    steps: int | None,
+    batches: Iterable[Batch],
 ) -> nn.Module:
     if isinstance(method, spec.FullTuning):
         return model.requires_grad_(True)
-    attached = peft.get_peft_model(model, config(model, method, steps=steps))
+    settings = config(model, method, steps=steps)
+    if begins_with_rows(method):
+        if not (batches := list(batches)):
+            raise ValueError(f"{spec.label(method)} begins with training rows, so attach needs batches; got none")
+        initializing.prepare(model, settings, batches)
+    attached = peft.get_peft_model(model, settings)
+    initializing.require_whole_ranks(attached)
+    if begins_with_rows(method) and initializing.initialization(settings) == "eva":
+        initializing.initialize_eva(attached, settings, batches)
     if isinstance(method, spec.PromptTuning):
         _start_prompt(attached, method, tokenizer)
     if isinstance(method, spec.PrefixTuning) and not model.config.is_encoder_decoder:
@@ -63,6 +81,19 @@ def _attached(
         if ".ranknum." in name:  # AdaLoRA's scale, which PEFT lets be trained over a half-precision base
             each.requires_grad_(False)
     return attached
+
+
+def _out_of_base(attached: nn.Module, method: spec.Custom, before: Before) -> dict[str, torch.Tensor]:
+    """What the method begins with, where it took that out of the base, so that it can be saved for a whole one."""
+    changed = before.changed()
+    if changed and not initializing.can_be_plain_lora(attached):
+        raise ValueError(initializing.refusal(method.name))
+    return initializing.parts(attached) if changed else {}
+
+
+def begins_with_rows(method: spec.Trained) -> bool:
+    """Whether the method's initial weights are computed from training rows, which `attach` then needs."""
+    return isinstance(method, spec.Custom) and initializing.from_rows(custom_config(method))
 
 
 def after_step(model: nn.Module, step: int) -> None:
@@ -110,8 +141,12 @@ def config(model: PreTrainedModel, method: spec.Trained, *, steps: int | None = 
     Raises ValueError for a target that the model does not have.
     """
     made = _adalora(model, method, steps) if isinstance(method, spec.AdaLora) else _CONFIG[method.kind](model, method)
-    made.task_type = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    made.task_type = _task_type(model)
     return made
+
+
+def _task_type(model: PreTrainedModel) -> str:
+    return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
 
 
 @contextmanager
@@ -127,6 +162,7 @@ def made_ready(model: PreTrainedModel) -> Iterator[None]:
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         warnings.filterwarnings("ignore", "Unsupported layer type '.*Norm'", UserWarning)  # only its sizes are unknown
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # and is then set right
+        warnings.filterwarnings("ignore", "lora with eva initialization used with low_cpu_mem_usage", UserWarning)
         yield
 
 
@@ -223,7 +259,14 @@ def _ln_tuning(model: PreTrainedModel, method: spec.LnTuning) -> peft.PeftConfig
 
 
 def _custom(model: PreTrainedModel, method: spec.Custom) -> peft.PeftConfig:
-    return peft.PeftConfig.from_peft_type(**json.loads(method.config))
+    made = custom_config(method, task_type=_task_type(model))
+    # Of the same shapes, where there is nothing to compute it from.
+    return initializing.plain(made) if model.device.type == "meta" and initializing.from_rows(made) else made
+
+
+def custom_config(method: spec.Custom, *, task_type: str = "CAUSAL_LM", **settings) -> peft.PeftConfig:
+    """The configuration that `custom` was given, with other `settings` in their place."""
+    return peft.PeftConfig.from_peft_type(**json.loads(method.config) | {"task_type": task_type} | settings)
 
 
 def _start_prompt(attached: nn.Module, method: spec.PromptTuning, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -115,7 +115,9 @@ def _number(value) -> str:
 
 def _loading(base: str, name: str, method: str, known: dict) -> str:
     """In three lines, with PEFT alone where that can be."""
-    if _seq2seq(known):  # PEFT 0.21 does not find what it looks for in transformers 5.23, and nblib shows it
+    # PEFT 0.21 does not find in an encoder-decoder of transformers 5.23 what it looks for, and CodeGen2's weights are
+    # read in another order by transformers alone: nblib minds both.
+    if _seq2seq(known) or known["identity"]["model_type"] == "codegen":
         return (
             "from nblib import methods, models\n\n"
             f'base, tokenizer = models.load("{known["base"]}", "{known["precision"]}")\n'

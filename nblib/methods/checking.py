@@ -1,6 +1,8 @@
 """Refuse what cannot work before any weights are loaded, from a model's configuration alone. Attaches only on trial."""
 
 import json
+import warnings
+from collections import OrderedDict
 from functools import lru_cache
 
 import bitsandbytes
@@ -9,18 +11,28 @@ import torch
 from peft.tuners.adaption_prompt.config import TRANSFORMERS_MODEL_CONFIG
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from nblib import models, spec
 from nblib.methods import targets
 from nblib.methods.attaching import config as peft_config
-from nblib.methods.attaching import keeps_checkpointing, made_ready
+from nblib.methods.attaching import custom_config, keeps_checkpointing, made_ready
 from nblib.methods.detaching import remember
+from nblib.methods.identity import checksum
+from nblib.methods.initializing import can_be_plain_lora, from_rows, initialization, plain, refusal, require_whole_ranks
 
 ANY_STEPS = 100  # of training; AdaLoRA wants to know how many, and a trial has none
 TRIAL_WIDTH = 64  # of a quantized layer: one block of constants
 
 
-def check(method: spec.Method, model: str, precision: str, *, training: spec.Training | None = None) -> None:
+def check(
+    method: spec.Method,
+    model: str,
+    precision: str,
+    *,
+    training: spec.Training | None = None,
+    trust_remote_code: bool = False,
+) -> None:
     """Raises ValueError with one sentence where this method cannot be attached to this model, or trained so.
 
     `model` is a short key, Hub id or folder, of which only the configuration is read. `training` may keep gradient
@@ -37,23 +49,29 @@ def check(method: spec.Method, model: str, precision: str, *, training: spec.Tra
             f"{method.kind} cannot be trained with gradient_checkpointing, which would compute its prefix anew: "
             "switch it off"
         )
-    tree = _tree(models.config(model).to_json_string(), precision in spec.QUANTIZED)
+    known = models.config(model, trust_remote_code=trust_remote_code)
+    if trust_remote_code:
+        tree = _built(known, precision in spec.QUANTIZED, trust_remote_code=True)
+    else:
+        tree = _tree(known.to_json_string(), precision in spec.QUANTIZED)
     _sizes(method, tree)
-    _virtual_tokens(method, models.context_length(model))
+    _virtual_tokens(method, models.context_length(model, trust_remote_code=trust_remote_code))
     with torch.random.fork_rng():  # what tuners draw is nothing to the caller
-        if isinstance(method, spec.Custom) and precision in spec.QUANTIZED:
-            _over_quantized(method, precision)
+        if isinstance(method, spec.Custom):
+            _custom(method, tree, precision)
         _trial(method, tree)
 
 
 @lru_cache(maxsize=4)  # a comparison has one or two models, and a 7B model's tree takes a second
 def _tree(configuration: str, quantized: bool) -> PreTrainedModel:
     """The model's modules without weights."""
-    values = json.loads(configuration)
-    config: PreTrainedConfig = AutoConfig.for_model(**values)
+    return _built(AutoConfig.for_model(**json.loads(configuration)), quantized)
+
+
+def _built(config: PreTrainedConfig, quantized: bool, *, trust_remote_code: bool = False) -> PreTrainedModel:
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
-        tree = kind.from_config(config).requires_grad_(False)
+        tree = kind.from_config(config, trust_remote_code=trust_remote_code).requires_grad_(False)
         if quantized:
             _straighten(tree)
     return tree
@@ -108,20 +126,58 @@ def _virtual_tokens(method: spec.Trained, context: int) -> None:
         raise ValueError(f"virtual_tokens must leave room in the model's {context} tokens of context; got {virtual}")
 
 
-def _over_quantized(method: spec.Custom, precision: str) -> None:
-    """Tries the method on one layer of such weights: many of PEFT's tuners take their packed bytes for numbers."""
-    values = json.loads(method.config)
-    if not hasattr(made := peft.PeftConfig.from_peft_type(**values), "target_modules") or made.is_prompt_learning:
-        return
-    made = peft.PeftConfig.from_peft_type(**values | {"target_modules": ["layer"]})
+def _custom(method: spec.Custom, tree: PreTrainedModel, precision: str) -> None:
+    """What a configuration of PEFT asks for and would not get, or that no saved adapter would hold."""
+    made = custom_config(method)
+    begins, quantized = initialization(made), precision in spec.QUANTIZED
+    if begins and made.peft_type == peft.PeftType.ADALORA:
+        raise ValueError(f"adalora begins in a way of its own and does not read init_lora_weights; got {begins!r}")
+    if from_rows(made) and begins != "eva" and quantized:
+        raise ValueError(f"{begins} reads whole weights, and {precision} weights are not: take fp32, bf16 or eva")
+    if from_rows(made) and begins == "eva" and tree.config.is_encoder_decoder:
+        raise ValueError("eva looks at one text a row, and an encoder-decoder reads two: take corda or lora_ga")
+    if made.peft_type == peft.PeftType.CPT:
+        raise ValueError("cpt takes its loss from all logits, which training does not keep: take prompt-tuning")
+    if begins == "loftq":
+        raise ValueError(refusal(method.name))
+    if hasattr(made, "target_modules") and not made.is_prompt_learning:
+        _on_a_layer(method, _quantized_layer(precision) if quantized else _plain_layer(tree), precision)
+
+
+def _on_a_layer(method: spec.Custom, model: nn.Module, precision: str) -> None:
+    """Tries the method on one layer with values.
+
+    Many of PEFT's tuners take the packed bytes of quantized weights for numbers, and some replace the base's weights.
+    """
+    made, quantized = custom_config(method, target_modules=["layer"]), precision in spec.QUANTIZED
+    made.task_type = None  # a layer generates nothing
+    if from_rows(made):
+        plain(made)
+    weight, before, address = model.layer.weight, checksum(model.layer.weight), model.layer.weight.data_ptr()
     try:
-        tried = peft.get_peft_model(_quantized_layer(precision), made)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the trial's layer alone
+            tried = peft.get_peft_model(model, made)
         tried(torch.ones(2, TRIAL_WIDTH)).sum().backward()
     except Exception as problem:  # each tuner fails in its own way
-        raise ValueError(
-            f"{method.name} does not work over {precision} weights ({_first_sentence(problem)}): "
-            "take fp32, bf16 or lora"
-        ) from problem
+        if quantized:
+            raise ValueError(
+                f"{method.name} does not work over {precision} weights ({_first_sentence(problem)}): "
+                "take fp32, bf16 or lora"
+            ) from problem
+        if made.peft_type == peft.PeftType.LORA and isinstance(problem, RuntimeError):
+            raise ValueError(f"{method.name} fails on layers of this kind: {_first_sentence(problem)}") from problem
+        return  # others may want a wider layer
+    replaced = all(each is not weight and each.data_ptr() != address for each in tried.parameters())
+    if (checksum(weight) != before or (quantized and replaced)) and not can_be_plain_lora(tried):
+        raise ValueError(refusal(method.name))
+
+
+def _plain_layer(tree: PreTrainedModel) -> nn.Module:
+    """One layer of the tree's kind, on the CPU."""
+    transposed = any(map(targets.is_transposed, tree.modules()))
+    layer = Conv1D(2 * TRIAL_WIDTH, TRIAL_WIDTH) if transposed else nn.Linear(TRIAL_WIDTH, 2 * TRIAL_WIDTH)
+    return nn.Sequential(OrderedDict(layer=layer)).requires_grad_(False)
 
 
 def _quantized_layer(precision: str) -> nn.Module:
@@ -145,8 +201,11 @@ def _trial(method: spec.Trained, tree: PreTrainedModel) -> None:
     try:
         with torch.device("meta"), made_ready(tree):
             attached = peft.get_peft_model(tree, peft_config(tree, method, steps=ANY_STEPS))
+            require_whole_ranks(attached)
             if can_compute:
                 attached(**inputs)
+        # As the saved file gives it; PEFT fills in some settings that it then does not take.
+        peft.PeftConfig.from_peft_type(**attached.peft_config["default"].to_dict())
     except Exception as problem:  # PEFT and torch fail in many ways
         if not _wants_values(problem):
             raise ValueError(

@@ -1,5 +1,6 @@
 """An adapter on disk: write it, read it onto its base. An ordinary PEFT folder, with a file of ours beside."""
 
+import copy
 import json
 import shutil
 import tempfile
@@ -8,18 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import peft
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from nblib import models
 from nblib.methods.attaching import made_ready
 from nblib.methods.detaching import remember
+from nblib.methods.identity import difference, identity
+from nblib.methods.initializing import as_plain_lora
 
 FACTS = "nblib.json"  # written last: where it is, the folder is complete
 CONFIG = "adapter_config.json"  # PEFT's
-SAMPLES = 64  # values of the base's embeddings that are kept, to know it again
-ROUNDING = 2**-7  # relative; the same base in bf16 or fp16 is still the same base
 
 
 def save(model: nn.Module, folder: str | Path, *, base: str, precision: str, facts: dict) -> Path:
@@ -35,7 +35,7 @@ def save(model: nn.Module, folder: str | Path, *, base: str, precision: str, fac
             f"save_pretrained writes: got a {type(model).__name__}"
         )
     known: dict = {"base": base, "revision": models.revision(base), "precision": precision}
-    known |= {"identity": _identity(model.get_base_model()), "facts": facts}
+    known |= {"identity": _base_identity(model), "facts": facts}
     text = json.dumps(known, indent=1) + "\n"  # what is no JSON fails before anything is written
     with _whole(Path(folder)) as unfinished:
         _write(model, unfinished, base)
@@ -49,7 +49,7 @@ def load(model: PreTrainedModel, folder: str | Path) -> nn.Module:
     Raises ValueError for a folder that `save` did not finish, and for one that was made for another base.
     """
     found = read(folder)
-    if reason := _difference(found["identity"], model):
+    if reason := difference(found["identity"], model):
         raise ValueError(f"the adapter in {folder} was made for {found['base']}, and this model is another: {reason}")
     before = remember(model)
     own = {id(each) for each in model.parameters()}
@@ -84,18 +84,29 @@ def read(folder: str | Path) -> dict:
     return json.loads((folder / FACTS).read_text(encoding="utf-8"))
 
 
+def _base_identity(model: peft.PeftModel) -> dict:
+    """Of the base as it was before a method was put on it: some write to its embeddings, or stand in their place."""
+    before = getattr(model, "before", None)
+    return before.identity if before else identity(model.get_base_model())
+
+
 def _write(model: peft.PeftModel, folder: Path, base: str) -> None:
-    config = model.peft_config["default"]
-    ranks = getattr(config, "rank_pattern", None)
+    config, state = model.peft_config["default"], None
     config.base_model_name_or_path = models.MODELS.get(base, base).partition("@")[0]
-    if adalora := isinstance(model.base_model, peft.AdaLoraModel):
+    written = config
+    if isinstance(model.base_model, peft.AdaLoraModel):
         # Pruned ranks are kept as the zeros they are: PEFT would leave out those of the last pruning, which the best
         # checkpoint may be older than.
-        config.rank_pattern = None
-    # Embeddings are never trained; "auto" would ask the Hub whether there are as many as its base has.
-    model.save_pretrained(folder, save_embedding_layers=False)
-    if adalora:
-        config.rank_pattern = ranks
+        written = copy.copy(config)
+        written.rank_pattern = None
+    if begun := getattr(model, "begun", {}):
+        state, written = as_plain_lora(model, begun)
+    model.peft_config["default"] = written
+    try:
+        # Embeddings are never trained; "auto" would ask the Hub whether there are as many as its base has.
+        model.save_pretrained(folder, save_embedding_layers=False, state_dict=state)
+    finally:
+        model.peft_config["default"] = config
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's, with every section empty
 
 
@@ -110,39 +121,3 @@ def _whole(folder: Path) -> Iterator[Path]:
         if folder.exists():
             shutil.move(folder, replaced)
         unfinished.rename(folder)
-
-
-def _identity(model: PreTrainedModel) -> dict:
-    """What tells this base from others at any precision: type, sizes, and some of its embeddings' values."""
-    words = model.get_input_embeddings().weight
-    places = torch.linspace(0, words.numel() - 1, SAMPLES, dtype=torch.float64).long().tolist()
-    samples = [[place // words.shape[1], place % words.shape[1]] for place in places]
-    return {**_sizes(model), "places": samples, "values": _values(model, samples)}
-
-
-def _sizes(model: PreTrainedModel) -> dict:
-    return {
-        "model_type": model.config.model_type,
-        "layers": model.config.num_hidden_layers,
-        "encoder_decoder": bool(model.config.is_encoder_decoder),
-        "width": model.get_input_embeddings().weight.shape[1],
-    }
-
-
-def _values(model: PreTrainedModel, places: list[list[int]]) -> list[float]:
-    words = model.get_input_embeddings().weight
-    rows, columns = torch.tensor(places, device=words.device).T
-    return words.detach()[rows, columns].float().tolist()
-
-
-def _difference(identity: dict, model: PreTrainedModel) -> str | None:
-    """The first thing in which a model is not the base of that identity; None where there is none."""
-    for name, value in _sizes(model).items():
-        if value != identity[name]:
-            return f"its {name} is {value} instead of {identity[name]}"
-    if max(row for row, _ in identity["places"]) >= model.get_input_embeddings().num_embeddings:
-        return "it has fewer embeddings"
-    found = torch.tensor(_values(model, identity["places"]))
-    if not torch.allclose(found, torch.tensor(identity["values"]), rtol=ROUNDING, atol=1e-6):
-        return "its embeddings have other values"
-    return None

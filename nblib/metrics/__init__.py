@@ -24,7 +24,8 @@ class Metric:
     meaning: str
 
 
-# All run from 0 to 1, and higher is better. A score is called by its name here; em, em_ast and pass with `@k` after it.
+# All run from 0 to 1, and higher is better. A score is called by its name here; em, em_ast, em_study and pass with `@k`
+# after it.
 METRICS: dict[str, Metric] = {
     "em": Metric("exact_match_at_k", "the reference is among the first k answers, letter by letter"),
     "em_ast": Metric("exact_match_at_k", "the same as Python reads it: quotes, spacing and comments do not count"),
@@ -34,6 +35,8 @@ METRICS: dict[str, Metric] = {
     "codebleu_weighted_ngram": Metric("code_bleu", "part of CodeBLEU: the reference's words found, keywords first"),
     "codebleu_syntax": Metric("code_bleu", "part of CodeBLEU: the reference's subtrees found, names aside"),
     "codebleu_dataflow": Metric("code_bleu", "part of CodeBLEU: the reference's data flow found, where it has any"),
+    "em_study": Metric("as_studied", "em as the study's package scored: answers end at their first < or >; on request"),
+    "codebleu_study": Metric("as_studied", "CodeBLEU of the first answer, cut in the same way; on request"),
     "chrf": Metric("chr_f", "overlap of characters of the first answer"),
     "chrf++": Metric("chr_f", "overlap of characters and words of the first answer"),
     "syntax_valid": Metric("syntax", "the first answer is Python"),
@@ -42,8 +45,8 @@ METRICS: dict[str, Metric] = {
         "execution", "the same without forgiving order, repetition or nearly right integers"
     ),
     "strict_accuracy": Metric("execution", "the first answer passes all tests"),
-    "strict_accuracy_corrected": Metric(
-        "execution", "the same without credit for wrong order or nearly right integers"
+    "strict_accuracy_ordered": Metric(
+        "execution", "the same without forgiving order, repetition or nearly right integers"
     ),
     "pass": Metric("execution", "the chance that one of k sampled answers passes all tests, without bias"),
 }

@@ -6,11 +6,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from nblib import results, sandbox
+from nblib.metrics import as_studied
 from nblib.metrics.execution import CODES, LIMITS, execute, with_verdicts
 from nblib.metrics.scores import by_difficulty, score, summary
 from nblib.results import Prediction, Row
 from nblib.sandbox import Limits
-from nblib.tasks import Example
+from nblib.tasks import Example, files
 
 FIELDS = (*(each.name for each in fields(Prediction)), "code", "task")  # that a row may have
 TEXTS = ("completions", "codes")
@@ -22,6 +23,7 @@ def rescore(
     examples: Sequence[Example],
     *,
     run_programs: bool = False,
+    study_scores: bool | None = None,
     limits: Limits = LIMITS,
     workers: int | None = None,
     allow_code_execution: bool = False,
@@ -30,7 +32,8 @@ def rescore(
     """The row of a finished run with all scores computed anew from its stored predictions; both are written back.
 
     `examples` is the test split that the run answered. With `run_programs` the answers are executed again; otherwise
-    scores of execution are those of the stored verdicts, if there are any.
+    scores of execution are those of the stored verdicts, if there are any. `study_scores` are those of `score`; None:
+    as the run has them.
     Raises FileNotFoundError where the folder has no such run, and ValueError as `read` does.
     """
     path = Path(folder) / f"{id}.predictions.jsonl"
@@ -58,7 +61,9 @@ def rescore(
         predictions = [
             with_verdicts(each, each.verdicts, sampled=sampled) if each.verdicts else each for each in predictions
         ]
-    predictions = score(examples, predictions)
+    if study_scores is None:
+        study_scores = any(name.startswith(as_studied.EM) for name in row.scores)
+    predictions = score(examples, predictions, study_scores=study_scores)
     if any(each.verdicts for each in predictions):
         notes["by_difficulty"] = by_difficulty(predictions, examples)
     row = replace(row, scores=summary(predictions, examples), notes=row.notes | notes)
@@ -74,6 +79,7 @@ def read(path: str | Path, examples: Sequence[Example], *, task: str | None = No
 
     A row has "example", the example's id, and "codes", a list of programs with the best first, or one "code"; what
     else results.Prediction has may be there, and "task", the same in each row and that of `task`, where both are known.
+    Blank lines may stand at the end.
     Raises FileNotFoundError, or ValueError for a row that is missing, extra, twice there, out of order, of another
     task, or no whole JSON; each names the line.
     """
@@ -87,18 +93,18 @@ def read(path: str | Path, examples: Sequence[Example], *, task: str | None = No
 
 
 def _rows(path: Path) -> Iterator[dict]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise ValueError(
-                    f"{path}, line {number}: not JSON ({error}); each line is one whole JSON object, so the file may "
-                    "have been cut off"
-                ) from None
-            if fault := _fault(row):
-                raise ValueError(f"{path}, line {number}: {fault}")
-            yield row
+    for number, (where, line) in enumerate(files.lines(path, str(path)), start=1):
+        if where != f"{path}, line {number}":
+            raise ValueError(f"{path}, line {number}: blank, and rows go on after it; leave blank lines at the end")
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{where}: not JSON ({error}); each line is one whole JSON object, so the file may have been cut off"
+            ) from None
+        if fault := _fault(row):
+            raise ValueError(f"{where}: {fault}")
+        yield row
 
 
 def _fault(row) -> str | None:

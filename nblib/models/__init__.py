@@ -1,5 +1,6 @@
 """Base model and tokenizer at a precision. Attaches no method, generates nothing."""
 
+from nblib.models.checking import check
 from nblib.models.loading import (
     DTYPES,
     SHAPE_TOKENIZER,
@@ -12,7 +13,7 @@ from nblib.models.loading import (
     load,
     load_shape,
     load_tokenizer,
-    prompt_room,
+    max_prompt_tokens,
 )
 from nblib.models.places import CONFIGS, EMBEDDED, MODELS, embedded_models, locate, revision, shape
 
@@ -22,6 +23,7 @@ __all__ = [
     "EMBEDDED",
     "MODELS",
     "SHAPE_TOKENIZER",
+    "check",
     "choose_precision",
     "compute_dtype",
     "config",
@@ -33,7 +35,7 @@ __all__ = [
     "load_shape",
     "load_tokenizer",
     "locate",
-    "prompt_room",
+    "max_prompt_tokens",
     "revision",
     "shape",
 ]

@@ -14,12 +14,15 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    CodeGenForCausalLM,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from nblib.models import codegen2
+from nblib.models.checking import check, read, stored_precision
 from nblib.models.places import folder_of, hub_errors, locate, shape
 from nblib.spec import PRECISIONS, QUANTIZED
 
@@ -57,58 +60,92 @@ def compute_dtype(precision: str) -> torch.dtype:
     return DTYPES[precision] if precision in DTYPES else DTYPES[choose_precision("auto")]
 
 
-def config(model: str) -> PretrainedConfig:
+def config(model: str, *, trust_remote_code: bool = False) -> PretrainedConfig:
     """The model's configuration, without its weights."""
     place = locate(model)
     with hub_errors(place):
-        return AutoConfig.from_pretrained(folder_of(place), trust_remote_code=False)
+        folder = folder_of(place, code=trust_remote_code)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
-def is_encoder_decoder(model: str) -> bool:
+def is_encoder_decoder(model: str, *, trust_remote_code: bool = False) -> bool:
     """Whether one half of the model reads the prompt and the other writes the answer, as T5's do."""
-    return bool(config(model).is_encoder_decoder)
+    return bool(config(model, trust_remote_code=trust_remote_code).is_encoder_decoder)
 
 
-def prompt_room(model: str, *, new_tokens: int) -> int:
+def max_prompt_tokens(model: str, *, new_tokens: int, trust_remote_code: bool = False) -> int:
     """Tokens that a prompt may have. In an encoder-decoder the answer takes none of them: it has the decoder's own."""
-    length = context_length(model)
-    return length if is_encoder_decoder(model) else length - new_tokens
+    length = context_length(model, trust_remote_code=trust_remote_code)
+    return length if is_encoder_decoder(model, trust_remote_code=trust_remote_code) else length - new_tokens
 
 
-def context_length(model: str) -> int:
+def context_length(model: str, *, trust_remote_code: bool = False) -> int:
     """Tokens that the model can see, from its configuration.
 
     T5's positions are relative and would go on for ever; its `n_positions` says how long the texts of its training
     were, and beyond them nobody knows what it does, so that counts.
     """
-    known = config(model)
+    known = config(model, trust_remote_code=trust_remote_code)
     for name in ("max_position_embeddings", "n_positions", "n_ctx"):
         if getattr(known, name, None):
             return getattr(known, name)
     return 2048
 
 
-def load(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load(
+    model: str, precision: str = "fp32", *, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A decoder-only or encoder-decoder model on this machine's best device, its tokenizer with a pad token of its own.
 
-    Raises ValueError for an unknown model, ConnectionError where the Hub is out of reach.
+    `trust_remote_code`: code that the model's makers keep beside its weights may be run.
+    Raises ValueError for an unknown model and for what `check` refuses, ConnectionError where the Hub is out of reach.
     """
+    check(model, precision, trust_remote_code=trust_remote_code)
     _fewer_gaps()
-    place = locate(model)
-    kind = AutoModelForSeq2SeqLM if is_encoder_decoder(model) else AutoModelForCausalLM
-    tokenizer = load_tokenizer(model)
+    place, facts = locate(model), read(model)
+    seq2seq = is_encoder_decoder(model, trust_remote_code=trust_remote_code)
+    kind = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
+    tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
+    how = {"dtype": compute_dtype(precision), "device_map": device()}
+    if not stored_precision(facts):  # else the checkpoint says how it is to be read
+        how["quantization_config"] = _quantization(precision)
     with hub_errors(place), _quiet():
-        loaded = kind.from_pretrained(
-            folder_of(place, weights=True),
-            dtype=compute_dtype(precision),
-            quantization_config=_quantization(precision),
-            device_map=device(),
-        )
+        folder = folder_of(place, weights=True, code=trust_remote_code)
+        if codegen2.is_one(facts) and not trust_remote_code:
+            loaded = _codegen2(folder, facts, how)
+        else:
+            loaded = kind.from_pretrained(folder, trust_remote_code=trust_remote_code, **how)
     if not Path(place).exists():  # the Hub's name, which a saved adapter keeps, and not the cache's
         loaded.name_or_path = loaded.config.name_or_path = place.partition("@")[0]
     if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
-        loaded.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        _grow(loaded, len(tokenizer))
     return _ready(loaded, tokenizer), tokenizer
+
+
+def _codegen2(folder: str, facts: dict, how: dict) -> PreTrainedModel:
+    """In transformers' class, and saved again it is a checkpoint of that class: its auto_map goes."""
+    known = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    del known.auto_map
+    loaded = CodeGenForCausalLM.from_pretrained(None, config=known, state_dict=codegen2.weights(folder, facts), **how)
+    if (Path(folder) / "generation_config.json").exists():
+        loaded.generation_config = GenerationConfig.from_pretrained(folder)
+    loaded.name_or_path = loaded.config.name_or_path = folder
+    return loaded
+
+
+def _grow(loaded: PreTrainedModel, rows: int) -> None:
+    """Embeddings for tokens that the checkpoint has none for: the mean of its own, the same in every process.
+
+    As logits, the mean is never the highest; a row of zeros is, where all logits are below 0.
+    """
+    own = loaded.get_input_embeddings().num_embeddings
+    loaded.checkpoint_rows = own  # by which methods know the base again
+    loaded.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (loaded.get_input_embeddings(), loaded.get_output_embeddings()):
+            for each in (getattr(layer, "weight", None), getattr(layer, "bias", None)):
+                if each is not None and len(each) >= rows:
+                    each[own:] = each[:own].mean(0, dtype=torch.float32).to(each.dtype)
 
 
 def _fewer_gaps() -> None:
@@ -137,6 +174,7 @@ def load_shape(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, Pr
     the model is never there as a whole at another precision.
     Raises ValueError where the vocabulary is smaller than the tokenizer's.
     """
+    check(shape(model), precision)
     _fewer_gaps()
     known, tokenizer = config(shape(model)), load_tokenizer(SHAPE_TOKENIZER)
     if len(tokenizer) > known.vocab_size:
@@ -205,11 +243,20 @@ def _quantization(precision: str) -> BitsAndBytesConfig | None:
     )
 
 
-def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, padding on the left as generation needs it."""
+def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, padding on the left as generation needs it.
+
+    Raises ValueError for one without an end-of-sequence token, and as `load` does.
+    """
     place = locate(model)
     with hub_errors(place):
-        tokenizer = AutoTokenizer.from_pretrained(folder_of(place))
+        folder = folder_of(place, code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"the tokenizer of {model} has no end-of-sequence token, so no answer would end: "
+            "set eos_token in its tokenizer_config.json to a token of its vocabulary"
+        )
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         # pad = eos would be masked with the padding, and the model would never learn to stop.

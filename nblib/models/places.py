@@ -41,6 +41,7 @@ MODELS = {
     "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
 }
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer
+CODE_FILES = ("*.py",)
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # the first that there are
 
 
@@ -77,15 +78,16 @@ def embedded_models() -> list[str]:
     return sorted(path.parent.name for path in EMBEDDED.glob("*/config.json"))
 
 
-def revision(model: str) -> str:
+def revision(model: str, *, trust_remote_code: bool = False) -> str:
     """What identifies the weights: the hash of a local folder's files or of a GGUF file, the commit of a Hub model.
 
+    With `trust_remote_code`, the model's own code too.
     Raises ConnectionError where the Hub is needed and cannot be reached, ValueError where it has no such model.
     """
     place = locate(model)
     if gguf.is_file(place):
         return gguf.revision(place)
-    return _folder_content(Path(place)) if Path(place).is_dir() else _commit(place)
+    return _folder_content(Path(place), code=trust_remote_code) if Path(place).is_dir() else _commit(place)
 
 
 @cache
@@ -104,10 +106,10 @@ def _commit(place: str) -> str:
         return hub.snapshot(id, "model", ["config.json"], wanted or "main").name
 
 
-def folder_of(place: str, *, weights: bool = False) -> str:
+def folder_of(place: str, *, weights: bool = False, code: bool = False) -> str:
     """The folder to load from: the given one, or the cache's with what is needed of a Hub model, all of one commit.
 
-    A GGUF file's is made the first time.
+    `code`: the model's own, too. A GGUF file's folder is made the first time.
     """
     if Path(place).is_dir():
         return place
@@ -115,7 +117,7 @@ def folder_of(place: str, *, weights: bool = False) -> str:
         return str(gguf.folder_of(place))
     id, commit = place.partition("@")[0], _commit(place)
     with hub_errors(place):
-        folder = hub.snapshot(id, "model", list(SMALL_FILES), commit)
+        folder = hub.snapshot(id, "model", [*SMALL_FILES, *(CODE_FILES if code else ())], commit)
         for pattern in WEIGHT_FILES if weights else ():
             hub.snapshot(id, "model", [pattern], commit, bar_shown=True)
             if any(folder.glob(pattern)):
@@ -126,10 +128,11 @@ def folder_of(place: str, *, weights: bool = False) -> str:
     return str(folder)
 
 
-def _folder_content(folder: Path) -> str:
+def _folder_content(folder: Path, *, code: bool = False) -> str:
     names = (".safetensors", ".bin", ".model", ".txt", ".jinja", "config.json", "tokenizer.json")
     kinds = (*names, "tokenizer_config.json", "vocab.json", "added_tokens.json", "special_tokens_map.json")
-    paths = sorted(path for path in folder.iterdir() if path.name.endswith(kinds))
+    wanted = (*kinds, ".py") if code else kinds
+    paths = sorted(path for path in folder.iterdir() if path.name.endswith(wanted))
     return _hash_once(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
 
 

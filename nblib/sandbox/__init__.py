@@ -89,7 +89,7 @@ def require(allow_code_execution: bool) -> None:
     if sys.platform == "win32":
         raise OSError("the sandbox has no isolation on Windows, so it runs no programs there: use WSL, Linux or Colab")
     missing = missing_layers(layers())
-    if missing and not allow_code_execution:
+    if missing and allow_code_execution is not True:  # consent is a real True: the text "false" is none
         raise PermissionError(
             f"programs written by a model would run here with weak isolation (missing: {', '.join(missing)}); "
             "pass allow_code_execution=True to run them all the same"

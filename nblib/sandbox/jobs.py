@@ -19,6 +19,7 @@ class Limits:
     open_files: int = 64
     file_bytes: int = 2**24  # of one file; its temporary folder holds four times as much
     output_bytes: int = 2**20  # more output is a failure
+    time_outs: int = 3  # of a program; after so many its other outcomes are time_out without being run
 
     def __post_init__(self):
         for each in fields(self):
@@ -56,16 +57,22 @@ class Function:
 class Checked:
     """Run the setup, then the code, then each check on what the code left behind.
 
-    Checks run in a process of their own, where the program's names are stand-ins: functions are called over a pipe,
-    data is fetched. Only a check that cannot work so (it patches modules, or hands over what is no plain data) runs in
-    the program's process; its outcome says so. A block that defines `check` and does not call it is called with the
-    candidate. A module, class or function that the setup defines cannot be replaced by the code, but for `name`.
+    Checks run in a process of their own. Only calls and plain data cross: a check calls the program's functions by
+    name with numbers, texts, containers, arrays, tables, and compares what comes back, whose types are exactly
+    Python's own. Objects come as their fields without methods. A check that needs more (a patched module, a file, a
+    method of an object) fails there; it can run in the program's own process, where a hostile program can forge it:
+    `inside` names such checks, and their outcomes say so. A setup that needs a class of the code's runs after it.
+    A block that defines `check` and does not call it is called with the candidate. What the setup defines or Python
+    has built in cannot be replaced by the code, but for `name` and `data`.
     """
 
     code: str
     checks: tuple[str, ...]  # statements: `assert f(3) == 9`, or a block such as HumanEval's check(candidate)
-    setup: str = ""  # imports and sample values, run before the code, in the program's own process
+    setup: str = ""  # imports and sample values, run before the code, in both processes
     name: str | None = None  # the function that `candidate` stands for in the checks
+    data: tuple[str, ...] | None = None  # names whose values are the code's, though the setup or Python has them too;
+    # None: values of the setup's for checks that call nothing of the code's
+    inside: tuple[int, ...] = ()  # numbers, from 0, of checks that run in the program's own process
 
 
 Job = Script | Function | Checked
@@ -79,6 +86,7 @@ class Outcome:
     output: str | None = None  # Script: standard output. Function: the returned value as JSON text
     message: str = ""  # the exception's last line, or the limit that was met
     cpu_seconds: float = 0.0
+    inside: bool = False  # a check that ran in the program's own process, where a program can forge it
 
     def __post_init__(self):
         if self.status not in STATUSES:

@@ -1,4 +1,4 @@
-"""Workers, each a fresh interpreter with a warm process that forks programs. Isolates nothing itself."""
+"""Workers, each a fresh interpreter that forks programs, with a thread that feeds it. Isolates nothing itself."""
 
 import os
 import queue
@@ -12,18 +12,24 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from nblib.sandbox.inside import wire
+from nblib.sandbox.inside import jobs, wire
+from nblib.sandbox.inside.processes import BrokenError, Supply
 from nblib.sandbox.jobs import RUNTIME_ERROR, Job, Limits, Outcome, outcomes_of
 
 # Not `-I`, which is the same but for the seed of hashes: sets must have the same order in every worker.
 _FLAGS = ("-s", "-P")
-_START = "import sys; sys.path.append({folder!r}); from nblib.sandbox.inside import server; server.main()"
+# This very package by its place, whatever the path has of the same name; the path stays as it is.
+_START = """
+import sys
+from importlib import util
+spec = util.spec_from_file_location("nblib", {file!r})
+sys.modules["nblib"] = util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["nblib"])
+from nblib.sandbox.inside import spawner
+spawner.main()
+"""
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
 _PATIENCE_SECONDS = 10.0  # for a worker to clear up after itself
-
-
-class BrokenError(RuntimeError):
-    """The sandbox does not work on this machine; no fault of a program."""
 
 
 class Worker:
@@ -32,7 +38,7 @@ class Worker:
     def __init__(self, without: Sequence[str] = ()):
         self.channel, far = socket.socketpair()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
-        code = _START.format(folder=str(Path(__file__).resolve().parents[2]))
+        code = _START.format(file=str(Path(__file__).resolve().parents[1] / "__init__.py"))
         self.process = subprocess.Popen(
             [sys.executable, *_FLAGS, "-c", code, str(far.fileno()), *without],
             pass_fds=(far.fileno(),),
@@ -45,20 +51,25 @@ class Worker:
         )
         far.close()
         try:
-            self.layers: dict[str, bool] = wire.receive(self.channel)["layers"]
+            message = wire.receive(self.channel)
+            if "map" in message:
+                wire.send(self.channel, {"nobody": _map_users(self.process.pid)})
+                message = wire.receive(self.channel)
+            self.layers: dict[str, bool] = message["layers"]
         except wire.ClosedError:
             reason = self._last_error()
             self.close()
             raise BrokenError(f"the sandbox did not start: {reason}") from None
+        self.supply = Supply(self.channel)
 
     def run(self, job: Job, limits: Limits) -> tuple[Outcome, ...]:
         """Raises wire.ClosedError if the worker ends, BrokenError if it says that it does not work."""
         described = {"kind": type(job).__name__.lower()} | asdict(job)
-        wire.send(self.channel, {"job": described, "limits": asdict(limits)})
-        reply = wire.receive(self.channel)
-        if "broken" in reply:
-            raise BrokenError(f"the sandbox does not work here: {reply['broken']}")
-        return tuple(Outcome(**each) for each in reply["outcomes"])
+        try:
+            return tuple(Outcome(**each) for each in jobs.run(self.supply, described, asdict(limits)))
+        except BaseException:
+            self.supply.abandon()
+            raise
 
     def close(self) -> None:
         """Ends it and all that it has started."""
@@ -163,6 +174,21 @@ class _Lane:
         """From any thread: ends the worker, with it the thread's wait."""
         self.stopped = True
         self._drop()
+
+
+def _map_users(pid: int) -> bool:
+    """In a worker's new user namespace: root maps itself and `nobody`, others themselves; whether `nobody` is there."""
+    user, group, place = os.geteuid(), os.getegid(), Path(f"/proc/{pid}")
+    if user == 0:
+        with suppress(OSError):
+            (place / "gid_map").write_text(f"{group} {group} 1\n65534 65534 1\n")
+            (place / "uid_map").write_text("0 0 1\n65534 65534 1\n")
+            return True
+    with suppress(OSError):
+        (place / "setgroups").write_text("deny")
+        (place / "gid_map").write_text(f"{group} {group} 1\n")
+        (place / "uid_map").write_text(f"{user} {user} 1\n")
+    return False
 
 
 def _cores() -> int:

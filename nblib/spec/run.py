@@ -10,6 +10,8 @@ from nblib.spec.methods import QUANTIZED, FullTuning, Method, ZeroShot, label
 PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 STOPS = ("each-answer", "all-beams")  # when a stop string ends: the answer, or a query all of whose beams wrote one
 SEEDS = 2**32  # so many has NumPy
+ADDED = ("length_rule", "study_scores")  # fields that older rows do not have
+LENGTH_RULES = ("answer", "with-prompt")  # tokens that the score of a beam's answer is divided by
 SPLITS = ("validation", "test")  # that answer a question: the one to choose settings, the other to report
 
 
@@ -50,20 +52,28 @@ class Decoding:
     top_p: float = 1.0  # read only when sampling
     batch_size: int = 16  # examples a batch, before beams
     stop: str = "each-answer"  # all-beams: a search goes on until every beam has a stop string, as the study's did
+    length_rule: str = "answer"  # with-prompt: long prompts make length count less, as in transformers before 4.36
 
     def __post_init__(self):
         one_of("stop", self.stop, STOPS)
+        one_of("length_rule", self.length_rule, LENGTH_RULES)
         for name in ("beams", "returned", "batch_size"):
-            positive(name, getattr(self, name))
+            whole(name, getattr(self, name))
+        if not isinstance(self.early_stopping, bool):
+            raise ValueError(f"early_stopping must be True or False; got {self.early_stopping!r}")
+        if self.temperature is not None:
+            positive("temperature", self.temperature)
+        positive("top_p", self.top_p)
+        if self.top_p > 1:
+            raise ValueError(f"top_p must be at most 1, for all tokens; got {self.top_p}")
         if self.temperature is None and self.returned > self.beams:
             raise ValueError(
                 f"returned must be at most beams without sampling; got {self.returned} answers of {self.beams} beams: "
                 "ask for fewer answers, more beams or a temperature"
             )
-        if self.stop == "all-beams" and (self.temperature is not None or self.beams == 1):
-            raise ValueError("stop all-beams needs beam search: give 2 beams or more and no temperature")
-        if self.temperature is not None and self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0, or None for no sampling; got {self.temperature}")
+        for name, unusual in (("stop", "all-beams"), ("length_rule", "with-prompt")):
+            if getattr(self, name) == unusual and (self.temperature is not None or self.beams == 1):
+                raise ValueError(f"{name} {unusual} needs beam search: give 2 beams or more and no temperature")
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,9 @@ class Run:
     data_dir: str | None = None  # where the task's files are; None: as the task says
     train_task: str | None = None  # another task, whose examples are trained on or shown; None: the task itself
     split: str = "test"  # whose examples are the queries; validation to choose settings
+    study_scores: bool = False  # em_study@k and codebleu_study, too: answers end as in the study's package
     shape_only: bool = False  # random weights: bytes and seconds count, answers do not; limit bounds its training too
+    trust_remote_code: bool = False  # code that the model's makers keep beside its weights may be run
     max_train: int | None = None  # only the first training rows are trained on, shown or retrieved; of each joined task
 
     def __post_init__(self):
@@ -93,6 +105,8 @@ class Run:
         for name in ("limit", "max_train"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))
+        if not isinstance(self.trust_remote_code, bool):  # any text would be taken for a yes
+            raise ValueError(f"trust_remote_code must be True or False; got {self.trust_remote_code!r}")
         if self.method.trained and self.training is None:
             raise ValueError(f"{self.method.kind} is trained, so it needs training settings; got None")
         if isinstance(self.method, FullTuning) and self.precision in QUANTIZED:
@@ -110,8 +124,16 @@ class Run:
 
 
 def settings(run: Run) -> dict:
-    """The run as plain values, every field in it; the method carries its name as `kind`."""
-    return asdict(run) | {"method": {"kind": run.method.kind} | asdict(run.method)}
+    """The run as plain values, every field in it; the method carries its name as `kind`.
+
+    A field that was added later is there where it is not as before: then rows of all versions compare.
+    """
+    plain = asdict(run) | {"method": {"kind": run.method.kind} | asdict(run.method)}
+    for part, given in ((run, plain), (run.decoding, plain["decoding"])):
+        for each in fields(part):
+            if each.name in ADDED and given[each.name] == each.default:
+                del given[each.name]
+    return plain
 
 
 def run_id(run: Run, *, data: str, weights: str) -> str:
@@ -133,6 +155,7 @@ def training_id(run: Run, *, data: str, weights: str) -> str:
     `data` and `weights` are revisions or content hashes, of the data that is trained on.
     """
     changed = {"data": data, "weights": weights, "precision": run.precision, "seed": run.seed} | _parts(run, "training")
+    changed |= {"trust_remote_code": True} if run.trust_remote_code else {}
     changed["model"] = _known_name(run.model)
     if run.max_train is not None:
         changed["max_train"] = run.max_train

@@ -8,6 +8,7 @@ from nblib.spec.checks import one_of, positive, share, whole
 
 ALL_LINEAR, ATTENTION_INPUTS = "all-linear", "attention-inputs"  # named choices of target modules
 PLACEMENTS = ("pfeiffer", "houlsby")
+NAME_BYTES = 64  # of a custom method's name; 255 are allowed for a file's, which has more parts
 INITIAL_TEXT = "Generate Python code that follows the instruction.\n"
 
 
@@ -227,6 +228,7 @@ class Custom:
 
     def __post_init__(self):
         positive("learning_rate", self.learning_rate)
+        _file_name(self.name)
         if not isinstance(json.loads(self.config or "null"), dict):
             raise ValueError("config must be a PeftConfig as JSON; methods.custom(config, name=…) makes it")
 
@@ -248,6 +250,18 @@ Trained = (
     | LnTuning
     | Custom
 )
+
+
+def _file_name(name: str) -> None:
+    """Names of rows and folders have it inside, on every system."""
+    whole = (
+        isinstance(name, str) and name.isprintable() and name == name.strip(" .") and not set(name) & set('/\\:*?"<>|')
+    )
+    if not whole or not 0 < len(name.encode()) <= NAME_BYTES:
+        raise ValueError(
+            f"name must be a short text of at most {NAME_BYTES} bytes that a file can be called by, with no "
+            f'/ \\ : * ? " < > |, such as "pissa"; got {name!r}'
+        )
 
 
 def _targets(targets: str) -> None:

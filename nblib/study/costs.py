@@ -10,7 +10,7 @@ import torch
 from nblib import memory, models, results, retrieve, spec, tasks, train
 from nblib.results import Row
 from nblib.study import fitting
-from nblib.study.planning import Planned, ask, known_as, tokenizer_of
+from nblib.study.planning import Planned, build_prompts, is_encoder_decoder, model_source, tokenizer
 
 OWN = ("seed", "limit", "split", "data_dir")  # settings in which runs of one kind differ
 ROWS = 500  # of the training data, whose longest stands for all
@@ -73,7 +73,7 @@ def peak_bytes(planned: Planned) -> int | None:
     try:
         length, answer, prompt = _lengths(planned)
         said = memory.predict(
-            known_as(run),
+            model_source(run),
             run.method,
             run.precision,
             batch=run.training.device_batch if run.training else 1,
@@ -94,13 +94,12 @@ def peak_bytes(planned: Planned) -> int | None:
 def _lengths(planned: Planned) -> tuple[int, int, int]:
     """Tokens of the longest training row, of its answer, and of the longest prompt."""
     run, data = planned.run, planned.data
-    tokenizer = models.load_tokenizer(tokenizer_of(run))
-    prompt = max(each.tokens for each in ask(run, data.test, _shots(planned), tokenizer))
+    reader = tokenizer(run)
+    prompt = max(each.tokens for each in build_prompts(run, data.test, _shots(planned), reader))
     if run.training is None:
         return prompt, 1, prompt
     task = tasks.get(run.train_task or run.task)
-    seq2seq = models.is_encoder_decoder(known_as(run))
-    rows = train.encode_all(data.train[:ROWS], tokenizer, task, encoder_decoder=seq2seq)
+    rows = train.encode_all(data.train[:ROWS], reader, task, encoder_decoder=is_encoder_decoder(run))
     return max(len(row["input_ids"]) for row in rows), max(map(train.answer_tokens, rows)), prompt
 
 

@@ -2,7 +2,6 @@
 
 import gc
 import glob
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nblib import memory, methods, models, provenance, spec, tasks, train
-from nblib.study import claims, unfinished
-from nblib.study.phases import phase
+from nblib.study import resume
+from nblib.study.locks import lock
 from nblib.study.planning import Planned
-from nblib.tasks import Data
+from nblib.study.record import Record
 
 LOGS = "logs"  # of a results folder: a folder a training, for TensorBoard
 
@@ -24,29 +23,32 @@ LOGS = "logs"  # of a results folder: a folder a training, for TensorBoard
 class Base:
     """The last base model that was loaded: the next run with the same one attaches its method to it."""
 
-    key: tuple[str, str, bool] | None = None  # model, precision, and whether its weights are random
+    key: tuple | None = None  # model, precision, whether its weights are random, and whether its own code is run
     model: PreTrainedModel | None = None
     tokenizer: PreTrainedTokenizerBase | None = None
-    costs: dict[str, float | None] = field(default_factory=dict)  # of loading it
-    made: set[str] = field(default_factory=set)  # trainings of this study, by id
+    loading: Record = field(default_factory=Record)  # what it cost
+    trained: set[str] = field(default_factory=set)  # trainings of this study, by id
 
-    def load(self, planned: Planned, costs: dict) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def load(self, planned: Planned, record: Record) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The base and its tokenizer; what loading cost is the same for every run that uses it."""
         run = planned.run
-        key = (run.model, run.precision, run.shape_only)
+        key = (run.model, run.precision, run.shape_only, run.trust_remote_code)
         if key != self.key or self.model is None or self.tokenizer is None:
             self.drop()
-            with phase("load", self.costs):
-                load = models.load_shape if run.shape_only else models.load
-                self.model, self.tokenizer = load(run.model, run.precision)
+            with self.loading.phase("load"):
+                if run.shape_only:
+                    self.model, self.tokenizer = models.load_shape(run.model, run.precision)
+                else:
+                    trusted = run.trust_remote_code
+                    self.model, self.tokenizer = models.load(run.model, run.precision, trust_remote_code=trusted)
             self.key = key
-        costs |= self.costs
+        record.costs |= self.loading.costs
         return self.model, self.tokenizer
 
     def drop(self) -> None:
         """Frees it."""
         self.key = self.model = self.tokenizer = None
-        self.costs = {}
+        self.loading = Record()
         free()
 
 
@@ -57,8 +59,8 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
-def let_go(stopped: KeyboardInterrupt) -> None:
-    """Takes from it where it came through: a notebook keeps the last exception, and so a half trained model."""
+def forget_traceback(stopped: KeyboardInterrupt) -> None:
+    """A notebook keeps the last exception, and with its traceback a half trained model."""
     stopped.__traceback__ = stopped.__context__ = stopped.__cause__ = None
 
 
@@ -66,48 +68,46 @@ def attach(
     planned: Planned,
     base: Base,
     folder: Path,
-    costs: dict,
-    notes: dict,
+    record: Record,
     *,
-    force: bool,
-    report: Callable[[float], None],
-    on_loss: Callable[[int, float], None] | None = None,
-    report_to: str = "none",
-    waiting: Callable[[], None] | None = None,
+    force: bool = False,
+    monitor: train.Monitor = train.Monitor(),  # noqa: B008  (frozen)
 ) -> nn.Module:
-    """The base with the run's method, trained here or by an earlier run; costs and notes are those of the training.
+    """The base with the run's method, trained here or by an earlier run.
 
-    Where another process is at the same training, it is waited for; meanwhile `waiting` is called now and then, and
-    what it raises ends that. The others hear of the training as `train.fit` says.
+    The record gets the training's costs and notes. Where another process is at the same training, it is waited for.
     """
-    heard = {"report": report, "on_loss": on_loss, "report_to": report_to, "log_folder": folder / LOGS / planned.id}
-    checkpoints = unfinished.training_folder(folder, planned)
+    monitor = replace(monitor, log_folder=folder / LOGS / planned.id)
+    checkpoints = resume.checkpoint_folder(folder, planned)
     if planned.run.shape_only or isinstance(planned.run.method, spec.FullTuning):  # nothing that others could use
-        unfinished.forget(checkpoints if force else None)
-        return _fit(planned, base, checkpoints, costs, notes, heard)
-    place = adapter_folder(folder, planned)
-    with claims.claim(folder, f"{planned.training}.training", wait=True, waiting=waiting):
-        if is_saved(place) and (not force or planned.training in base.made):
-            facts = methods.read(place)["facts"]
-            costs |= facts["costs"]
-            notes |= facts["notes"]
-            unfinished.forget(checkpoints)
-            return methods.load(base.model, place)
-        begun = place.parent.glob(f".{glob.escape(place.name)}-*")  # by a process that was killed while it saved
-        unfinished.forget(checkpoints if force else None, *begun)
-        model = _fit(planned, base, checkpoints, costs, notes, heard)
-        _save(planned, model, place, costs, notes)
-        base.made.add(planned.training)
-        unfinished.forget(checkpoints)
+        resume.forget(checkpoints if force else None)
+        return _fit(planned, base, checkpoints, record, monitor)
+    path = adapter_folder(folder, planned)
+    with lock(folder, f"{planned.training}.training", wait=True, waiting=monitor.waiting):
+        if is_saved(path) and (not force or planned.training in base.trained):
+            facts = methods.read(path)["facts"]
+            record.costs |= facts["costs"]
+            record.notes |= facts["notes"]
+            resume.forget(checkpoints)
+            return methods.load(base.model, path)
+        half_saved = path.parent.glob(f".{glob.escape(path.name)}-*")  # by a process that was killed meanwhile
+        resume.forget(checkpoints if force else None, *half_saved)
+        model = _fit(planned, base, checkpoints, record, monitor)
+        _save(planned, model, path, record)
+        base.trained.add(planned.training)
+        resume.forget(checkpoints)
     return model
 
 
 def detach(planned: Planned, base: Base, model: nn.Module) -> None:
-    """Leaves the base as it was loaded; where every weight was trained, it is dropped."""
+    """Leaves the base as it was loaded; where its own weights have changed, it is dropped, to be loaded again."""
     if isinstance(planned.run.method, spec.FullTuning):
         base.drop()
     elif planned.run.method.trained:
-        base.model = methods.detach(model)
+        try:
+            base.model = methods.detach(model)
+        except methods.BaseChangedError:
+            base.drop()
 
 
 def adapter_folder(folder: Path, planned: Planned) -> Path:
@@ -115,36 +115,30 @@ def adapter_folder(folder: Path, planned: Planned) -> Path:
     return folder / "adapters" / planned.training
 
 
-def is_saved(place: Path) -> bool:
+def is_saved(path: Path) -> bool:
     """Whether an adapter was trained to its end and kept there, as training is done today."""
-    if not (place / methods.FACTS).exists():
+    if not (path / methods.FACTS).exists():
         return False
-    made = {"prompts": 1, "training": 1} | methods.read(place)["facts"].get("provenance", {}).get("revisions", {})
+    made = {"prompts": 1, "training": 1} | methods.read(path)["facts"].get("provenance", {}).get("revisions", {})
     return all(made[name] == provenance.REVISIONS[name] for name in ("prompts", "training"))
 
 
-def _save(planned: Planned, model: nn.Module, place: Path, costs: dict, notes: dict) -> None:
-    trained = {name: value for name, value in costs.items() if name.startswith("train") or "parameters" in name}
+def _save(planned: Planned, model: nn.Module, path: Path, record: Record) -> None:
+    costs = {name: value for name, value in record.costs.items() if name.startswith("train") or "parameters" in name}
     facts = {
         "settings": spec.settings(planned.run),
-        "costs": trained,
-        "notes": {name: value for name, value in notes.items() if name != "data_checks"},
+        "costs": costs,
+        "notes": {name: value for name, value in record.notes.items() if name != "data_checks"},
         "provenance": provenance.collect(),
     }
     try:
-        methods.save(model, place, base=planned.run.model, precision=planned.run.precision, facts=facts)
+        methods.save(model, path, base=planned.run.model, precision=planned.run.precision, facts=facts)
     except (OSError, RuntimeError, SafetensorError) as problem:  # a full disk, in the words of three libraries
-        raise OSError(f"the adapter cannot be written to {place}: {problem}") from problem
+        raise OSError(f"the adapter cannot be written to {path}: {problem}") from problem
 
 
-def _fit(
-    planned: Planned,
-    base: Base,
-    checkpoints: Path | None,
-    costs: dict,
-    notes: dict,
-    heard: dict,
-) -> nn.Module:
+def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record, monitor: train.Monitor) -> nn.Module:
+    """The base with the method attached and trained."""
     run, data, training = planned.run, planned.data, planned.run.training
     task = tasks.get(run.train_task or run.task)
     assert isinstance(run.method, spec.Trained)
@@ -152,14 +146,14 @@ def _fit(
     assert base.model is not None
     if training.gradient_checkpointing and not methods.keeps_checkpointing(run.method):
         training = replace(training, gradient_checkpointing=False)
-        notes["gradient_checkpointing"] = f"off: {run.method.kind} cannot be trained with it"
-    before = (train.kept(checkpoints) if checkpoints else None) or {}
-    with phase("train", costs) as measured:
-        measured.earlier = before.get("costs", {})
+        record.notes["gradient_checkpointing"] = f"off: {run.method.kind} cannot be trained with it"
+    before = (train.saved_facts(checkpoints) if checkpoints else None) or {}
+    with record.phase("train", before.get("costs")) as measured:
         seq2seq = base.model.config.is_encoder_decoder
         steps = train.steps(data.train, base.tokenizer, task, training, encoder_decoder=seq2seq)
-        model = methods.attach(base.model, run.method, base.tokenizer, seed=run.seed, steps=steps)
-        costs["trainable_parameters"] = methods.trainable_parameters(model)
+        batches = _batches(planned, base, training) if methods.begins_with_rows(run.method) else []
+        model = methods.attach(base.model, run.method, base.tokenizer, seed=run.seed, steps=steps, batches=batches)
+        record.costs["trainable_parameters"] = methods.trainable_parameters(model)
         with memory.first_step(model) as kinds:
             kinds |= before.get("kinds", {})  # the first step was made by another process
 
@@ -167,43 +161,36 @@ def _fit(
                 return {"costs": measured.so_far(), "kinds": kinds, "resumed": before.get("resumed", -1) + 1}
 
             try:
-                fitted = _train(run, run.method, training, data, model, base.tokenizer, heard, checkpoints, facts)
+                fitted = train.fit(
+                    model,
+                    base.tokenizer,
+                    data,
+                    task,
+                    training,
+                    learning_rate=run.method.learning_rate,
+                    precision=run.precision,
+                    seed=run.seed,
+                    monitor=monitor,
+                    checkpoints=train.Checkpoints(checkpoints, facts) if checkpoints else None,
+                )
             finally:  # what was known when memory ran out, too
-                costs |= {f"train_{kind}_bytes": size for kind, size in kinds.items()}
+                record.costs |= {f"train_{kind}_bytes": size for kind, size in kinds.items()}
+    if fitted.best_step == 0 and not run.shape_only:
+        raise ArithmeticError("training diverged: no validation loss was a number; lower the learning rate")
     if before:
-        notes["training_resumed"] = before["resumed"] + 1
-    costs |= {"train_tokens": fitted.train_tokens, "train_steps": fitted.steps}
-    notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}
-    notes["validation_losses"] = fitted.validation_losses
+        record.notes["training_resumed"] = before["resumed"] + 1
+    record.costs |= {"train_tokens": fitted.train_tokens, "train_steps": fitted.steps}
+    record.notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}
+    record.notes["validation_losses"] = fitted.validation_losses
     return model
 
 
-def _train(
-    run: spec.Run,
-    method: spec.Trained,
-    training: spec.Training,
-    data: Data,
-    model: nn.Module,
-    tokenizer,
-    heard: dict,
-    checkpoints: Path | None,
-    facts: Callable[[], dict],
-) -> train.Fitted:
-    fitted = train.fit(
-        model,
-        tokenizer,
-        data.train,
-        data.validation,
-        tasks.get(run.train_task or run.task),
-        training,
-        learning_rate=method.learning_rate,
-        precision=run.precision,
-        seed=run.seed,
-        after_step=lambda step: methods.after_step(model, step),
-        folder=checkpoints,
-        facts=facts,
-        **heard,
-    )
-    if fitted.best_step == 0 and not run.shape_only:
-        raise ArithmeticError("training diverged: no validation loss was a number; lower the learning rate")
-    return fitted
+def _batches(planned: Planned, base: Base, training: spec.Training) -> list[dict[str, torch.Tensor]]:
+    """The training rows in their order, as many at a time as training takes."""
+    assert base.model is not None
+    assert base.tokenizer is not None
+    run, size = planned.run, training.device_batch
+    task = tasks.get(run.train_task or run.task)
+    seq2seq = base.model.config.is_encoder_decoder
+    rows = train.encode_all(planned.data.train, base.tokenizer, task, encoder_decoder=seq2seq)
+    return [train.collate(rows[at : at + size], base.tokenizer.pad_token_id) for at in range(0, len(rows), size)]

@@ -36,15 +36,17 @@ def compare(
     data_dir: str | None = None,
     train_task: str | None = None,
     shape_only: bool = False,
+    trust_remote_code: bool = False,
     max_train: int | None = None,
 ) -> list[Run]:
     """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
 
     `names` are methods as the preset sets them, or methods with settings of their own. Empty lists and no `decoding`
     stand for the preset's own. A method without randomness runs with the first seed only. With a `train_task`, training
-    examples and shots are that task's, and `data_dir` has a folder for each task. `max_train` leaves only the first
-    training rows to every method that reads some. With `shape_only` weights are random: such runs measure memory and
-    seconds, have no scores, and `limit` bounds their training batches and validation rows as well.
+    examples and shots are that task's, and `data_dir` has a folder for each task. With `shape_only` weights are random:
+    such runs measure memory and seconds, have no scores, and `limit` bounds their training batches and validation rows
+    as well. `trust_remote_code`: code that the model's makers keep beside its weights may be run. `max_train` leaves
+    only the first training rows to every method that reads some.
     Raises ValueError for anything unknown or out of range.
     """
     settings = presets.get(preset)
@@ -65,7 +67,9 @@ def compare(
                     limit=limit,
                     data_dir=data_dir,
                     train_task=None if isinstance(method, spec.ZeroShot) else train_task,
+                    study_scores=settings.study_scores,
                     shape_only=shape_only,
+                    trust_remote_code=trust_remote_code,
                     max_train=None if isinstance(method, spec.ZeroShot) else max_train,
                 )
             )
@@ -118,6 +122,7 @@ def search(
     precision: str = "auto",
     limit: int | None = None,
     data_dir: str | None = None,
+    trust_remote_code: bool = False,
     max_train: int | None = None,
 ) -> list[Run]:
     """The runs that choose learning rates: each trained method at the rates of the preset, as many for each.
@@ -130,8 +135,9 @@ def search(
     for name in trained:
         if name not in rates:
             raise ValueError(f"method of a search must be one of {', '.join(rates)}; got {name!r}")
-    shared = {"limit": limit, "data_dir": data_dir, "max_train": max_train}
-    found = compare(model, task, preset=preset, names=trained, seeds=[seed], precision=precision, **shared)  # type: ignore[arg-type]
+    shared = {"precision": precision, "limit": limit, "data_dir": data_dir, "max_train": max_train}
+    shared |= {"trust_remote_code": trust_remote_code}
+    found = compare(model, task, preset=preset, names=trained, seeds=[seed], **shared)  # type: ignore[arg-type]
     return [
         replace(run, method=_at(run.method, rate), decoding=GREEDY, split="validation")
         for run in found
@@ -154,6 +160,7 @@ def transfer(
     precision: str = "auto",
     limit: int | None = None,
     data_dir: str | None = None,
+    trust_remote_code: bool = False,
     max_train: int | None = None,
 ) -> list[Run]:
     """The runs that ask each of the tasks `asked` with no training and with the method trained on each of `trained`.
@@ -169,6 +176,7 @@ def transfer(
     for task in asked:
         place = str(Path(data_dir) / task) if data_dir else None
         shared = {"preset": preset, "seeds": seeds, "precision": precision, "limit": limit, "max_train": max_train}
+        shared |= {"trust_remote_code": trust_remote_code}
         runs += compare(model, task, names=["zero-shot"], data_dir=place, **shared)  # type: ignore[arg-type]
         for source in sources:
             where = {"data_dir": place} if source == task else {"data_dir": data_dir, "train_task": source}
@@ -193,10 +201,12 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
     checked = set()
     for run in runs:
         key = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only, run.max_train)
+        key += (run.trust_remote_code,)
         if key not in loaded:
             loaded[key] = _load(run, allow_code_execution)
         data, trained_on, checks = loaded[key]
-        work = (run.method, run.model, run.precision, run.shape_only, run.training, run.max_train)
+        work = (run.method, run.model, run.precision, run.shape_only, run.training, run.trust_remote_code)
+        work += (run.max_train,)
         if work not in checked:
             _check(run, data)
             checked.add(work)
@@ -204,22 +214,24 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
             _require_rows(run, checks)
         each = Planned(run, _id(run, data), _first(run, data), checks, _training_id(run, trained_on))
         planned[each.id] = each
-    for (model, _), each in {(tokenizer_of(each.run), each.run.model): each for each in planned.values()}.items():
-        ask(each.run, each.data.test, [()] * len(each.data.test), models.load_tokenizer(model))
+    for each in {(tokenizer_of(each.run), each.run.model): each for each in planned.values()}.values():
+        build_prompts(each.run, each.data.test, [()] * len(each.data.test), tokenizer(each.run))
     return list(planned.values())
 
 
-def ask(run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer) -> list[prompts.Prompt]:
+def build_prompts(
+    run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer
+) -> list[prompts.Prompt]:
     """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
-    task = tasks.get(run.task)
-    room = models.prompt_room(known_as(run), new_tokens=task.output_tokens) - virtual_tokens(run)
+    task, halves = tasks.get(run.task), is_encoder_decoder(run)
+    room = max_prompt_tokens(run, new_tokens=task.output_tokens)
     return [
-        prompts.build(example, mine, tokenizer, room=room, style=task.prompt)
-        for example, mine in zip(examples, shots, strict=True)
+        prompts.build(example, shown, tokenizer, room=room, style=task.prompt, encoder_decoder=halves)
+        for example, shown in zip(examples, shots, strict=True)
     ]
 
 
-def known_as(run: Run) -> str:
+def model_source(run: Run) -> str:
     """Where the model's configuration is: with random weights, the one that the repository ships."""
     return models.shape(run.model) if run.shape_only else run.model
 
@@ -229,9 +241,25 @@ def tokenizer_of(run: Run) -> str:
     return models.SHAPE_TOKENIZER if run.shape_only else run.model
 
 
+def tokenizer(run: Run):
+    """What the run reads with."""
+    return models.load_tokenizer(tokenizer_of(run), trust_remote_code=run.trust_remote_code)
+
+
+def is_encoder_decoder(run: Run) -> bool:
+    """Whether one half of the run's model reads the prompt and the other writes the answer."""
+    return models.is_encoder_decoder(model_source(run), trust_remote_code=run.trust_remote_code)
+
+
+def max_prompt_tokens(run: Run, *, new_tokens: int) -> int:
+    """Tokens that a prompt may have beside the method's learned ones."""
+    source, trusted = model_source(run), run.trust_remote_code
+    return models.max_prompt_tokens(source, new_tokens=new_tokens, trust_remote_code=trusted) - virtual_tokens(run)
+
+
 def weights(run: Run) -> str:
     """What identifies the run's weights; random ones are those of a configuration."""
-    return models.revision(known_as(run))
+    return models.revision(model_source(run), trust_remote_code=run.trust_remote_code)
 
 
 def _first(run: Run, data: Data) -> Data:
@@ -266,7 +294,7 @@ def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
     if run.split == "validation":
         data = replace(data, test=own.validation)
     data = tasks.first_trained(data, run.max_train)
-    return data, trained_on, asdict(tasks.checks(data, models.load_tokenizer(tokenizer_of(run))))
+    return data, trained_on, asdict(tasks.checks(data, tokenizer(run)))
 
 
 def _place(run: Run, task: str) -> str | None:
@@ -284,10 +312,11 @@ def _check(run: Run, data: Data) -> None:
         retrieve.random_shots(data.train, run.method.shots, run.seed)
     elif isinstance(run.method, spec.Retrieved):
         retrieve.require(run.method, len(data.train))
-    methods.check(run.method, known_as(run), run.precision)
+    models.check(model_source(run), run.precision, trust_remote_code=run.trust_remote_code)
+    methods.check(run.method, model_source(run), run.precision, trust_remote_code=run.trust_remote_code)
     if run.training:
         train.check(run.training)
-    known = models.config(known_as(run))
+    known = models.config(model_source(run), trust_remote_code=run.trust_remote_code)
     if known.is_encoder_decoder and getattr(known, "decoder_start_token_id", None) is None:
         raise ValueError(
             f"model {run.model!r} has no decoder_start_token_id in its config.json, with which answers begin: add it"

@@ -1,6 +1,5 @@
-"""Runs what is planned: one run, or all that a folder lacks. Plans nothing."""
+"""Runs what is planned: one run, or all that a folder lacks."""
 
-import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
@@ -8,12 +7,15 @@ from pathlib import Path
 
 import torch
 
-from nblib import memory, methods, models, provenance, results, spec, train
+from nblib import methods, models, provenance, results, spec, train
 from nblib.progress import Progress
 from nblib.results import Prediction, Row
-from nblib.study import answering, claims, fitting, planning, unfinished, workers
+from nblib.study import answering, fitting, locks, parallel, planning, resume
 from nblib.study.fitting import Base
 from nblib.study.planning import Planned
+from nblib.study.record import Record
+
+TRAINING_SHARE = 0.7  # of a run's time, for its line of progress
 
 
 def run_all(
@@ -44,76 +46,74 @@ def run_all(
             raise ValueError(f"{name} must be True or False; got {value!r}")
     train.check_report_to(report_to)
     folder = Path(folder).expanduser()
-    found = {each.id: results.written(folder, each.id) for each in planned}
+    before = {each.id: results.written(folder, each.id) for each in planned}
     waiting = [each for each in planned if force or not results.finished(folder, each.id)]
     if waiting:
         results.require_room(folder)
-        processes = 1 if force else workers.count(waiting) if processes is None else processes
-        waiting = workers.in_order(waiting) if processes > 1 else waiting
-        how = {"allow_code_execution": allow_code_execution, "processes": processes, "report_to": report_to}
-        with workers.started(processes, waiting, folder, found, how):
-            _work(waiting, folder, found, force=force, wait=True, **how)
+        processes = 1 if force else parallel.count(waiting) if processes is None else processes
+        waiting = parallel.in_order(waiting) if processes > 1 else waiting
+        options = {"allow_code_execution": allow_code_execution, "processes": processes, "report_to": report_to}
+        with parallel.started(processes, run_unlocked, waiting, folder, before, options):
+            _run(waiting, folder, before, force=force, wait=True, **options)
     _tidy(planned, folder)
-    for place in {fitting.adapter_folder(folder, each) for each in planned if each.training} if push_to else ():
-        if fitting.is_saved(place):
-            methods.push(place, f"{push_to}/{place.name}")
+    for path in {fitting.adapter_folder(folder, each) for each in planned if each.training} if push_to else ():
+        if fitting.is_saved(path):
+            methods.push(path, f"{push_to}/{path.name}")
     return results.read(folder, [each.id for each in planned])
 
 
-def take_part(waiting: Sequence[Planned], folder: Path, found: dict[str, int | None], how: dict) -> None:
-    """Runs those that nobody else works on, for the process that started this one; nothing is waited for."""
-    _work(waiting, folder, found, force=False, wait=False, **how)
+def run_unlocked(waiting: Sequence[Planned], folder: Path, before: dict[str, int | None], options: dict) -> None:
+    """Runs those that no other process works on; nothing is waited for."""
+    _run(waiting, folder, before, force=False, wait=False, **options)
 
 
-def _work(
-    waiting: Sequence[Planned], folder: Path, found: dict[str, int | None], *, force: bool, wait: bool, **how
+def _run(
+    waiting: Sequence[Planned], folder: Path, before: dict[str, int | None], *, force: bool, wait: bool, **options
 ) -> None:
-    """Runs each whose row is still the one that was `found`."""
+    """Runs each whose row is still the one that was there `before`."""
     progress, base = Progress(len(waiting)), Base()
     try:
-        with closing(_claimed(waiting, folder, wait=wait)) as claimed:
-            for each in claimed:
-                if results.written(folder, each.id) == found[each.id]:  # not by another process meanwhile
-                    progress.begin(f"{spec.label(each.run.method, each.run.precision)}, seed {each.run.seed}")
-                    with _kept(folder):
-                        run_one(each, folder, base=base, force=force, report=progress.report, **how)
-                progress.end(sum(results.written(folder, other.id) != found[other.id] for other in waiting))
+        with closing(_locked(waiting, folder, wait=wait)) as locked:
+            for planned in locked:
+                if results.written(folder, planned.id) == before[planned.id]:  # not by another process meanwhile
+                    progress.begin(f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}")
+                    with _explained(folder):
+                        run_one(planned, folder, base=base, force=force, report=progress.report, **options)
+                progress.end(sum(results.written(folder, each.id) != before[each.id] for each in waiting))
     finally:
         base.drop()  # also when a cell is interrupted
 
 
-def _claimed(waiting: Sequence[Planned], folder: Path, *, wait: bool) -> Generator[Planned, None, None]:
+def _locked(waiting: Sequence[Planned], folder: Path, *, wait: bool) -> Generator[Planned, None, None]:
     """Each run when nobody else works on it: those that are free, then, with `wait`, the others as they become so."""
     waits = False
     while waiting:
         busy = []
-        for each in waiting:
-            with claims.claim(folder, each.id, wait=waits) as mine:
+        for planned in waiting:
+            with locks.lock(folder, planned.id, wait=waits) as free:
                 waits = False  # for the first of them; by then the next ones may be free
-                if mine:
-                    yield each
+                if free:
+                    yield planned
                 else:
-                    busy.append(each)
+                    busy.append(planned)
         waiting, waits = busy if wait else (), True
 
 
 def _tidy(planned: Sequence[Planned], folder: Path) -> None:
-    """Deletes what finished runs do not need any more; of what failed the next attempt takes up what is there."""
+    """Deletes what finished runs do not need any more; what failed is gone on with by the next attempt."""
     with suppress(OSError):  # a folder that is only read
-        claims.sweep(folder)
-    if not (folder / unfinished.FOLDER).exists():
+        locks.sweep(folder)
+    if not (folder / resume.FOLDER).exists():
         return
     for each in planned:
         if results.finished(folder, each.id):
             own = isinstance(each.run.method, spec.FullTuning)
-            unfinished.forget(
-                unfinished.answers_file(folder, each), unfinished.training_folder(folder, each) if own else None
-            )
+            resume.forget(resume.answers_file(folder, each), resume.checkpoint_folder(folder, each) if own else None)
 
 
 @contextmanager
-def _kept(folder: Path) -> Iterator[None]:
-    """What cannot be written, with what became of the rest."""
+def _explained(folder: Path) -> Iterator[None]:
+    """Says of what cannot be written what became of the rest."""
     try:
         yield
     except OSError as problem:
@@ -139,108 +139,83 @@ def run_one(
 
     A row whose answers still hold, but whose scores are of an earlier revision, is scored again from its answers.
     `base` keeps the model for the next run; `force` begins anew where an earlier study ended, well or not. `processes`
-    is how many work beside each other, this one included: the row says so, since its seconds depend on it.
-    `report_to` is as in `run_all`.
+    is how many work side by side, this one included: the row says so, since its seconds depend on it.
+    `report` and `report_to` are as in `train.Monitor`.
     """
-    folder, base = Path(folder), base or Base()
+    folder, base, record = Path(folder), base or Base(), Record(notes={"data_checks": planned.checks})
     if force:
-        unfinished.forget(unfinished.answers_file(folder, planned))
+        resume.forget(resume.answers_file(folder, planned))
     elif earlier := results.to_rescore(folder, planned.id):
         return _rescored(planned, folder, earlier, allow_code_execution)
-    costs: dict[str, float | None] = {}
-    notes: dict = {"data_checks": planned.checks}
+    monitor = train.Monitor(report=report, report_to=report_to)
+    predictions: list[Prediction] = []
     scores: dict[str, dict] = {}
-    predictions, status, error = [], results.OK, None
     try:
-        predictions = _predict(planned, folder, base, costs, notes, force, report, report_to)
+        predictions = _predict(planned, folder, base, record, monitor, force)
         if planned.run.shape_only:
             predictions = []  # of random weights: nothing to keep or to score
         else:
-            predictions, scores = answering.score(planned, predictions, costs, notes, allow_code_execution)
+            predictions, scores = answering.score(
+                planned, predictions, record, allow_code_execution=allow_code_execution
+            )
     except KeyboardInterrupt as stopped:
-        fitting.let_go(stopped)
+        fitting.forget_traceback(stopped)
         base.drop()
         raise
     except OSError:
         base.drop()
         raise
     except Exception as problem:  # the study goes on, and the row says what happened and where
-        status = results.OUT_OF_MEMORY if memory.is_out_of_memory(problem) else results.FAILED
-        error = f"{type(problem).__name__}: {problem}"
-        costs["requested_bytes"] = memory.requested(problem)
-        notes["traceback"] = traceback.format_exc()
-        predictions = []  # what is without scores is no result; answers are kept as those of an unfinished run
-    if error:
+        record.fail(problem)
+        predictions = []  # without scores they are no result; they are kept as those of an unfinished run
+    if record.error:
         base.drop()  # whatever is attached to it
     fitting.free()
-    row = Row(
-        id=planned.id,
-        settings=spec.settings(planned.run),
-        status=status,
-        scores=scores,
-        costs=costs,
-        notes=notes,
-        provenance=provenance.collect() | _origin(planned) | {"processes": processes},
-        error=error,
-    )
+    made = provenance.collect() | _origin(planned) | {"processes": processes}
+    row = Row(planned.id, spec.settings(planned.run), scores=scores, provenance=made, **asdict(record))
     results.write(folder, row, predictions)
     _tidy([planned], folder)
     _card(planned, folder, row)
     return row
 
 
-def _rescored(planned: Planned, folder: Path, earlier: Row, allow_code_execution: bool) -> Row:
-    """The row with scores as they are computed today, from the answers that are there."""
-    costs, notes = dict(earlier.costs), dict(earlier.notes)
-    predictions = answering.extracted(planned, results.predictions(folder, planned.id))
-    predictions, scores = answering.score(planned, predictions, costs, notes, allow_code_execution)
-    made = earlier.provenance | {"revisions": provenance.collect()["revisions"], "scored": provenance.collect()}
-    row = replace(earlier, scores=scores, costs=costs, notes=notes, provenance=made)
-    results.write(folder, row, predictions)
-    _card(planned, folder, row)
-    return row
-
-
 def _predict(
-    planned: Planned,
-    folder: Path,
-    base: Base,
-    costs: dict,
-    notes: dict,
-    force: bool,
-    report: Callable[[float], None],
-    report_to: str,
+    planned: Planned, folder: Path, base: Base, record: Record, monitor: train.Monitor, force: bool
 ) -> list[Prediction]:
-    """Loads, fits and predicts; costs and notes are filled in as they become known."""
-    model, tokenizer = base.load(planned, costs)
-    costs["total_parameters"] = model.num_parameters()  # counts what four bits hold
-    costs["trainable_parameters"] = 0
-    begun = 0.7 if planned.training else 0.0
+    """Loads, fits and answers."""
+    model, tokenizer = base.load(planned, record)
+    record.costs |= {"total_parameters": model.num_parameters(), "trainable_parameters": 0}  # four bits count as one
+    begun = TRAINING_SHARE if planned.training else 0.0
     if planned.training:
-        model = fitting.attach(
-            planned,
-            base,
-            folder,
-            costs,
-            notes,
-            force=force,
-            report=lambda share: report(begun * share),
-            report_to=report_to,
-        )
-        notes["adapter"] = None if planned.run.shape_only else planned.training
+        training = replace(monitor, report=lambda share: monitor.report(begun * share))
+        model = fitting.attach(planned, base, folder, record, force=force, monitor=training)
+        record.notes["adapter"] = None if planned.run.shape_only else planned.training
         weights = fitting.adapter_folder(folder, planned) / "adapter_model.safetensors"  # PEFT's name
-        costs["adapter_bytes"] = weights.stat().st_size if weights.exists() else None
+        record.costs["adapter_bytes"] = weights.stat().st_size if weights.exists() else None
     predictions = answering.predict(
-        planned, model, tokenizer, folder, costs, notes, lambda share: report(begun + share * (1 - begun))
+        planned, model, tokenizer, folder, record, lambda share: monitor.report(begun + share * (1 - begun))
     )
     fitting.detach(planned, base, model)
     return predictions
 
 
+def _rescored(planned: Planned, folder: Path, earlier: Row, allow_code_execution: bool) -> Row:
+    """The row with scores as they are computed today, from the answers that are there."""
+    record = Record(dict(earlier.costs), dict(earlier.notes))
+    predictions = answering.extracted(planned, results.predictions(folder, planned.id))
+    predictions, scores = answering.score(planned, predictions, record, allow_code_execution=allow_code_execution)
+    now = provenance.collect()
+    made = earlier.provenance | {"revisions": now["revisions"], "scored": now}
+    row = replace(earlier, scores=scores, provenance=made, **asdict(record))
+    results.write(folder, row, predictions)
+    _card(planned, folder, row)
+    return row
+
+
 def _card(planned: Planned, folder: Path, row: Row) -> None:
     """The card of the run's adapter, with the scores of every run that used it."""
-    place = fitting.adapter_folder(folder, planned)
-    if row.status != results.OK or not planned.training or not fitting.is_saved(place):
+    path = fitting.adapter_folder(folder, planned)
+    if row.status != results.OK or not planned.training or not fitting.is_saved(path):
         return
     used = [each for each in results.read(folder) if each.notes.get("adapter") == planned.training]
     scores = {
@@ -248,7 +223,7 @@ def _card(planned: Planned, folder: Path, row: Row) -> None:
         for each in used
         for metric, score in each.scores.items()
     }
-    methods.card(place, facts=asdict(row), scores=scores)
+    methods.card(path, facts=asdict(row), scores=scores)
 
 
 def _origin(planned: Planned) -> dict:
@@ -262,4 +237,5 @@ def _origin(planned: Planned) -> dict:
         "data": planned.data.content,
         "data_revision": planned.data.revision,
         "weights": planning.weights(planned.run),
+        "trust_remote_code": planned.run.trust_remote_code,
     }

@@ -102,7 +102,8 @@ def _set(text: str) -> frozenset[str]:
 
 
 def _lengths(texts: list[str], tokenizer) -> list[int]:
-    return [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    found = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)
+    return [len(ids) for ids in found["input_ids"]]
 
 
 def _quantiles(lengths: list[int]) -> tuple[int, ...]:

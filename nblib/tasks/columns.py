@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
 from typing import Any
 
-from nblib.tasks.examples import Example
+from nblib.tasks.examples import Example, unix_lines
 
 
 def example(layout: str, row: Any, where: str, number: int) -> Example:
@@ -15,7 +16,22 @@ def example(layout: str, row: Any, where: str, number: int) -> Example:
     """
     if not isinstance(row, dict):
         raise ValueError(f"{where}: no intent; a row must be a JSON object")
-    return LAYOUTS[layout](row, where, number)
+    made = LAYOUTS[layout](row, where, number)
+    for text in _written(made):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{where}: {text[error.start]!r} is half of a character (a lone surrogate), which no tokenizer and no "
+                "file takes; mend the row or leave it out"
+            ) from None
+    return made
+
+
+def _written(example: Example) -> Iterator[str]:
+    for each in fields(example):
+        value = getattr(example, each.name)
+        yield from [value] if isinstance(value, str) else value if isinstance(value, tuple) else ()
 
 
 # --- layouts --------------------------------------------------------------------------------------------------------
@@ -52,14 +68,19 @@ def _apps(row: dict, where: str, number: int) -> Example:
 
 
 def _odex(row: dict, where: str, number: int) -> Example:
-    """ODEX: the answer is a piece of a function. Its tests are one text: later ones use names of earlier ones."""
+    """ODEX: the answer is a piece of a function. Its tests are one text: later ones use names of earlier ones.
+
+    What stands before the tests' function, imports mostly, is there for the answer too.
+    """
     entry = _text(row, "entry_point", where)
     tests = _texts(row, "test", where)
+    setup, check, begun = _text(row, "test_start", where).partition("def check(")
     return Example(
         id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
         intent=_intent(row, "intent", where),
         code=_text(row, "canonical_solution", where).strip(),
-        tests=(f"{_text(row, 'test_start', where)}{''.join(tests)}\ncheck({entry})",) if tests else (),
+        tests=(f"{check}{begun}{''.join(tests)}\ncheck({entry})",) if tests else (),
+        test_setup=setup.strip(),
         starter_code=_text(row, "prompt", where),
         ending=_text(row, "suffix", where),
         entry_point=entry,
@@ -73,7 +94,7 @@ def _mbpp(row: dict, where: str, number: int) -> Example:
     `challenge_test_list` is not read: published scores do without it.
     """
     tests = _texts(row, "test_list", where)
-    code = _text(row, "code", where).replace("\r\n", "\n").strip()
+    code = _text(row, "code", where).strip()
     asked = _intent(row, "text" if row.get("text") else "prompt", where)
     defined = re.findall(r"^def (\w+)", code, re.MULTILINE)
     return Example(
@@ -88,15 +109,30 @@ def _mbpp(row: dict, where: str, number: int) -> Example:
 
 def _humaneval(row: dict, where: str, number: int) -> Example:
     """HumanEval: the whole function is asked for; imports and helpers before it are there for every answer."""
-    prompt, entry = _text(row, "prompt", where), _text(row, "entry_point", where)
+    prompt, entry, test = (_text(row, field, where) for field in ("prompt", "entry_point", "test"))
     _intent(row, "prompt", where)
+    for field, value in (("test", test), ("entry_point", entry)):
+        if not value.strip():
+            raise ValueError(f"{where}: no tests; the field {field!r} must hold text")
     return Example(
         id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
         intent=f"Complete this function; answer with the whole of it.\n{prompt.strip()}",
         code=(prompt + _text(row, "canonical_solution", where)).strip(),
-        tests=(f"{_text(row, 'test', where)}\ncheck({entry})",),
+        tests=(f"{test}\ncheck({entry})",),
         test_setup=prompt[: max(prompt.find(f"def {entry}("), 0)].strip(),
         entry_point=entry,
+    )
+
+
+def _humaneval_body(row: dict, where: str, number: int) -> Example:
+    """HumanEval as published: the answer goes on from the prompt, which stands before it when it is run."""
+    whole = _humaneval(row, where, number)
+    prompt = _text(row, "prompt", where)
+    return replace(
+        whole,
+        intent=f"Complete this function; answer with what follows.\n{prompt.strip()}",
+        code=_text(row, "canonical_solution", where).strip("\n"),
+        starter_code=prompt if prompt.endswith("\n") else prompt + "\n",
     )
 
 
@@ -106,6 +142,7 @@ LAYOUTS: dict[str, Callable[[dict, str, int], Example]] = {
     "odex": _odex,
     "mbpp": _mbpp,
     "humaneval": _humaneval,
+    "humaneval-body": _humaneval_body,
 }
 
 
@@ -123,14 +160,14 @@ def _text(row: dict, field: str, where: str) -> str:
     value = row.get(field) or ""
     if not isinstance(value, str):
         raise ValueError(f"{where}: the field {field!r} must hold text; got {type(value).__name__}")
-    return value
+    return unix_lines(value)
 
 
 def _texts(row: dict, field: str, where: str) -> tuple[str, ...]:
     value = row.get(field) or ()
     if isinstance(value, str) or not all(isinstance(each, str) for each in value):
         raise ValueError(f"{where}: the field {field!r} must hold a list of texts")
-    return tuple(value)
+    return tuple(map(unix_lines, value))
 
 
 def _yes_or_no(row: dict, field: str, where: str) -> bool | None:
@@ -164,7 +201,7 @@ def _solutions(row: dict, where: str) -> tuple[str, ...]:
     """All solutions of an APPS row; none where the list is broken, one where the text is code."""
     text = row.get("solutions") or ""
     if isinstance(text, str) and not text.lstrip().startswith("["):
-        return (text,)
+        return (unix_lines(text),)
     try:
         return _texts({"solutions": _json(row, "solutions", where)}, "solutions", where)
     except ValueError:

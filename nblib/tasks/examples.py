@@ -65,14 +65,22 @@ def first_trained(data: Data, count: int | None) -> Data:
     return replace(data, train=tuple(kept))
 
 
+def unix_lines(text: str) -> str:
+    """The text with line ends as Python reads them: one from Windows or an old Mac is a plain one."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def program(example: Example, answer: str) -> str:
     """The code that the example's tests are about: the answer, in its frame where it goes on from the starter code.
 
-    An answer that defines the entry point itself is a program already, and so is one that nothing calls.
+    An answer that defines the entry point itself is a program already, and so is one that nothing calls. A single line
+    after starter code of whole lines gets back the indentation that `prompts.extract` takes away.
     """
     name = re.escape(example.entry_point)
     if not example.starter_code or not name or re.search(rf"\bdef\s+{name}\b|^{name}\s*=", answer, re.MULTILINE):
         return answer
+    if example.starter_code.endswith("\n") and answer.strip() and "\n" not in answer.strip():
+        answer = f"    {answer.strip()}"
     return f"{example.starter_code}{answer}{example.ending}"
 
 

@@ -10,29 +10,32 @@ from typing import IO, Any
 def rows(path: Path, shown: str) -> Iterator[tuple[str, Any]]:
     """Every row with the words for its place; a large file is never held as a whole.
 
-    `shown` names the file in those words. Raises ValueError for what is no JSON, with file and line.
+    `shown` names the file in those words. Raises ValueError for what is no UTF-8 text or no JSON, with file and line.
     """
     if path.suffix == ".parquet":
         yield from _from_parquet(path, shown)
     elif path.suffix == ".json" and _is_list(path):
         yield from _from_list(path, shown)
     else:
-        yield from _from_lines(path, shown)
+        for where, line in lines(path, shown):
+            yield where, _parsed(line, where, "each line is one JSON object")
 
 
-def _from_lines(path: Path, shown: str) -> Iterator[tuple[str, Any]]:
+def lines(path: Path, shown: str) -> Iterator[tuple[str, str]]:
+    """Every line of a text file that is not blank, with the words for its place, a byte order mark left out.
+
+    Raises ValueError, with file and line, for what is not UTF-8.
+    """
     with _opened(path) as file:
-        number = 0
-        try:
-            for number, line in enumerate(file, start=1):
-                if not line.isspace():
-                    yield f"{shown}, line {number}", _parsed(line, f"{shown}, line {number}")
-        except UnicodeDecodeError:
-            raise ValueError(f"{shown}: not UTF-8 text after line {number}") from None
+        for number, line in enumerate(file, start=1):
+            if not line.isspace():
+                yield f"{shown}, line {number}", _decoded(line, f"{shown}, line {number}")
 
 
 def _from_list(path: Path, shown: str) -> Iterator[tuple[str, Any]]:
-    for number, row in enumerate(_parsed(path.read_text(encoding="utf-8"), shown), start=1):
+    with _opened(path) as file:
+        text = "".join(_decoded(line, f"{shown}, line {number}") for number, line in enumerate(file, start=1))
+    for number, row in enumerate(_parsed(text, shown, "the file is one JSON list"), start=1):
         yield f"{shown}, row {number}", row
 
 
@@ -47,19 +50,36 @@ def _from_parquet(path: Path, shown: str) -> Iterator[tuple[str, Any]]:
                 yield f"{shown}, row {number}", row
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed(text: str, where: str, wanted: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error.msg}); each line is one JSON object") from None
+        line = f", line {error.lineno}" if "\n" in text.strip() else ""
+        raise ValueError(f"{where}{line}: not JSON ({error.msg}); {wanted}") from None
     except (ValueError, RecursionError) as error:  # integers of more than 4300 digits, lists in lists in lists
         raise ValueError(f"{where}: JSON that cannot be read ({error})") from None
 
 
 def _opened(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    """The file as text; bytes that are not UTF-8 become lone surrogates, which `_decoded` finds line by line."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape")
+    return path.open(encoding="utf-8-sig", errors="surrogateescape")
+
+
+def _decoded(line: str, where: str) -> str:
+    try:
+        if not line.isascii():
+            line.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(line[error.start]) - 0xDC00
+        guess = "UTF-16" if "\0" in line else "Latin-1 or Windows-1252"
+        raise ValueError(
+            f"{where}: not UTF-8 text (byte 0x{byte:02x}, as in {guess}); save the file with the encoding UTF-8"
+        ) from None
+    return line
 
 
 def _is_list(path: Path) -> bool:
-    with path.open(encoding="utf-8") as file:
+    with _opened(path) as file:
         return file.read(1024).lstrip().startswith("[")

@@ -16,6 +16,7 @@ class Task:
     stops: tuple[str, ...]  # an answer ends before the first of these strings
     hub: str | None = None  # dataset repository; None: shipped with nblib
     files: tuple[str, str, str] = ("train.jsonl", "validation.jsonl", "test.jsonl")  # there, by split; "": none
+    published: tuple[str, ...] = ()  # names of the one file with all rows, as its authors publish it; found in a folder
     revision: str = "main"  # commit, tag or branch of that repository
     columns: str = "pairs"  # layout of its rows, a name in nblib.tasks.columns
     prompt: str = "instruction"  # or apps
@@ -57,6 +58,7 @@ _ODEX = Task(
     ("\n",),
     hub="neulab/odex",
     files=("", "", "en_test.jsonl"),
+    published=("en_test.jsonl",),
     revision="c3741a66c486b1a23beefdf6c75b06dba288d4f9",
     columns="odex",
     checks="assertions",
@@ -70,12 +72,27 @@ _MBPP = Task(
     ("\n###",),
     hub="google-research-datasets/mbpp",
     files=("sanitized/train-*.parquet", "sanitized/validation-*.parquet", "sanitized/test-*.parquet"),
+    published=("sanitized-mbpp.json",),
     revision="4bb6404fdc6cacfda99d4ac4205087b89d32030c",
     columns="mbpp",
     checks="assertions",
     executed=True,
     sampled=True,
     ids=((601, 974), (511, 600), (11, 510)),  # 1 to 10 are for prompts
+)
+_HUMANEVAL = Task(
+    "Python functions from their docstrings, with tests",
+    512,
+    512,
+    ("\n###",),
+    hub="openai/openai_humaneval",
+    files=("", "", "openai_humaneval/test-*.parquet"),
+    published=("HumanEval.jsonl.gz", "HumanEval.jsonl"),
+    revision="7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
+    columns="humaneval",
+    checks="assertions",
+    executed=True,
+    sampled=True,
 )
 TASKS = {
     "conala-mini": Task("one-line Python from short intents, generated", 64, 64, ("\n",), checks="assertions"),
@@ -118,19 +135,14 @@ TASKS = {
         _MBPP,
         about="short Python functions with tests; the full form",
         files=("full/train-*.parquet", "full/validation-*.parquet", "full/test-*.parquet"),
+        published=("mbpp.jsonl",),
     ),
-    "humaneval": Task(
-        "Python functions from their docstrings, with tests",
-        512,
-        512,
-        ("\n###",),
-        hub="openai/openai_humaneval",
-        files=("", "", "openai_humaneval/test-*.parquet"),
-        revision="7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
-        columns="humaneval",
-        checks="assertions",
-        executed=True,
-        sampled=True,
+    "humaneval": _HUMANEVAL,
+    "humaneval-body": replace(
+        _HUMANEVAL,
+        about="Python functions from their docstrings, with tests; answers go on from the prompt, as published",
+        stops=("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint("),
+        columns="humaneval-body",
     ),
 }
 

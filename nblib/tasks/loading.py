@@ -30,9 +30,10 @@ class Files:
 def load(name: str, data_dir: str | Path | None = None, *, revision: str | None = None) -> Data:
     """The task's examples: from `data_dir` if given, else from the repository or the Hub.
 
-    `data_dir` is a folder with train.jsonl, validation.jsonl and test.jsonl in the Hub's field names, or one file for
-    a task with nothing but a test split; for tasks joined by + a folder with a folder for each. `revision` is a commit,
-    tag or branch of the Hub's repository in place of the task's own.
+    `data_dir` is a folder with train.jsonl, validation.jsonl and test.jsonl in the Hub's field names, or with the one
+    file that the authors publish (HumanEval.jsonl.gz, mbpp.jsonl, sanitized-mbpp.json), or that file; for tasks joined
+    by + a folder with a folder for each. For a task with tests test.jsonl alone is enough for zero-shot. `revision` is
+    a commit, tag or branch of the Hub's repository in place of the task's own.
     Training and validation rows without code are left out and counted; a real corpus has one.
     Raises ValueError for an unknown task or bad rows, FileNotFoundError for missing files, ConnectionError where the
     Hub is out of reach; each names the file and the line.
@@ -79,12 +80,16 @@ def _find(
     if data_dir is None and task.hub is not None:
         return _on_hub(name, task, revision or task.revision, wanted)
     place = Path(data_dir).expanduser() if data_dir else EMBEDDED / name
-    if place.is_file():
-        if wanted != ("test",) and not task.ids:
-            raise ValueError(f"{place} is a file; {name} needs a folder with {_named(task)}")
-        return Files(dict.fromkeys(wanted, ((place, str(place)),)))
     paths = {split: place / f"{split}.jsonl" for split in wanted}
-    if task.held_out and (place / "validation.jsonl").is_file():
+    there = [split for split, path in paths.items() if path.is_file()]
+    whole = next((place / each for each in task.published if (place / each).is_file()), place)
+    if whole.is_file() and not there:
+        if wanted != ("test",) and not (task.ids or task.executed):
+            raise ValueError(f"{place} is a file; {name} needs a folder with {_named(task)}")
+        paths = dict.fromkeys(wanted if task.ids else ("test",), whole)
+    elif task.executed and there == ["test"]:  # enough to score a model as it is
+        paths = {"test": paths["test"]}
+    elif task.held_out and (place / "validation.jsonl").is_file():
         paths["validation"] = place / "validation.jsonl"
     for path in paths.values():
         if not path.is_file():

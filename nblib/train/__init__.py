@@ -1,14 +1,16 @@
 """Fit a method on a task, with transformers' Trainer; go on where a killed process stopped. Scores nothing."""
 
 from nblib.methods.losses import IGNORED
-from nblib.train.checkpoints import kept
+from nblib.train.checkpoints import Checkpoints, saved_facts
 from nblib.train.encoding import answer_tokens, collate, encode, encode_all, steps
 from nblib.train.fitting import Fitted, check, fit
-from nblib.train.reporting import check_report_to
+from nblib.train.monitor import Monitor, check_report_to
 
 __all__ = [
     "IGNORED",
+    "Checkpoints",
     "Fitted",
+    "Monitor",
     "answer_tokens",
     "check",
     "check_report_to",
@@ -16,6 +18,6 @@ __all__ = [
     "encode",
     "encode_all",
     "fit",
-    "kept",
+    "saved_facts",
     "steps",
 ]

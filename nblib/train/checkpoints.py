@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,26 +18,26 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from nblib import provenance
+from nblib import methods, provenance
 from nblib.methods import losses
 from nblib.train.encoding import answer_tokens
 
-LEAST_SECONDS = 10.0  # between checkpoints
-SPARING = 50  # a checkpoint waits for this many times the seconds that the last one took: 2 % of the training
+MIN_INTERVAL_SECONDS = 10.0  # between checkpoints
+MAX_OVERHEAD = 0.02  # seconds of writing checkpoints, as a share of the training's
 WEIGHTS, STATE, WHOLE = "model.safetensors", "nblib.pt", "nblib.json"  # in a checkpoint: the Trainer's name, ours, last
 
 
 class Best(TrainerCallback):
-    """Keeps the weights of the lowest validation loss in memory, and tells how far training is."""
+    """Keeps the weights of the lowest validation loss in memory, and reports how far training is."""
 
-    def __init__(self, model: nn.Module, report: Callable[[float], None], after_step: Callable[[int], None]):
-        self.model, self.report, self.after_step = model, report, after_step
+    def __init__(self, model: nn.Module, report: Callable[[float], None]):
+        self.model, self.report = model, report
         self.losses: list[tuple[int, float]] = []
         self.best_step, self.best_loss = 0, math.inf
         self.best: dict[str, torch.Tensor] = {}
 
     def on_optimizer_step(self, args, state, control, **_):
-        self.after_step(state.global_step + 1)  # the Trainer counts a step when its gradients are gone
+        methods.after_step(self.model, state.global_step + 1)  # the Trainer counts a step when its gradients are gone
 
     def on_step_end(self, args, state, control, **_):
         self.report(state.global_step / state.max_steps)
@@ -59,10 +60,18 @@ def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, each) for name, each in model.named_parameters() if each.requires_grad)
 
 
-def kept(folder: str | Path) -> dict | None:
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a training keeps checkpoints, and what it notes beside them; one that is found there is gone on from."""
+
+    folder: Path
+    facts: Callable[[], dict] = dict  # plain JSON, of the time when the checkpoint is written
+
+
+def saved_facts(folder: str | Path) -> dict | None:
     """The facts beside the checkpoint that `fit` would go on from in this folder; None where it would begin anew."""
-    place = _last_whole(Path(folder))
-    return _noted(place)["facts"] if place else None
+    path = _last_whole(Path(folder))
+    return _noted(path)["facts"] if path else None
 
 
 def _last_whole(folder: Path) -> Path | None:
@@ -104,11 +113,12 @@ class LeanTrainer(Trainer):
         save_file({name: each.detach().contiguous() for name, each in _trainable(self.model)}, place / WEIGHTS)
 
 
-class Keeper(TrainerCallback):
-    """Has the Trainer write checkpoints as often as that is cheap, with what it does not keep, and takes one up."""
+class CheckpointCallback(TrainerCallback):
+    """Has the Trainer write checkpoints as often as that is cheap, with what it does not keep itself."""
 
-    def __init__(self, watch: Best, folder: Path | None, facts: Callable[[], dict]):
-        self.watch, self.folder, self.facts = watch, folder, facts
+    def __init__(self, best: Best, checkpoints: Checkpoints | None):
+        self.best, self.checkpoints = best, checkpoints
+        self.folder = checkpoints.folder if checkpoints else None
         self.since, self.took, self.writing = time.monotonic(), 0.0, False
         self.order: torch.Tensor | None = None  # the random state from which an epoch's order is drawn
         self.earlier_steps, self.earlier_loss = 0, 0.0  # before this process; the loss as a share of the mean
@@ -120,38 +130,39 @@ class Keeper(TrainerCallback):
 
     def on_evaluate(self, args, state, control, **_):
         passed = time.monotonic() - self.since
-        if self.folder and passed >= max(LEAST_SECONDS, SPARING * self.took):
+        if self.folder and passed >= max(MIN_INTERVAL_SECONDS, self.took / MAX_OVERHEAD):
             self.since, self.writing, control.should_save = time.monotonic(), True, True
 
     def on_save(self, args, state, control, **_):
         assert self.folder is not None
+        assert self.checkpoints is not None
         place = self.folder / f"checkpoint-{state.global_step}"
         ended = float(state.epoch).is_integer()
-        watch = self.watch
+        best = self.best
         kept = {
-            "best": watch.best if watch.best_step != state.global_step else None,  # the weights are there once
-            "best_step": watch.best_step,
-            "best_loss": watch.best_loss,
-            "losses": watch.losses,
+            "best": best.best if best.best_step != state.global_step else None,  # the weights are there once
+            "best_step": best.best_step,
+            "best_loss": best.best_loss,
+            "losses": best.losses,
             "order": torch.get_rng_state() if ended else self.order,
-            "pruning": _pruning(watch.model),
+            "pruning": _pruning(best.model),
         }
         torch.save(kept, place / STATE)
-        _finish(place, self.facts())
+        _finish(place, self.checkpoints.facts())
         for older in self.folder.glob("checkpoint-*"):
             if older != place:
                 shutil.rmtree(older, ignore_errors=True)
         self.writing, self.took, self.since = False, time.monotonic() - self.since, time.monotonic()
 
-    def take_up(self) -> str | None:
+    def latest_checkpoint(self) -> str | None:
         """The checkpoint to go on from, for the Trainer, when what it does not know of is restored."""
         if self.folder is None or (place := _last_whole(self.folder)) is None:
             return None
-        kept, watch = torch.load(place / STATE, map_location="cpu", weights_only=True), self.watch
-        watch.best_step, watch.best_loss, watch.losses = kept["best_step"], kept["best_loss"], kept["losses"]
-        watch.best = load_file(place / WEIGHTS) if kept["best"] is None else kept["best"]
+        kept, best = torch.load(place / STATE, map_location="cpu", weights_only=True), self.best
+        best.best_step, best.best_loss, best.losses = kept["best_step"], kept["best_loss"], kept["losses"]
+        best.best = load_file(place / WEIGHTS) if kept["best"] is None else kept["best"]
         self.order = kept["order"]
-        _prune_again(watch.model, kept["pruning"])
+        _prune_again(best.model, kept["pruning"])
         logged = json.loads((place / "trainer_state.json").read_text(encoding="utf-8"))
         losses = [(each["step"], each["loss"]) for each in logged["log_history"] if "loss" in each]
         self.earlier_steps, last = logged["global_step"], 0

@@ -24,13 +24,12 @@ def encode(
     prompt, answer = prompts.asked(example, tokenizer, style), prompts.answered(example, tokenizer, style)
     if encoder_decoder:
         # With the tokenizer's own frame: CodeT5's decoder was trained to begin with <s>, T5's was not.
-        labels = tokenizer(text_target=answer)["input_ids"]
+        labels = prompts.encode(answer, tokenizer, encoder_decoder=True, target=True)["input_ids"]
         labels += [tokenizer.eos_token_id] if labels[-1:] != [tokenizer.eos_token_id] else []
-        return {"input_ids": prompts.encode(prompt, tokenizer)["input_ids"], "labels": labels}
-    text = prompt + answer
-    whole = prompts.encode(text, tokenizer, return_offsets_mapping=True)
+        return {"input_ids": prompts.encode(prompt, tokenizer, encoder_decoder=True)["input_ids"], "labels": labels}
+    whole, begin = prompts.encode(prompt + answer, tokenizer), len(prompts.readable(prompt, tokenizer))
     ids = [*whole["input_ids"], tokenizer.eos_token_id]
-    is_code = [end > len(prompt) for _, end in whole["offset_mapping"]] + [True]
+    is_code = [end > begin for _, end in whole["offset_mapping"]] + [True]
     return {"input_ids": ids, "labels": [id if mine else IGNORED for id, mine in zip(ids, is_code, strict=True)]}
 
 
@@ -41,7 +40,7 @@ def encode_all(
     kept = []
     for example in examples:
         limits = tasks.source(task, example)
-        intent = len(tokenizer(example.intent, add_special_tokens=False)["input_ids"])
+        intent = len(tokenizer(example.intent, add_special_tokens=False, split_special_tokens=True)["input_ids"])
         row = encode(example, tokenizer, task.prompt, encoder_decoder=encoder_decoder)
         fits = intent <= limits.input_tokens
         fits &= answer_tokens(row) <= limits.output_tokens + 1

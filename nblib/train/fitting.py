@@ -3,9 +3,7 @@
 import difflib
 import math
 import tempfile
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,10 +13,10 @@ from transformers.training_args import OptimizerNames
 from nblib import models
 from nblib.methods import losses
 from nblib.spec import Training
-from nblib.tasks import Example, Task
-from nblib.train.checkpoints import Best, Keeper, LeanTrainer
+from nblib.tasks import Data, Task
+from nblib.train.checkpoints import Best, CheckpointCallback, Checkpoints, LeanTrainer
 from nblib.train.encoding import collate, encode_all, tokens
-from nblib.train.reporting import told
+from nblib.train.monitor import Monitor
 
 
 @dataclass(frozen=True)
@@ -46,67 +44,59 @@ def check(training: Training) -> None:
 def fit(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
-    train: Sequence[Example],
-    validation: Sequence[Example],
+    data: Data,
     task: Task,
     training: Training,
     *,
     learning_rate: float,
     precision: str,
     seed: int,
-    report: Callable[[float], None] = lambda share: None,
-    after_step: Callable[[int], None] = lambda step: None,
-    on_loss: Callable[[int, float], None] | None = None,
-    folder: str | Path | None = None,
-    facts: Callable[[], dict] = dict,
-    report_to: str = "none",
-    log_folder: str | Path = "logs",
+    monitor: Monitor = Monitor(),  # noqa: B008  (frozen)
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:
     """Trains the model's trainable parameters and leaves it with the weights of the lowest validation loss.
 
-    `report` hears the share of training that is done, 0 to 1. `after_step` is called after each step of the optimizer,
-    while the gradients are still there, with the number of steps until then; `on_loss` after `report`, with that number
-    and the step's loss. In `folder` checkpoints are kept, with the `facts` of their time; training goes on from the
-    last whole one that is there, to the same weights.
-    `report_to` is none, tensorboard, wandb or trackio: losses and learning rates are shown there, under the name of
-    `log_folder`, which takes TensorBoard's files. Nothing about the training changes by it.
-    Raises ValueError where the length limits leave no training or validation rows, ImportError where the package to
-    report to is not installed, OSError where a checkpoint cannot be written.
+    Only the training and validation rows of `data` are read. Where `checkpoints` has a whole one, training goes on from
+    there, to the same weights as without the stop.
+    Raises ValueError where the length limits leave no training or validation rows, OSError where a checkpoint cannot be
+    written.
     """
     rows, checks = (
         encode_all(examples, tokenizer, task, encoder_decoder=model.config.is_encoder_decoder)
-        for examples in (train, validation)
+        for examples in (data.train, data.validation)
     )
     if not rows or not checks:
         raise ValueError(
             f"no {'training' if not rows else 'validation'} row is within the task's limits of {task.input_tokens} "
             f"tokens for an intent and {task.output_tokens} for code"
         )
-    watch, log_folder = Best(model, report, after_step), Path(log_folder)
-    with told(report_to, log_folder, on_loss) as also, tempfile.TemporaryDirectory() as nowhere:
-        keeper = Keeper(watch, Path(folder) if folder else None, facts)
+    best = Best(model, monitor.report)
+    with monitor.callbacks() as (callbacks, settings), tempfile.TemporaryDirectory() as unused:
+        saving = CheckpointCallback(best, checkpoints)
         trainer = LeanTrainer(
             model=model,
-            args=_arguments(training, learning_rate, precision, seed, len(rows), str(folder or nowhere), also.settings),
+            args=_arguments(
+                training, learning_rate, precision, seed, len(rows), str(saving.folder or unused), settings
+            ),
             train_dataset=rows,
             eval_dataset=sorted(checks, key=tokens, reverse=True),  # little padding, and the most memory first
             data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
             processing_class=tokenizer,
-            callbacks=[watch, keeper, *also.callbacks],
+            callbacks=[best, saving, *callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # it would print a line an evaluation
         trainer.model_accepts_loss_kwargs = True  # so that accumulated steps are weighed by their tokens, T5's too
-        with losses.lean(model), keeper.explained():
-            done = trainer.train(resume_from_checkpoint=keeper.take_up())
-    watch.restore()
+        with losses.lean(model), saving.explained():
+            done = trainer.train(resume_from_checkpoint=saving.latest_checkpoint())
+    best.restore()
     return Fitted(
         steps=done.global_step,
         train_tokens=sum(map(tokens, rows)) * training.epochs,
-        train_loss=keeper.earlier_loss + done.training_loss * (1 - keeper.earlier_steps / done.global_step),
-        validation_losses=tuple(watch.losses),
-        best_step=watch.best_step,
+        train_loss=saving.earlier_loss + done.training_loss * (1 - saving.earlier_steps / done.global_step),
+        validation_losses=tuple(best.losses),
+        best_step=best.best_step,
         rows=len(rows),
-        rows_too_long=len(train) - len(rows),
+        rows_too_long=len(data.train) - len(rows),
     )
 
 
@@ -134,7 +124,7 @@ def _arguments(
         train_sampling_strategy="group_by_length",
         eval_strategy="steps",
         eval_steps=evaluated,
-        save_strategy="no",  # but when `Keeper` says so
+        save_strategy="no",  # but when CheckpointCallback says so
         logging_strategy="steps",  # of the loss until then, which a checkpoint has
         disable_tqdm=True,
         remove_unused_columns=False,

@@ -10,12 +10,26 @@ from pathlib import Path
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from nblib import generate, memory, metrics, models, presets, prompts, provenance, retrieve, spec, study, tasks
+from nblib import (
+    generate,
+    memory,
+    metrics,
+    models,
+    presets,
+    prompts,
+    provenance,
+    retrieve,
+    spec,
+    study,
+    tasks,
+    train,
+)
 from nblib.results import Prediction
 from nblib.retrieve import Found
 from nblib.spec import Decoding, Run
 from nblib.study import fitting, planning
 from nblib.study.planning import Planned
+from nblib.study.record import Record
 from nblib.tasks import Data, Example
 from nblib.widgets.answers import Answer, Answers, Asked
 from nblib.widgets.listening import heard, stoppable
@@ -95,7 +109,7 @@ class Bench:
         watch.check()
         watch.status(f"{label}: loading {planned.run.model}", None)
         try:
-            _, tokenizer = self.base.load(planned, {})
+            _, tokenizer = self.base.load(planned, Record())
             asked, prompt = _asked(planned, question, tokenizer)
             watch.asked(asked)
             with self._attached(planned, store, watch) as (model, trained):
@@ -129,7 +143,8 @@ class Bench:
             watch.status(f"{label}: waiting for another process, which trains the same adapter", None)
 
         try:
-            model = fitting.attach(planned, self.base, store, {}, {}, force=False, report=report, waiting=waiting)
+            monitor = train.Monitor(report=report, waiting=waiting)
+            model = fitting.attach(planned, self.base, store, Record(), monitor=monitor)
         except BaseException:
             self.drop()  # whatever is attached to it, half trained
             raise
@@ -209,9 +224,9 @@ def _question(data: Data, task: str, intent: str, example: str) -> Example:
 def _asked(planned: Planned, question: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[Asked, prompts.Prompt]:
     run = planned.run
     found = _found(planned, question)
-    (prompt,) = planning.ask(run, [question], [found.shots], tokenizer)
+    (prompt,) = planning.build_prompts(run, [question], [found.shots], tokenizer)
     virtual = planning.virtual_tokens(run)
-    room = models.prompt_room(planning.known_as(run), new_tokens=tasks.get(run.task).output_tokens) - virtual
+    room = planning.max_prompt_tokens(run, new_tokens=tasks.get(run.task).output_tokens)
     kept = slice(prompt.dropped_shots, None)
     shown = Asked(
         label=_label(run),
@@ -274,7 +289,7 @@ def _generate(
         ((_, texts, new_tokens),) = generate.completions(
             model,
             tokenizer,
-            [prompt.text],
+            [prompt],
             run.decoding,
             new_tokens=task.output_tokens,
             stops=task.stops,
@@ -282,10 +297,11 @@ def _generate(
             seed=run.seed,
         )
     seconds = time.monotonic() - start
+    opened = prompts.is_chat(tokenizer)
     prediction = Prediction(
         example=question.id,
         completions=tuple(texts),
-        codes=tuple(prompts.extract(text, task.stops) for text in texts),
+        codes=tuple(prompts.extract(text, task.stops, opened=opened) for text in texts),
         prompt_tokens=prompt.tokens,
         new_tokens=new_tokens,
         dropped_shots=prompt.dropped_shots,

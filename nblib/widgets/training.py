@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from nblib import plots, spec
 from nblib.study import Planned, fitting
+from nblib.study.record import Record
+from nblib.train import Monitor
 
 COLUMNS = ["of", "epoch", "loss", "kept", "method", "kind", "seed", "model", "task"]
 LEAST_SECONDS = 1.0  # between pictures
@@ -47,21 +49,22 @@ def train(planned: Planned, store: str | Path, *, shown: Callable[[plots.Picture
     if not planned.training or isinstance(planned.run.method, spec.FullTuning):
         raise ValueError(f"a training to watch must leave an adapter; got {planned.run.method.kind}: take lora")
     store, base = Path(store), fitting.Base()
-    costs: dict = {}
-    notes: dict = {}
+    record = Record()
     place = fitting.adapter_folder(store, planned)
     here = not fitting.is_saved(place)
     curve = _Curve(planned, shown or _cell())
-    total = base.load(planned, {})[0].num_parameters()
+    total = base.load(planned, Record())[0].num_parameters()
     try:
-        model = fitting.attach(planned, base, store, costs, notes, force=False, report=curve.move, on_loss=curve.add)
+        monitor = Monitor(report=curve.move, on_loss=curve.add)
+        model = fitting.attach(planned, base, store, record, monitor=monitor)
         fitting.detach(planned, base, model)
     except KeyboardInterrupt as stopped:
-        fitting.let_go(stopped)
+        fitting.forget_traceback(stopped)
         raise
     finally:
         base.drop()  # an interrupted training leaves nothing in memory
-    curve.end(notes, costs)
+    curve.end(record.notes, record.costs)
+    costs: dict = record.costs
     return Trained(curve.frame(), costs["trainable_parameters"], total, costs["train_seconds"], place, here)
 
 

@@ -188,11 +188,11 @@ def _train(case: Case, attached: Any, tokenizer: Any) -> tuple[int, int, int]:
     rows, checks = _examples(case, training.batch_size * 2), _examples(case, case.batch * 4)
     task = replace(tasks.get("conala-mini"), input_tokens=1000)
     seq2seq = attached.config.is_encoder_decoder
+    data = tasks.Data(tuple(rows), tuple(checks), (), content="generated")
     encoded = [train.encode(each, tokenizer, task.prompt, encoder_decoder=seq2seq) for each in rows]
     settings = {"learning_rate": 1e-3, "precision": case.precision, "seed": 0}
-    after = {"after_step": lambda step: methods.after_step(attached, step)}
     gc.collect()  # what went while it is measured would be counted as less than nothing
-    taken = peak_of(lambda: train.fit(attached, tokenizer, rows, checks, task, training, **settings, **after))
+    taken = peak_of(lambda: train.fit(attached, tokenizer, data, task, training, **settings))
     return taken, max(len(each["input_ids"]) for each in encoded), max(map(train.answer_tokens, encoded))
 
 

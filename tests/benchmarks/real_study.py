@@ -51,7 +51,7 @@ ORDER: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
 )
 
 
-def runs(data_dir: str, folder: Path, wanted: Sequence[str]) -> Iterator[spec.Run]:
+def runs(data_dir: str, folder: Path, kept: Path, wanted: Sequence[str]) -> Iterator[spec.Run]:
     """Every run, one at a time: a search is made only when its first run is asked for."""
     for name, shots, seeds in ORDER:
         if wanted and name not in wanted:
@@ -69,13 +69,13 @@ def runs(data_dir: str, folder: Path, wanted: Sequence[str]) -> Iterator[spec.Ru
             max_train=TRAINING_ROWS,
         ):
             if isinstance(run.method, spec.Trained):
-                rate = best_rate(run.method.kind, data_dir, folder)
+                rate = best_rate(run.method.kind, data_dir, folder / "search", kept / "search")
                 run = replace(run, method=replace(run.method, learning_rate=rate))
             yield run
 
 
 @cache
-def best_rate(kind: str, data_dir: str, folder: Path) -> float:
+def best_rate(kind: str, data_dir: str, folder: Path, kept: Path) -> float:
     """The learning rate with the lowest validation loss."""
     with tempfile.TemporaryDirectory() as cut:
         for split in ("train", "validation", "test"):
@@ -83,7 +83,7 @@ def best_rate(kind: str, data_dir: str, folder: Path) -> float:
             (Path(cut) / f"{split}.jsonl").write_text("".join(lines[: SEARCHED.get(split)]), encoding="utf-8")
         found = study.search(MODEL, TASK, preset=PRESET, names=[kind], precision=PRECISION, limit=1, data_dir=cut)
         short = [replace(each, training=replace(each.training, epochs=1)) for each in found if each.training]
-        rows = [made(each, folder / "search", KEPT / "search") for each in short]
+        rows = [made(each, folder, kept) for each in short]
     return min(rows, key=_loss).settings["method"]["learning_rate"]
 
 
@@ -107,10 +107,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="folder with CoNaLa's files")
     parser.add_argument("--results", type=Path, default=provenance.ROOT / "results" / MODEL)
+    parser.add_argument("--keep", type=Path, default=KEPT, help="where rows and predictions are copied to")
     parser.add_argument("--methods", nargs="+", default=[])
     asked = parser.parse_args()
-    for run in runs(asked.data, asked.results, asked.methods):
-        made(run, asked.results, KEPT)
+    for run in runs(asked.data, asked.results, asked.keep, asked.methods):
+        made(run, asked.results, asked.keep)
 
 
 if __name__ == "__main__":

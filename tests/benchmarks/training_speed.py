@@ -61,7 +61,7 @@ def fit(base: nn.Module, tokenizer: Any, data: Any, task: Any, training: spec.Tr
     model = methods.attach(base, method, tokenizer, seed=42)
     settings = {"learning_rate": method.learning_rate, "precision": "fp32", "seed": 42}
     try:
-        return train.fit(model, tokenizer, data.train, data.validation, task, training, **settings)
+        return train.fit(model, tokenizer, data, task, training, **settings)
     finally:
         methods.detach(model)
         gc.collect()

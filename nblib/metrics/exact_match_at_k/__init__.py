@@ -4,6 +4,7 @@ import ast
 from collections.abc import Sequence
 
 from nblib.metrics import syntax
+from nblib.tasks import unix_lines
 
 
 def normal_form(code: str) -> str:
@@ -21,7 +22,7 @@ def normal_form(code: str) -> str:
 
 
 def score(reference: str, answers: Sequence[str], ks: Sequence[int]) -> dict[str, float]:
-    """`em@k` (stripped texts are equal) and `em_ast@k` (normal forms are equal), each 0 or 1.
+    """`em@k` (texts are equal but for the spaces around them) and `em_ast@k` (normal forms are equal), each 0 or 1.
 
     A k beyond the number of answers is left out: what was not generated cannot be judged.
     """
@@ -29,6 +30,7 @@ def score(reference: str, answers: Sequence[str], ks: Sequence[int]) -> dict[str
         if k < 1:
             raise ValueError(f"k must be 1 or more; got {k}")
     reached = [k for k in ks if k <= len(answers)]
+    reference, answers = unix_lines(reference), list(map(unix_lines, answers))
     plain = _rank(reference.strip(), [each.strip() for each in answers])
     normal = _rank(normal_form(reference), [normal_form(each) for each in answers])
     return {f"em@{k}": float(plain < k) for k in reached} | {f"em_ast@{k}": float(normal < k) for k in reached}

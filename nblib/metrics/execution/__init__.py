@@ -6,15 +6,29 @@ from dataclasses import replace
 from nblib.metrics.execution.judge import LIMITS, Setting, verdicts_of
 from nblib.metrics.execution.pass_at_k import pass_at_k
 from nblib.metrics.execution.program import has_tests
-from nblib.metrics.execution.verdicts import CODES, FIRST_ANSWER, KINDS, Verdicts, codes, counts, kind, passes, scores
+from nblib.metrics.execution.verdicts import (
+    CODES,
+    FIRST_ANSWER,
+    INSIDE,
+    KINDS,
+    UNDECIDED,
+    Verdicts,
+    codes,
+    counts,
+    kind,
+    marked,
+    passes,
+    plain,
+    scores,
+)  # fmt: skip
 from nblib.metrics.pairs import pairs
 from nblib.results import Prediction
 from nblib.sandbox import Limits
 from nblib.tasks import Example
 
 __all__ = [
-    "CODES", "FIRST_ANSWER", "KINDS", "KS", "LIMITS", "Verdicts", "codes", "counts", "execute", "has_tests", "kind",
-    "pass_at_k", "passes", "scores", "with_verdicts",
+    "CODES", "FIRST_ANSWER", "INSIDE", "KINDS", "KS", "LIMITS", "UNDECIDED", "Verdicts", "codes", "counts", "execute",
+    "has_tests", "kind", "marked", "pass_at_k", "passes", "plain", "scores", "with_verdicts",
 ]  # fmt: skip
 
 KS = (1, 2, 5, 10, 100)  # of pass@k, up to the number of answers

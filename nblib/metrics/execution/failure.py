@@ -7,7 +7,7 @@ from nblib import sandbox
 from nblib.metrics.execution.compare import WRONG
 from nblib.metrics.execution.judge import LIMITS
 from nblib.metrics.execution.program import job
-from nblib.metrics.execution.verdicts import kind, passes
+from nblib.metrics.execution.verdicts import kind, marked, passes, plain
 from nblib.metrics.pairs import pairs
 from nblib.results import Prediction
 from nblib.tasks import Example
@@ -42,9 +42,12 @@ def first_failure(
         return None
     example, prediction = next((pair for pair in failed if kind(pair[1].verdicts[0]) == WRONG), failed[0])
     verdict = kind(prediction.verdicts[0])
-    number = prediction.verdicts[0].index(verdict)
+    number = [plain(each) for each in prediction.verdicts[0]].index(verdict)
     program = prediction.codes[0]
-    (outcomes,) = sandbox.run_all([job(example, program)], limits=LIMITS, allow_code_execution=allow_code_execution)
+    inside = tuple(at for at, each in enumerate(prediction.verdicts[0]) if marked((each,)))
+    (outcomes,) = sandbox.run_all(
+        [job(example, program, inside)], limits=LIMITS, allow_code_execution=allow_code_execution
+    )
     return Failure(
         example=example.id,
         intent=example.intent,

@@ -7,8 +7,9 @@ from math import ceil, log2
 
 from nblib import sandbox
 from nblib.metrics.execution.compare import PASSED, WRONG, printed, returned
+from nblib.metrics.execution.inside import OUTSIDE, Inside, inside
 from nblib.metrics.execution.program import hopeless, job
-from nblib.metrics.execution.verdicts import Verdicts
+from nblib.metrics.execution.verdicts import INSIDE, UNDECIDED, Verdicts, plain
 from nblib.sandbox import Limits, Outcome
 from nblib.tasks import Example
 
@@ -38,27 +39,38 @@ def verdicts_of(asked: Sequence[Asked], setting: Setting, report: Callable[[floa
     the larger of the given one and REFERENCE_SHARE times the reference's seconds.
     """
     waiting = list({(example.id, answer): (example, answer) for example, answer in asked}.values())
-    found = _run(waiting, setting, lambda share: report(FIRST_PASS * share))
-    late = [each for each in waiting if sandbox.TIME_OUT in found[each[0].id, each[1]]]
-    for limits, group in _by_limits(late, setting).items():
-        found |= _run(group, replace(setting, limits=limits))
+    places = inside(
+        list({example.id: example for example, _ in asked}.values()),
+        _times(setting.limits, REFERENCE_LIMIT),
+        workers=setting.workers,
+        allow_code_execution=setting.allow_code_execution,
+    )
+    found = _run(waiting, setting, places, lambda share: report(FIRST_PASS * share))
+    late = [each for each in waiting if sandbox.TIME_OUT in map(plain, found[each[0].id, each[1]])]
+    for limits, group in _by_limits(late, setting, places).items():
+        found |= _run(group, replace(setting, limits=limits), places)
     report(1.0)
     return found
 
 
-def _run(asked: Sequence[Asked], setting: Setting, report: Callable[[float], None] = lambda share: None) -> Found:
+def _run(
+    asked: Sequence[Asked],
+    setting: Setting,
+    places: dict[str, Inside],
+    report: Callable[[float], None] = lambda share: None,
+) -> Found:
     found: Found = {}
     programs: list[Asked] = []
     for example, answer in asked:
         if verdict := hopeless(example, answer):
-            found[example.id, answer] = (verdict,) * _tests(example)
+            found[example.id, answer] = _marked((verdict,) * _tests(example), places.get(example.id, OUTSIDE))
         else:
             programs.append((example, answer))
     done = 0
     for part in _parts(programs):
         step = partial(_report, report, done, len(part), len(programs))
-        for (example, answer), outcomes in zip(part, _outcomes(part, setting, step), strict=True):
-            found[example.id, answer] = _verdicts(example, outcomes)
+        for (example, answer), outcomes in zip(part, _outcomes(part, setting, places, step), strict=True):
+            found[example.id, answer] = _marked(_verdicts(example, outcomes), places.get(example.id, OUTSIDE))
         done += len(part)
     return found
 
@@ -79,9 +91,11 @@ def _report(report: Callable[[float], None], done: int, size: int, total: int, s
     report((done + share * size) / total)
 
 
-def _outcomes(asked: Sequence[Asked], setting: Setting, report: Callable[[float], None]) -> list[tuple[Outcome, ...]]:
+def _outcomes(
+    asked: Sequence[Asked], setting: Setting, places: dict[str, Inside], report: Callable[[float], None]
+) -> list[tuple[Outcome, ...]]:
     return sandbox.run_all(
-        [job(example, answer) for example, answer in asked],
+        [job(example, answer, places.get(example.id, OUTSIDE).tests) for example, answer in asked],
         limits=setting.limits,
         workers=setting.workers,
         allow_code_execution=setting.allow_code_execution,
@@ -92,11 +106,11 @@ def _outcomes(asked: Sequence[Asked], setting: Setting, report: Callable[[float]
 # --- more time where the reference needs it -------------------------------------------------------------------------
 
 
-def _by_limits(late: Sequence[Asked], setting: Setting) -> dict[Limits, list[Asked]]:
+def _by_limits(late: Sequence[Asked], setting: Setting, places: dict[str, Inside]) -> dict[Limits, list[Asked]]:
     """The answers by their larger limits; those whose reference is fast, or unknown, are left out."""
     references = list({example.id: (example, example.code) for example, _ in late if example.code.strip()}.values())
     longest = replace(setting, limits=_times(setting.limits, REFERENCE_LIMIT))
-    done = _outcomes(references, longest, lambda share: None) if references else []
+    done = _outcomes(references, longest, places, lambda share: None) if references else []
     seconds = {
         example.id: max((each.cpu_seconds for each in outcomes if each.status == sandbox.OK), default=0.0)
         for (example, _), outcomes in zip(references, done, strict=True)
@@ -129,6 +143,12 @@ def _verdicts(example: Example, outcomes: Sequence[Outcome]) -> Verdicts:
             "outcomes; there must be one of each for a test"
         )
     return tuple(_verdict(example, *each) for each in zip(outcomes, expected, strict=True))
+
+
+def _marked(verdicts: Verdicts, place: Inside) -> Verdicts:
+    """With a mark before those of tests that ran inside."""
+    marks = dict.fromkeys(place.tests, INSIDE) | dict.fromkeys(place.undecided, UNDECIDED)
+    return tuple(marks.get(number, "") + each for number, each in enumerate(verdicts))
 
 
 def _verdict(example: Example, outcome: Outcome, expected: str | None) -> str:

@@ -1,9 +1,13 @@
 """An answer to the job that runs it, by the kind of the example's tests. Runs nothing."""
 
+import ast
+import builtins
 import re
+from functools import lru_cache
 
 from nblib import sandbox, tasks
 from nblib.metrics.execution.compare import WRONG
+from nblib.sandbox.inside import check
 from nblib.tasks import Example
 
 
@@ -29,15 +33,34 @@ def has_tests(example: Example) -> bool:
     return bool(example.tests or example.inputs)
 
 
-def job(example: Example, answer: str) -> sandbox.Job:
-    """What the sandbox runs: assertions after the answer, its function on arguments, or all of it on inputs."""
+def job(example: Example, answer: str, inside: tuple[int, ...] = ()) -> sandbox.Job:
+    """What the sandbox runs: assertions after the answer, its function on arguments, or all of it on inputs.
+
+    `inside` are the numbers of the tests that run in the answer's own process.
+    """
     code = tasks.program(example, answer)
     if example.tests:
-        return sandbox.Checked(code, example.tests, example.test_setup, example.entry_point or None)
+        name = example.entry_point or None
+        return sandbox.Checked(code, example.tests, example.test_setup, name, _changed(example), inside)
     code = with_imports(code)
     if example.entry_point:
         return sandbox.Function(code, example.entry_point, example.inputs)
     return sandbox.Script(code, example.inputs)
+
+
+@lru_cache(maxsize=1 << 12)
+def _changed(example: Example) -> tuple[str, ...] | None:
+    """Names that a test reads from the answer though its set-up or Python has them: those that the reference uses.
+
+    An answer cannot overwrite what the test expects. Without a reference nothing is known.
+    """
+    try:
+        tree = ast.parse(tasks.program(example, example.code))
+    except SyntaxError:
+        return None
+    bound = check.bound_names(tree)
+    read = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name)} - vars(builtins).keys()
+    return tuple(sorted({*bound, *read})) if example.code.strip() else None
 
 
 def hopeless(example: Example, answer: str) -> str | None:

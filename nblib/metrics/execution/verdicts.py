@@ -9,8 +9,7 @@ from nblib.sandbox import COMPILE_ERROR, OUT_OF_MEMORY, RUNTIME_ERROR, TIME_OUT
 
 Verdicts = tuple[str, ...]  # of one answer, one a test
 
-# Verdict -> the code of the published APPS metric.
-CODES: dict[str, int | bool] = {
+_PLAIN: dict[str, int | bool] = {
     PASSED: True,
     PASSED_LOOSELY: True,
     WRONG: False,
@@ -19,7 +18,11 @@ CODES: dict[str, int | bool] = {
     OUT_OF_MEMORY: -1,
     COMPILE_ERROR: -2,
 }
-KINDS = tuple(each for each in CODES if each != PASSED_LOOSELY)  # how an answer can end, the order of a stacked bar
+INSIDE = "inside:"  # before the verdict of a test that ran in the answer's own process, where it can be forged
+UNDECIDED = "undecided:"  # before that of such a test which also None, or an object that equals everything, passes
+# Verdict -> the code of the published APPS metric.
+CODES = {mark + verdict: code for mark in ("", INSIDE, UNDECIDED) for verdict, code in _PLAIN.items()}
+KINDS = tuple(each for each in _PLAIN if each != PASSED_LOOSELY)  # how an answer can end, the order of a stacked bar
 FIRST_ANSWER = ("test_accuracy", "test_accuracy_ordered", "strict_accuracy", "strict_accuracy_ordered")
 
 
@@ -31,27 +34,41 @@ def codes(answers: Sequence[Verdicts]) -> list[list[int | bool]]:
 def scores(answers: Sequence[Verdicts], *, sampled: bool, ks: Sequence[int]) -> dict[str, float | None]:
     """The scores of one example from the verdicts of its answers, the first answer's first.
 
-    All are None where there is no answer or no test. A k above the number of answers is left out.
+    All are None where there is no answer or no test, and the strict ones where a test decides nothing. A k above the
+    number of answers is left out.
     """
     judged = answers if sampled else answers[:1]
     reached = [k for k in ks if k <= len(judged)]
     if not answers or not answers[0]:
         return dict.fromkeys((*FIRST_ANSWER, *(f"pass@{k}" for k in reached)))
-    loose, strict = [each in (PASSED, PASSED_LOOSELY) for each in answers[0]], [each == PASSED for each in answers[0]]
+    first = list(map(plain, answers[0]))
+    loose, strict = [each in (PASSED, PASSED_LOOSELY) for each in first], [each == PASSED for each in first]
     values = (sum(loose) / len(loose), sum(strict) / len(strict), float(all(loose)), float(all(strict)))
     found: dict[str, float | None] = dict(zip(FIRST_ANSWER, values, strict=True))
+    if marked(answers[0], UNDECIDED):
+        found |= dict.fromkeys(("strict_accuracy", "strict_accuracy_ordered"))
     passed = sum(map(passes, judged))
     return found | {f"pass@{k}": pass_at_k(len(judged), passed, k) for k in reached}
 
 
 def passes(verdicts: Verdicts) -> bool:
     """Whether an answer passes all its tests by the published rules."""
-    return all(each in (PASSED, PASSED_LOOSELY) for each in verdicts)
+    return all(plain(each) in (PASSED, PASSED_LOOSELY) for each in verdicts)
+
+
+def plain(verdict: str) -> str:
+    """Without its mark."""
+    return verdict.rpartition(":")[2]
+
+
+def marked(verdicts: Verdicts, *marks: str) -> bool:
+    """Whether one of the tests ran inside, or one of these marks is before it."""
+    return any(each.startswith(marks or (INSIDE, UNDECIDED)) for each in verdicts)
 
 
 def kind(verdicts: Verdicts) -> str:
     """How an answer ended, one of KINDS: passed, or as the first test that it did not pass."""
-    return next((each for each in verdicts if each not in (PASSED, PASSED_LOOSELY)), PASSED)
+    return next((each for each in map(plain, verdicts) if each not in (PASSED, PASSED_LOOSELY)), PASSED)
 
 
 def counts(answers: Sequence[Verdicts]) -> dict[str, int]:

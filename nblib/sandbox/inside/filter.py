@@ -30,14 +30,16 @@ _REFUSED: dict[str, tuple[int, int | None]] = {
     "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None),
     "ioperm": (173, None), "modify_ldt": (154, None), "syslog": (103, 116), "vhangup": (153, 58),
 }  # fmt: skip
-_CLONE, _CLONE3, _IOCTL = (56, 220), (435, 435), (16, 29)
+_CLONE, _CLONE3, _IOCTL, _MMAP = (56, 220), (435, 435), (16, 29), (9, 222)
 _NAMESPACE_FLAGS = 0x7E020000  # all CLONE_NEW…
+_SHARED_ANONYMOUS = 0x21  # memory that belongs to no process, so that none is charged with it
 _FAKE_INPUT = 0x5412  # TIOCSTI: types into the terminal
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above; AUDIT_ARCH
 
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-_EPERM, _ENOSYS = 1, 38
-_NUMBER, _MACHINE, _FIRST, _SECOND = 0, 4, 16, 24  # offsets in struct seccomp_data; low halves of the arguments
+_EPERM, _ENOMEM, _ENOSYS = 1, 12, 38
+# Offsets in struct seccomp_data; of the arguments their low halves.
+_NUMBER, _MACHINE, _FIRST, _SECOND, _FOURTH = 0, 4, 16, 24, 40
 
 
 def instructions(machine: str) -> bytes:
@@ -56,6 +58,8 @@ def instructions(machine: str) -> bytes:
     program += [_if_equal(_CLONE3[column], 0, 1), _answer(_ERROR | _ENOSYS)]
     program += [_if_equal(_CLONE[column], 0, 3), _load(_FIRST), _step(0x45, 0, 1, _NAMESPACE_FLAGS)]
     program += [_answer(_ERROR | _EPERM), _load(_NUMBER)]
+    program += [_if_equal(_MMAP[column], 0, 5), _load(_FOURTH), _step(0x54, 0, 0, _SHARED_ANONYMOUS)]
+    program += [_if_equal(_SHARED_ANONYMOUS, 0, 1), _answer(_ERROR | _ENOMEM), _load(_NUMBER)]
     program += [_if_equal(_IOCTL[column], 0, 3), _load(_SECOND), _if_equal(_FAKE_INPUT, 0, 1)]
     program += [_answer(_ERROR | _EPERM), _answer(_ALLOW)]
     return b"".join(program)

@@ -76,14 +76,16 @@ def environment(folder: str) -> dict[str, str]:
 # --- for each program -----------------------------------------------------------------------------------------------
 
 
-def shut_in(place: Place) -> None:
+def shut_in(place: Place, *, without_folder: bool) -> None:
     """In the first process of a program: its own view of processes."""
     if NEW_PROC in place.layers:
         kernel.unshare(kernel.NEW_MOUNT)
         kernel.mount("proc", "/proc", "proc", kernel.NO_SETUID | kernel.NO_DEVICES)
+        if without_folder:
+            kernel.unmount(view.PRIVATE)
 
 
-def confine(place: Place, folder: str, limits: dict, *, outcomes: int) -> None:
+def confine(place: Place, folder: str | None, limits: dict, *, outcomes: int) -> None:
     """In the program's own process, before a line of it runs: what cannot be taken back. OSError if a layer fails."""
     set_limits(place, limits, outcomes)
     if LANDLOCK in place.layers:
@@ -125,8 +127,9 @@ def set_limits(place: Place, limits: dict, outcomes: int) -> None:
         _limit(resource.RLIMIT_NPROC, limits["processes"] + place.processes_already)
     _limit(resource.RLIMIT_FSIZE, limits["file_bytes"])
     _limit(resource.RLIMIT_CORE, 0)
-    with contextlib.suppress(OSError, ValueError):  # deep recursion; grows only as it is used
-        _limit(resource.RLIMIT_STACK, 2**27)
+    with contextlib.suppress(OSError, ValueError):  # deep recursion; grows only as it is used, and may be raised
+        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        resource.setrlimit(resource.RLIMIT_STACK, (2**27 if hard == resource.RLIM_INFINITY else min(2**27, hard), hard))
 
 
 def _limit(kind: int, value: int) -> None:
@@ -143,16 +146,16 @@ _SCOPE_SOCKETS, _SCOPE_SIGNALS = 1, 2
 _STATISTICS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/sys/kernel/osrelease")
 
 
-def _rules(place: Place, folder: str) -> int:
+def _rules(place: Place, folder: str | None) -> int:
     version = kernel.landlock_version()
     every = 2 ** _MAXIMUM[min(version, 5)] - 1
     rules = kernel.landlock_ruleset(every, 3, _SCOPE_SOCKETS | _SCOPE_SIGNALS, version=version)
     read = _EXECUTE | _READ | _LIST
     allowed = dict.fromkeys(place.readable, read)
     allowed |= {"/proc": _READ | _LIST} if NEW_PROC in place.layers else dict.fromkeys(_STATISTICS, _READ)
-    allowed |= dict.fromkeys(("/dev/null", "/dev/zero", "/dev/full"), _READ | _WRITE)
-    allowed |= dict.fromkeys(("/dev/random", "/dev/urandom", "/etc/passwd", "/etc/group"), _READ)
-    allowed |= {folder: every & ~_special_files(version)}
+    allowed |= dict.fromkeys(("/dev/null", "/dev/full"), _READ | _WRITE)
+    allowed |= dict.fromkeys(("/dev/zero", "/dev/random", "/dev/urandom", "/etc/passwd", "/etc/group"), _READ)
+    allowed |= {folder: every & ~_special_files(version)} if folder else {}
     for path, access in allowed.items():
         if os.path.exists(path):
             kernel.landlock_allow(rules, path, access if os.path.isdir(path) else access & ~_LIST)

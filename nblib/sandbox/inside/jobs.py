@@ -1,39 +1,55 @@
 """A job's outcomes from its processes: one function for each kind of job. Starts nothing by itself."""
 
 import os
+import secrets
 import signal
+from collections.abc import Callable, Iterator
 
 from nblib.sandbox.inside.processes import BrokenError, Process, Supply
 
 OK, FAILED, RUNTIME_ERROR = "ok", "failed", "runtime_error"
 COMPILE_ERROR, TIME_OUT, OUT_OF_MEMORY = "compile_error", "time_out", "out_of_memory"
 _MESSAGE = 500
+_NO_MEMORY = (  # how the last line of standard error says so
+    "MemoryError", "OSError: [Errno 12]", "numpy.core._exceptions._ArrayMemoryError",
+    "terminate called after throwing an instance of 'std::bad_alloc'",
+)  # fmt: skip
+_BEFORE = "before the check did"
 
 
-def run(supply: Supply, job: dict, limits: dict) -> list[dict]:
-    """The outcomes in the job's order."""
-    return _KINDS[job["kind"]](supply, job, limits)
+def run(supply: Supply, job: dict, limits: dict) -> Iterator[dict]:
+    """The outcomes in the job's order, each as it comes."""
+    part, outcomes = _KINDS[job["kind"]]
+    count, late = len(job[part]), 0
+    for done, outcome in enumerate(outcomes(supply, job, limits), start=1):
+        yield outcome
+        late += outcome["status"] == TIME_OUT
+        if late >= limits["time_outs"] and done < count:
+            supply.release()
+            rest = _outcome(TIME_OUT, f"not run: {late} outcomes of this program ran out of time before")
+            yield from [rest] * (count - done)
+            return
 
 
-def _outcome(status: str, message: str = "", cpu: float = 0.0, output: str | None = None) -> dict:
-    return {"status": status, "output": output, "message": message[:_MESSAGE], "cpu_seconds": cpu}
+def _outcome(status: str, message: str = "", cpu: float = 0.0, output: str | None = None, inside: bool = False) -> dict:
+    message = message[:_MESSAGE]
+    return {"status": status, "output": output, "message": message, "cpu_seconds": cpu, "inside": inside}
 
 
 # --- script ---------------------------------------------------------------------------------------------------------
 
 
-def _script(supply: Supply, job: dict, limits: dict) -> list[dict]:
-    outcomes: list[dict] = []
-    for text in job["inputs"]:
+def _script(supply: Supply, job: dict, limits: dict) -> Iterator[dict]:
+    for number, text in enumerate(job["inputs"]):
         process = supply.start("program", limits, text=text)
         supply.tell(process, {"mode": "script", "code": job["code"]})
         failure = _not_compiled(supply, process)
-        if failure is not None and failure["status"] == COMPILE_ERROR:
-            supply.release()
-            return [failure] * len(job["inputs"])
-        outcomes.append(failure or _with_output(process, supply.finish(process)))
+        outcome = failure or _with_output(process, supply.finish(process))
         supply.release()
-    return outcomes
+        if failure is not None and failure["status"] == COMPILE_ERROR:
+            yield from [failure] * (len(job["inputs"]) - number)
+            return
+        yield outcome
 
 
 def _not_compiled(supply: Supply, process: Process) -> dict | None:
@@ -49,20 +65,43 @@ def _not_compiled(supply: Supply, process: Process) -> dict | None:
 # --- function -------------------------------------------------------------------------------------------------------
 
 
-def _function(supply: Supply, job: dict, limits: dict) -> list[dict]:
-    outcomes: list[dict] = []
-    calls = job["arguments"]
-    while len(outcomes) < len(calls):
-        process = supply.start("program", limits, outcomes=len(calls) - len(outcomes) + 1)
-        supply.tell(process, {"mode": "function", "code": job["code"], "name": job["name"]})
+def _function(supply: Supply, job: dict, limits: dict) -> Iterator[dict]:
+    """One program serves all calls, and another one those after its end."""
+
+    def call(process: Process, arguments: str) -> dict:
+        reply = _answer(supply, process, {"json": arguments}, "during the call")
+        if "status" in reply:
+            return reply
+        if (cpu := supply.renew(process)) > limits["cpu_seconds"]:
+            return _outcome(TIME_OUT, _too_slow(process, "cpu"), cpu)
+        if isinstance(reply.get("value"), str):
+            return _outcome(OK, cpu=cpu, output=reply["value"])
+        if "none" in reply:
+            return _outcome(OK, str(reply["none"]), cpu)
+        return _outcome(OUT_OF_MEMORY if reply.get("memory") is True else RUNTIME_ERROR, str(reply.get("error")), cpu)
+
+    return _in_turn(supply, job | {"setup": ""}, limits, job["arguments"], lambda process: (process, call))
+
+
+def _in_turn(supply: Supply, job: dict, limits: dict, questions: list, begin: Callable) -> Iterator[dict]:
+    """An outcome for each question; `begin(process)` gives what is asked, and how, or a failure."""
+    done = 0
+    while done < len(questions):
+        process = supply.start("program", limits, outcomes=len(questions) - done + 1)
+        supply.tell(process, {"mode": "asked", "code": job["code"], "setup": job["setup"], "name": job["name"]})
         failure = _not_ready(supply, process)
+        if failure is None:
+            asked, ask = begin(process)
+            failure = ask if isinstance(ask, dict) else None
         if failure is not None:
-            outcomes += [failure] * (len(calls) - len(outcomes))
-        while len(outcomes) < len(calls) and process.end is None:
+            supply.release()
+            yield from [failure] * (len(questions) - done)
+            return
+        while done < len(questions) and process.end is None and asked.end is None:
             supply.renew(process)
-            outcomes.append(_call(supply, process, calls[len(outcomes)]))
+            yield ask(process, questions[done])
+            done += 1
         supply.release()
-    return outcomes
 
 
 def _not_ready(supply: Supply, process: Process) -> dict | None:
@@ -76,99 +115,95 @@ def _not_ready(supply: Supply, process: Process) -> dict | None:
     return _outcome(RUNTIME_ERROR, "the program ended before it was asked") if end["status"] == OK else end
 
 
-def _call(supply: Supply, process: Process, arguments: str) -> dict:
-    supply.tell(process, {"arguments": arguments})
+def _answer(supply: Supply, process: Process, question: dict, during: str) -> dict:
+    """What the program answers, or the outcome where it ended."""
+    supply.tell(process, question)
     reply = supply.hear(process)
-    if not isinstance(reply, dict):
-        end = _ended(process, supply.expect_end(process))
-        return (
-            end
-            if end["status"] != OK
-            else _outcome(RUNTIME_ERROR, "the program ended during the call", end["cpu_seconds"])
-        )
-    cpu = supply.renew(process)
-    if cpu > process.limits["cpu_seconds"]:
-        return _outcome(TIME_OUT, _too_slow(process, "cpu"), cpu)
-    if isinstance(reply.get("value"), str):
-        return _outcome(OK, cpu=cpu, output=reply["value"])
-    if "none" in reply:
-        return _outcome(OK, str(reply["none"]), cpu)
-    return _outcome(OUT_OF_MEMORY if reply.get("memory") is True else RUNTIME_ERROR, str(reply.get("error")), cpu)
+    if isinstance(reply, dict) and "status" not in reply:
+        return reply
+    end = _ended(process, supply.expect_end(process))
+    if end["status"] == OK:
+        return _outcome(RUNTIME_ERROR, f"the program ended {during}", end["cpu_seconds"])
+    return end
 
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 
-def _checked(supply: Supply, job: dict, limits: dict) -> list[dict]:
-    outcomes: list[dict] = []
-    checks = job["checks"]
-    alone: dict[int, str] = {}  # checks that run in the program's process, by number, and why
-    while len(outcomes) < len(checks):
-        left = len(checks) - len(outcomes)
-        process = supply.start("program", limits, outcomes=left + 1)
-        supply.tell(process, {"mode": "checked", "code": job["code"], "setup": job["setup"]})
-        failure = _not_ready(supply, process)
-        if failure is None:
-            judge, failure = _judge(supply, process, job, left)
-        if failure is not None:
-            outcomes += [failure] * left
-        while len(outcomes) < len(checks) and failure is None and process.end is None and judge.end is None:
-            number = len(outcomes)
-            outcome = _check(supply, process, judge, checks[number], alone.get(number))
-            if outcome is None:  # it needs a fresh process, in which it then runs
-                alone[number] = judge.inbox.popleft()["message"]
-                break
-            outcomes.append(outcome)
-            if number in alone:  # what a check patches is not left to the next one
-                break
-        supply.release()
-    return outcomes
+def _checked(supply: Supply, job: dict, limits: dict) -> Iterator[dict]:
+    """Checks by the judge, one program for as many as follow each other; each of those inside by a fresh program."""
+    checks, inside = job["checks"], set(job["inside"])
+    number = 0
+    while number < len(checks):
+        end = number
+        while end < len(checks) and end not in inside:
+            end += 1
+        if end > number:
+            yield from _in_turn(supply, job, limits, checks[number:end], lambda process: _judge(supply, process, job))
+        if end < len(checks):
+            yield from _in_turn(supply, job, limits, checks[end : end + 1], _inside(supply))
+        number = end + 1
 
 
-def _judge(supply: Supply, process: Process, job: dict, left: int) -> tuple[Process, dict | None]:
-    with supply.hand_over(process) as channel:
-        limits = process.limits | {"processes": process.limits["processes"] + 4}
-        judge = supply.start("judge", limits, outcomes=left + 1, peer=channel)
-    supply.tell(judge, {"setup": job["setup"], "name": job["name"]})
+def _judge(supply: Supply, process: Process, job: dict) -> tuple[Process, Callable | dict]:
+    limits = process.limits | {"processes": process.limits["processes"] + 4}
+    judge = supply.start("judge", limits, outcomes=process.outcomes)
+    supply.tell(judge, {"setup": job["setup"], "name": job["name"], "data": job["data"]})
     message = supply.hear(judge)
-    if message == {"ready": True}:
-        return judge, None
     if message is None:
         end = _ended(judge, supply.finish(judge))
         return judge, end | {"status": RUNTIME_ERROR if end["status"] == OK else end["status"]}
     if "broken" in message:
         raise BrokenError(message["broken"])
-    return judge, _outcome(RUNTIME_ERROR, f"the setup failed: {message['setup_error']}")
+    if "setup_error" in message:
+        return judge, _outcome(RUNTIME_ERROR, f"the setup failed: {message['setup_error']}")
+    return judge, lambda process, text: _check(supply, process, judge, text)
 
 
-def _check(supply: Supply, process: Process, judge: Process, text: str, alone: str | None) -> dict | None:
-    """One check's outcome; None, with the verdict put back, where it has to run in the program's process."""
-    supply.renew(process)
+def _check(supply: Supply, process: Process, judge: Process, text: str) -> dict:
+    """One check's outcome: carries the judge's questions to the program and the answers back."""
     supply.renew(judge)
-    supply.tell(judge, {"check": text, "inside": alone is not None})
-    reply = supply.hear(judge)
-    if reply is None:
-        end = _ended(judge, supply.finish(judge))
-        return end | {"status": FAILED if end["status"] == OK else end["status"]}
-    if reply["verdict"] == "ended":
-        return _ended_in_check(supply, process)
+    supply.tell(judge, {"check": text})
+    while True:
+        reply = supply.hear(judge)
+        if reply is None:
+            end = _ended(judge, supply.finish(judge))
+            return end | {"status": FAILED if end["status"] == OK else end["status"]}
+        if "ask" not in reply:
+            break
+        answer = _answer(supply, process, reply["ask"], _BEFORE)
+        if "status" in answer:
+            return answer
+        supply.tell(judge, answer)
     cpu = supply.renew(process)
     if cpu > process.limits["cpu_seconds"]:
         return _outcome(TIME_OUT, _too_slow(process, "cpu"), cpu)
-    if reply["verdict"] == "inside":
-        judge.inbox.append(reply)
-        return None
     status = {"ok": OK, "failed": FAILED, "raised": RUNTIME_ERROR}[reply["verdict"]]
-    if status == RUNTIME_ERROR and reply["message"].startswith("MemoryError"):
+    if reply["message"].startswith("MemoryError"):
         status = OUT_OF_MEMORY
-    return _outcome(status, "; ".join(filter(None, (reply["message"], alone))), cpu)
+    return _outcome(status, reply["message"], cpu)
 
 
-def _ended_in_check(supply: Supply, process: Process) -> dict:
-    end = _ended(process, supply.expect_end(process))
-    if end["status"] == OK:
-        return _outcome(RUNTIME_ERROR, "the program ended before the check did", end["cpu_seconds"])
-    return end
+def _inside(supply: Supply) -> Callable:
+    """The program's process runs the check, and can give back the secret only from behind its end."""
+
+    def ask(process: Process, text: str) -> dict:
+        secret = secrets.token_hex(16)
+        reply = _answer(supply, process, {"check": {"text": text, "secret": secret}}, _BEFORE)
+        if "status" in reply:
+            return reply | {"inside": True}
+        cpu = supply.renew(process)
+        if cpu > process.limits["cpu_seconds"]:
+            return _outcome(TIME_OUT, _too_slow(process, "cpu"), cpu, inside=True)
+        if reply.get("reached") == secret:
+            return _outcome(OK, cpu=cpu, inside=True)
+        raised = reply.get("raised") or reply.get("error") or ["AssertionError"]
+        failed = raised[0] == "AssertionError"
+        line = str(reply.get("line") or reply.get("error") or "the check did not run to its end")
+        status = OUT_OF_MEMORY if reply.get("memory") is True else FAILED if failed else RUNTIME_ERROR
+        return _outcome(status, line, cpu, inside=True)
+
+    return lambda process: (process, ask)
 
 
 # --- how a program ended --------------------------------------------------------------------------------------------
@@ -197,19 +232,12 @@ def _with_output(process: Process, end: dict) -> dict:
     message = _last_line(process.errors)
     if status == 0:
         return _outcome(OK, "", cpu, output)
-    if message.startswith(
-        (
-            "MemoryError",
-            "numpy.core._exceptions._ArrayMemoryError",
-            "terminate called after throwing an instance of 'std::bad_alloc'",
-        )
-    ):
+    if message.startswith(_NO_MEMORY):
         return _outcome(OUT_OF_MEMORY, message, cpu, output)
     if _signal(status):
         return _outcome(RUNTIME_ERROR, f"ended by {signal.Signals(_signal(status)).name}", cpu, output)
-    return _outcome(
-        RUNTIME_ERROR, message or f"ended with exit status {os.waitstatus_to_exitcode(status)}", cpu, output
-    )
+    message = message or f"ended with exit status {os.waitstatus_to_exitcode(status)}"
+    return _outcome(RUNTIME_ERROR, message, cpu, output)
 
 
 def _signal(status: int) -> int:
@@ -226,4 +254,4 @@ def _last_line(errors: bytearray) -> str:
     return lines[-1].strip() if lines else ""
 
 
-_KINDS = {"script": _script, "function": _function, "checked": _checked}
+_KINDS = {"script": ("inputs", _script), "function": ("arguments", _function), "checked": ("checks", _checked)}

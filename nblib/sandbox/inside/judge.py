@@ -1,21 +1,22 @@
-"""What runs in the judge's process: checks, on stand-ins for the program's names. Runs nothing of the program's."""
+"""What runs in the judge's process: checks. The program's functions are called by way of the worker, data only crosses.
+
+Nothing of the program's runs here, no module is imported because a program names it, and its folder is not there.
+"""
 
 import ast
 import builtins
 import os
-import secrets
 import socket
 import sys
 import traceback
 import types
 
-from nblib.sandbox.inside import checks, remote, wire
+from nblib.sandbox.inside import check, values, wire
 
-_INSIDE = "checked in the program's own process: "
-_TYPES_OF_SETUP = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+_DEFINED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)  # a set-up's own; never replaced
 
 
-def main(control: socket.socket, peer: socket.socket, limits: dict) -> None:
+def main(control: socket.socket, limits: dict) -> None:
     """Never returns."""
     sys.set_int_max_str_digits(0)
     null = os.open(os.devnull, os.O_RDWR)
@@ -24,7 +25,7 @@ def main(control: socket.socket, peer: socket.socket, limits: dict) -> None:
     sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     begin = wire.receive(control)
     try:
-        judge = Judge(peer, begin["setup"], begin["name"])
+        judge = Judge(control, **begin)
         wire.send(control, {"ready": True})
     except BaseException as error:
         wire.send(control, {"setup_error": _line(error)})
@@ -34,93 +35,121 @@ def main(control: socket.socket, peer: socket.socket, limits: dict) -> None:
             question = wire.receive(control)
         except wire.ClosedError:
             os._exit(0)
-        wire.send(control, judge.verdict(question["check"], inside=question["inside"]))
+        wire.send(control, judge.verdict(question["check"]))
 
 
 class Judge:
-    """Holds the names of the setup, and the link to one program."""
+    """Holds the names of the set-up, and asks the program."""
 
-    def __init__(self, peer: socket.socket, setup: str, name: str | None):
+    def __init__(self, control: socket.socket, setup: str, name: str | None, data: list[str] | None):
         module = types.ModuleType("program")
         sys.modules["program"] = module
-        self.setup, self.name = module.__dict__, name
+        self.control, self.name, self.data = control, name, data
+        self.setup = module.__dict__
         exec(compile(setup, "setup", "exec", dont_inherit=True), self.setup)
-        self.link = remote.Link(peer, dict(self.setup))
+        self.crossing = values.Crossing(self.setup, dict(self.setup))
+        self.stuck: list[str] = []  # why a check has not seen what it asked for; it cannot pass then
 
-    def verdict(self, text: str, *, inside: bool) -> dict:
-        """`ok`, `failed`, `raised` by the program, `ended` program, or `inside`: this check cannot cross."""
+    def verdict(self, text: str) -> dict:
+        """`ok`, `failed`, or `raised` by the program."""
         try:
-            tree = checks.parse(text)
+            tree = check.parse(text)
+            code = compile(tree, "check", "exec", dont_inherit=True)
         except SyntaxError as error:
             return {"verdict": "failed", "message": f"the check does not compile: {_line(error)}"}
-        output, self.link.stuck = sys.stdout, ""
+        self.stuck = values.Instance.missed = []
+        output, failure = sys.stdout, None
         try:
-            if inside:
-                return self._inside(text)
-            return self._outside(tree)
-        except remote.EndedError as error:
-            return {"verdict": "ended", "message": str(error)}
-        finally:
-            sys.stdout = output
-
-    def _outside(self, tree: ast.Module) -> dict:
-        space = self._space(tree)
-        modules = {name for name, value in space.items() if isinstance(value, types.ModuleType)}
-        if checks.reaches_into_the_process(tree, modules):
-            return {"verdict": "inside", "message": _INSIDE + "it patches or reads what the process holds"}
-        failure = None
-        try:
-            exec(compile(tree, "check", "exec", dont_inherit=True), space)
-        except remote.EndedError:
-            raise
+            exec(code, self._space(tree))
         except BaseException as error:
             failure = error
-        if self.link.ended:
-            return {"verdict": "ended", "message": ""}
-        if self.link.stuck:
-            return {"verdict": "inside", "message": _INSIDE + self.link.stuck}
+        finally:
+            sys.stdout = output
+        if self.stuck:
+            return {"verdict": "failed", "message": self.stuck[0]}
         if failure is None:
             return {"verdict": "ok", "message": ""}
-        raised = getattr(failure, "of_the_program", False)
-        return {"verdict": "raised" if raised else "failed", "message": _line(failure)}
-
-    def _inside(self, text: str) -> dict:
-        """The program's process runs the check and can give back the secret only from behind its end."""
-        secret = secrets.token_hex(16)
-        reply = self.link.ask("inside", check=text, secret=secret, candidate=self.name)
-        try:
-            value = self.link.value(reply)
-        except remote.EndedError:
-            raise
-        except BaseException as error:
-            kind = "failed" if isinstance(error, AssertionError) else "raised"
-            return {"verdict": kind, "message": _line(error)}
-        if isinstance(value, str) and secrets.compare_digest(value.encode(), secret.encode()):
-            return {"verdict": "ok", "message": ""}
-        return {"verdict": "failed", "message": "the check did not run to its end"}
+        raised = getattr(failure, "of_the_program", None)
+        return {"verdict": "raised" if raised else "failed", "message": raised or _line(failure)}
 
     def _space(self, tree: ast.Module) -> dict:
-        """What the check sees: the setup's names, and over them what the code left behind."""
-        wanted = {*checks.names(tree), *([self.name] if self.name else [])} - {"candidate"}
-        found = self.link.names(sorted(wanted), self.name)
+        """What the check sees: the set-up's names, and of the program's those that it tests."""
+        names = check.free_names(tree)
+        asked = [name for name in names if self._of_the_program(name, names, tree)]
+        found = self._ask({"names": sorted({*asked, *([self.name] if self.name else [])})})
         space = {**self.setup, "__builtins__": builtins}
-        self.link.use(space)
-        tested = [name for name, value in found.items() if not hasattr(builtins, name) and name not in self.setup]
-        for name, value in found.items():
-            if self._may_replace(name, tested):
-                space[name] = value
-                self.link.share(name, value)
-        if self.name in found:
-            space["candidate"] = found[self.name]
+        space |= {name: self._read(each) for name, each in found["data"].items() if name in asked}
+        functions = {name: self._function(name) for name in found["callable"]}
+        space |= {name: each for name, each in functions.items() if name in asked}
+        if self.name in functions:
+            space["candidate"] = functions[self.name]
         return space
 
-    def _may_replace(self, name: str, tested: list[str]) -> bool:
-        """The program cannot put its own `abs` or `math` under a check that tests something else."""
+    def _of_the_program(self, name: str, names: set[str], tree: ast.Module) -> bool:
+        """Whether a check's name is what it tests: a program cannot put its own `abs`, `math` or `want` under it."""
         if name == self.name:
             return True
-        if name in self.setup:
-            return not isinstance(self.setup[name], _TYPES_OF_SETUP)
-        return not hasattr(builtins, name) or not (tested or self.name)
+        defined = {*self.setup, *vars(builtins), "candidate"}
+        if name not in defined:
+            return True
+        if name == "candidate" or isinstance(self.setup.get(name), _DEFINED):
+            return False
+        if self.data is not None:
+            return name in self.data
+        others = (names - defined) or ({self.name} & names)
+        return not ((others & check.called_names(tree)) if name in self.setup else others or self.name)
+
+    # --- questions to the program ---------------------------------------------------------------------------------
+
+    def _ask(self, question: dict) -> dict:
+        """The answer, of which nothing is believed but that it is JSON."""
+        wire.send(self.control, {"ask": question})
+        reply = wire.receive(self.control)
+        if "cannot" in reply:
+            self._give_up(str(reply["cannot"]))
+        if "error" in reply:
+            self._give_up(str(reply["error"]))
+        return reply
+
+    def _function(self, name: str):
+        def call(*arguments, **keywords):
+            given = [*arguments, *keywords.values()]
+            try:
+                sent = [self.crossing.write(each) for each in given]
+            except (values.CannotCrossError, RecursionError) as error:
+                self._give_up(str(error))
+            named = dict(zip(keywords, sent[len(arguments) :], strict=True))
+            reply = self._ask({"call": [name, sent[: len(arguments)], named]})
+            changed = reply.get("changed", {})
+            for place in changed if isinstance(changed, dict) else ():
+                values.overwrite(given[int(place)], self._read(changed[place]))
+            if "raised" in reply:
+                raise self._exception(reply)
+            return self._read(reply.get("value"))
+
+        call.__name__ = call.__qualname__ = name
+        return call
+
+    def _read(self, data):
+        try:
+            return self.crossing.read(data)
+        except Exception as error:  # whatever a hostile answer makes of it
+            self._give_up(f"an answer that is no value: {type(error).__name__}")
+
+    def _exception(self, reply: dict) -> BaseException:
+        kind, arguments = reply["raised"]
+        known = vars(builtins).get(kind)
+        known = known if isinstance(known, type) and issubclass(known, BaseException) else Exception
+        try:
+            error = known(*[self._read(each) for each in arguments])
+        except TypeError:
+            error = known()
+        error.of_the_program = str(reply.get("line"))[:500]  # type: ignore[attr-defined]
+        return error
+
+    def _give_up(self, reason: str):
+        self.stuck.append(reason)
+        raise values.CannotCrossError(reason)
 
 
 def _line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Programs as the worker sees them: a channel, two streams of output, an end. Knows no job."""
+"""Programs as the caller sees them: a channel, two streams of output, an end. Knows no job."""
 
 import os
 import select
@@ -7,15 +7,17 @@ import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import IO
 
-from nblib.sandbox.inside import wire
+from nblib.sandbox.inside import kernel, wire
 
 _PATIENCE_SECONDS = 0.5  # between the end of a channel and that of its process
+_UNREAD = 8  # frames that are kept for later at most
 _ERRORS_KEPT = 4000  # bytes of standard error, from its end
 
 
-class BrokenError(Exception):
-    """The sandbox itself does not work; no fault of a program."""
+class BrokenError(RuntimeError):
+    """The sandbox does not work on this machine; no fault of a program."""
 
 
 @dataclass(eq=False)
@@ -27,10 +29,11 @@ class Process:
     control: socket.socket | None
     files: dict[int, str]  # file -> output, errors
     frames: wire.Frames
+    outcomes: int  # that it may take the CPU seconds of
     output: bytearray = field(default_factory=bytearray)
     errors: bytearray = field(default_factory=bytearray)
     inbox: deque = field(default_factory=deque)
-    end: dict | None = None  # status, cpu, reason, peak_bytes
+    end: dict | None = None  # status, cpu, reason
     renewed: float | None = None  # CPU seconds of the last outcome
     reason: str | None = None  # why this side had it killed
     written: int = 0  # bytes to both streams
@@ -39,32 +42,32 @@ class Process:
 class Supply:
     """Starts programs by way of the spawner, and hears of them."""
 
-    def __init__(self, spawner: socket.socket, caller: socket.socket):
-        self.spawner, self.caller = spawner, caller
+    def __init__(self, spawner: socket.socket):
+        self.spawner = spawner
         self.running: dict[int, Process] = {}
         self.count = 0
+        self.released = True  # whether the folder of the last job is gone
 
-    def start(self, mode: str, limits: dict, *, outcomes: int = 1, text: str = "", peer: socket.socket | None = None):
+    def start(self, mode: str, limits: dict, *, outcomes: int = 1, text: str = "") -> Process:
         """A new process, waiting for the first frame on its channel; `text` is its standard input."""
         self.count += 1
         near, far = socket.socketpair()
         streams = [os.pipe(), os.pipe()]
-        with tempfile.TemporaryFile() if text else open(os.devnull, "rb") as given:
-            if text:
-                given.write(text.encode("utf-8", "surrogatepass"))
-                given.flush()
-                given.seek(0)
-            message = {"spawn": self.count, "mode": mode, "limits": limits, "outcomes": outcomes}
-            files = [far.fileno(), given.fileno(), *(writing for _, writing in streams)]
-            wire.send(self.spawner, message, tuple(files + ([peer.fileno()] if peer else [])))
-        far.close()
-        for _, writing in streams:
-            os.close(writing)
-        for reading, _ in streams:
-            os.set_blocking(reading, False)
-        names = dict(zip((reading for reading, _ in streams), ("output", "errors"), strict=True))
+        names = {reading: name for (reading, _), name in zip(streams, ("output", "errors"), strict=True)}
         frames = wire.Frames(2 * limits["output_bytes"] + 2**14)  # a text may double when it is written as JSON
-        self.running[self.count] = Process(self.count, limits, near, names, frames)
+        self.running[self.count] = Process(self.count, limits, near, names, frames, outcomes)
+        message = {"spawn": self.count, "mode": mode, "limits": limits, "outcomes": outcomes}
+        try:
+            for reading, writing in streams:
+                os.set_blocking(reading, False)
+                if kernel.LINUX:
+                    os.fchmod(writing, 0o622)  # so that another user can open /dev/stdout
+            with _standard_input(text) as given:
+                wire.send(self.spawner, message, (far.fileno(), given.fileno(), *(writing for _, writing in streams)))
+        finally:
+            far.close()
+            for _, writing in streams:
+                os.close(writing)
         return self.running[self.count]
 
     def tell(self, process: Process, message: dict) -> None:
@@ -111,35 +114,34 @@ class Supply:
             process.reason = reason
             wire.send(self.spawner, {"kill": reason, "number": process.number})
 
-    def hand_over(self, process: Process) -> socket.socket:
-        """The channel to the process, which from now on somebody else holds."""
-        control, process.control = process.control, None
-        if control is None:
-            raise BrokenError("the channel is gone already")
-        control.settimeout(None)
-        return control
-
     def release(self) -> None:
         """Ends a job: no process and no file of it is left."""
         for process in list(self.running.values()):
             self.kill(process, "over")
             self.finish(process)
+        self.released = False
         wire.send(self.spawner, {"release": True})
+        while not self.released:
+            self._turn()
+
+    def abandon(self) -> None:
+        """Closes what is open to programs, after an error."""
+        for process in self.running.values():
+            self._close(process)
+        self.running.clear()
 
     # --- one turn of waiting --------------------------------------------------------------------------------------
 
     def _turn(self, seconds: float | None = None) -> None:
-        sources: dict[int, Process | None] = {self.spawner.fileno(): None, self.caller.fileno(): None}
+        sources: dict[int, Process | None] = {self.spawner.fileno(): None}
         for process in self.running.values():
             sources |= dict.fromkeys(process.files, process)
-            if process.control is not None:
+            if process.control is not None and len(process.inbox) < _UNREAD:
                 sources[process.control.fileno()] = process
         poll = select.poll()
         for file in sources:
             poll.register(file, select.POLLIN)
         ready = [file for file, _ in poll.poll(None if seconds is None else seconds * 1000)]
-        if self.caller.fileno() in ready:
-            raise wire.ClosedError("the caller is gone")  # it sends nothing while a job runs
         for file in ready:
             source = sources[file]
             if source is not None and source.end is None:
@@ -148,10 +150,7 @@ class Supply:
             self._news()
 
     def _news(self) -> None:
-        try:
-            message = wire.receive(self.spawner)
-        except wire.ClosedError as error:
-            raise BrokenError(f"the process that forks programs is gone: {error}") from error
+        message = wire.receive(self.spawner)
         if "ended" in message:
             process = self.running.pop(message["ended"])
             for file in list(process.files):
@@ -160,6 +159,8 @@ class Supply:
                 self._drain(process, process.control.fileno())
             process.end = message
             self._close(process)
+        elif "released" in message:
+            self.released = True
         elif message["renewed"] in self.running:
             self.running[message["renewed"]].renewed = message["cpu"]
 
@@ -212,3 +213,13 @@ class Supply:
             os.close(file)
         process.files = {}
         self._close_control(process)
+
+
+def _standard_input(text: str) -> IO[bytes]:
+    """A file with the text; on Linux one without a path, which a program may open again as /dev/stdin."""
+    if not text:
+        return open(os.devnull, "rb")
+    made = open(os.memfd_create("input"), "w+b") if kernel.LINUX else tempfile.TemporaryFile()  # noqa: SIM115
+    made.write(text.encode("utf-8", "surrogatepass"))
+    made.seek(0)
+    return made

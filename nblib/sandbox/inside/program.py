@@ -2,6 +2,8 @@
 
 import ast
 import atexit
+import builtins
+import gc
 import json
 import linecache
 import os
@@ -11,107 +13,163 @@ import threading
 import traceback
 import types
 import warnings
+from collections import ChainMap
+from contextlib import suppress
+from functools import cached_property
 
-from nblib.sandbox.inside import desk, wire
+from nblib.sandbox.inside import check, values, wire
 
 FILE = "program.py"
 
 
-def main(control: socket.socket, peer: socket.socket | None, limits: dict) -> None:
+def main(control: socket.socket, limits: dict) -> None:
     """Never returns."""
     message = wire.receive(control)
     sys.set_int_max_str_digits(0)
     _standard_files()
     for name in [each for each in sys.modules if each.partition(".")[0] == "nblib"]:
         del sys.modules[name]
-    _MODES[message["mode"]](control, message, limits)
+    if message["mode"] == "script":
+        _run_script(control, message["code"])
+    _run_asked(control, message, limits["output_bytes"])
 
 
-# --- three ways to run ----------------------------------------------------------------------------------------------
-
-
-def _run_script(control: socket.socket, message: dict, limits: dict) -> None:
-    code = _compiled(control, message["code"], wrap=True)
+def _run_script(control: socket.socket, text: str) -> None:
+    code = _compiled(control, text, wrap=True)
     control.close()
-    space = _space("__main__", message["code"])
+    space = _space("__main__", text)
     sys.argv = [FILE]
-    _leave(_run(lambda: exec(code, space)))
+    _leave(_run(lambda: exec(code, space)), space)
 
 
-def _run_function(control: socket.socket, message: dict, limits: dict) -> None:
-    call = _defined(control, message)
-    while True:
-        wire.send(control, _called(call, _wait(control)["arguments"], limits["output_bytes"]))
-
-
-def _run_checked(control: socket.socket, message: dict, limits: dict) -> None:
+def _run_asked(control: socket.socket, message: dict, output_bytes: int) -> None:
+    """Runs set-up and code, then answers questions until nobody is there to ask."""
     setup = _compiled(control, message["setup"], file="setup", quiet=True)
     code = _compiled(control, message["code"])
     space = _space("program", message["code"])
-    printed = desk.Printed(limits["output_bytes"])
-    if status := _run(lambda: exec(setup, space)):
-        _leave(status)
-    answers = desk.Desk(space, printed, setup_names=dict(space))
-    if status := _run(lambda: exec(code, space)):
-        _leave(status)
-    printed.take()
+    known: dict = {}
+    if status := _run(lambda: known.update(_defined(setup, code, space))):
+        _leave(status, space)
+    program = Program(space, known, message["name"], output_bytes)
     wire.send(control, {"ready": True})
     while True:
-        wire.send(control, answers.answer(_wait(control)))
+        try:
+            question = wire.receive(control)
+        except wire.ClosedError:
+            os._exit(0)
+        wire.send(control, program.answer(question))
 
 
-_MODES = {"script": _run_script, "function": _run_function, "checked": _run_checked}
-
-
-def _wait(control: socket.socket) -> dict:
+def _defined(setup, code, space: dict) -> dict:
+    """Runs both; what the set-up has defined. A set-up that needs a class of the code's runs again after it."""
     try:
-        return wire.receive(control)
-    except wire.ClosedError:
-        os._exit(0)
-
-
-# --- functions ------------------------------------------------------------------------------------------------------
-
-
-def _defined(control: socket.socket, message: dict):
-    """Runs the code and gives what its name stands for: a method of `class Solution`, else a function."""
-    code, name, found = _compiled(control, message["code"]), message["name"], []
-    space = _space("program", message["code"])
-
-    def define() -> None:
+        exec(setup, space)
+    except NameError:
         exec(code, space)
-        solution = space.get("Solution")
-        if isinstance(solution, type) and hasattr(solution, name):
-            found.append(getattr(solution(), name))
-        elif name in space:
-            found.append(space[name])
+        exec(setup, space)
+        return {}
+    known = dict(space)
+    exec(code, space)
+    return known
+
+
+class Program:
+    """What the code has left behind, and the questions that it answers about it."""
+
+    def __init__(self, space: dict, known: dict, name: str | None, output_bytes: int):
+        self.space, self.name, self.output_bytes = space, name, output_bytes
+        self.crossing = values.Crossing(ChainMap(space, known), known, vars(builtins))
+
+    def answer(self, question: dict) -> dict:
+        (kind,) = question
+        try:
+            return getattr(self, "_" + kind)(question[kind])
+        except MemoryError as error:
+            return {"error": _last_line(error), "memory": True}
+        except values.CannotCrossError as error:
+            return {"cannot": str(error)}
+        except RecursionError:
+            return {"cannot": "a value lies too deep, or holds itself"}
+        except BaseException as error:  # of a generator, for one
+            return self._raised(error)
+
+    def _names(self, names: list[str]) -> dict:
+        """Data by name, and the names of what can be called."""
+        found: dict = {"data": {}, "callable": []}
+        for name in names:
+            if name in self.space:
+                data = self.crossing.write(self.space[name])
+                called = callable(self.space[name]) and data[0] in ("instance", "own", "builtin")
+                found["callable"].append(name) if called else found["data"].update({name: data})
+        return found
+
+    def _call(self, question: list) -> dict:
+        name, arguments, keywords = question
+        given = [self.crossing.read(each) for each in arguments]
+        named = {key: self.crossing.read(each) for key, each in keywords.items()}
+        try:
+            value = self.space[name](*given, **named)
+        except BaseException as error:
+            reply = self._raised(error)
         else:
-            raise NameError(f"name '{name}' is not defined")
+            reply = {"value": self.crossing.write(value)}
+        changed = {}
+        both = zip([*arguments, *keywords.values()], [*given, *named.values()], strict=True)
+        for place, (sent, each) in enumerate(both):
+            if isinstance(sent, list) and sent[0] != "iterator" and (now := self.crossing.write(each)) != sent:
+                changed[str(place)] = now
+        return reply | {"changed": changed}
 
-    status = _run(define)
-    if not found:
-        _leave(status or 1)
-    wire.send(control, {"ready": True})
-    return found[0]
+    def _raised(self, error: BaseException) -> dict:
+        """The nearest exception that every Python has, with its arguments where they are data."""
+        kind = next(each.__name__ for each in type(error).__mro__ if vars(builtins).get(each.__name__) is each)
+        try:
+            arguments = [self.crossing.write(each) for each in error.args]
+        except Exception:
+            arguments = []
+        return {"raised": [kind, arguments], "line": _last_line(error), "memory": isinstance(error, MemoryError)}
 
+    def _json(self, text: str) -> dict:
+        """A call as in the published APPS metric: of a method of `class Solution`, else of a function."""
+        try:
+            arguments = json.loads(text)
+            if arguments and isinstance(arguments[0], dict):
+                arguments[0] = _whole_keys(arguments[0])
+            value = self._target(*arguments)
+        except BaseException as error:
+            return {"error": _last_line(error), "memory": isinstance(error, MemoryError)}
+        try:
+            result = json.dumps(value, default=_plain)
+        except MemoryError:
+            raise
+        except Exception as error:
+            return {"none": f"the returned {type(value).__name__} has no JSON form: {_last_line(error)}"}
+        if len(result) > self.output_bytes:
+            return {"error": f"more than {self.output_bytes} bytes of output", "memory": False}
+        return {"value": result}
 
-def _called(call, text: str, output_bytes: int) -> dict:
-    try:
-        arguments = json.loads(text)
-        if arguments and isinstance(arguments[0], dict):  # as the published APPS metric
-            arguments[0] = _whole_keys(arguments[0])
-        value = call(*arguments)
-    except BaseException as error:
-        return {"error": _last_line(error), "memory": isinstance(error, MemoryError)}
-    try:
-        result = json.dumps(value, default=_plain)
-    except MemoryError as error:
-        return {"error": _last_line(error), "memory": True}
-    except Exception as error:
-        return {"none": f"the returned {type(value).__name__} has no JSON form: {_last_line(error)}"}
-    if len(result) > output_bytes:
-        return {"error": f"more than {output_bytes} bytes of output", "memory": False}
-    return {"value": result}
+    @cached_property
+    def _target(self):
+        solution = self.space.get("Solution")
+        if isinstance(solution, type) and hasattr(solution, str(self.name)):
+            return getattr(solution(), str(self.name))
+        if self.name not in self.space:
+            raise NameError(f"name {self.name!r} is not defined")
+        return self.space[self.name]
+
+    def _check(self, question: dict) -> dict:
+        """A check that works in this process only; the secret is given back if its end was reached."""
+        reached: list = []
+        if self.name is not None:
+            self.space["candidate"] = self.space.get(self.name)
+        self.space["__reached__"] = reached.append
+        tree = check.parse(question["text"])
+        tree.body += ast.parse(f"__reached__({question['secret']!r})").body
+        try:
+            exec(compile(tree, "check", "exec", dont_inherit=True), self.space)
+        except BaseException as error:
+            return self._raised(error)
+        return {"reached": reached[-1] if reached else None}
 
 
 def _whole_keys(value: dict) -> dict:
@@ -214,10 +272,18 @@ def _run(action) -> int:
     return 0
 
 
-def _leave(status: int) -> None:
-    """What the interpreter does at its end: waits for threads, calls exit handlers, flushes."""
-    for action in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush):  # type: ignore[attr-defined]
-        status = _run(action) or status
+def _leave(status: int, space: dict) -> None:
+    """What the interpreter does at its end: waits for threads, calls exit handlers, closes files that are left open.
+
+    The interpreter's own end would take as long as a small program, to free all that every program has in common.
+    """
+    for action in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
+        _run(action)
+    for name in [each for each in space if each != "__builtins__"]:
+        space[name] = None
+    for action in (gc.collect, sys.stdout.flush, sys.__stdout__.flush):  # type: ignore[union-attr]
+        with suppress(Exception):  # closed by the program
+            action()
     os._exit(status)
 
 

@@ -11,10 +11,11 @@ import select
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nblib.sandbox.inside import isolation, judge, kernel, private, program, usage, wire
 from nblib.sandbox.inside.isolation import PID
@@ -36,7 +37,8 @@ class Child:
     limits: dict
     started: float
     cpu_before: float = 0.0
-    cpu_seen: float = 0.0  # the kernel does not count processes that die with their namespace
+    cpu_seen: float = 0.0  # the most that was ever seen: the kernel forgets processes that nobody waited for
+    seen: dict[int, float] = field(default_factory=dict)  # CPU seconds of each process, gone ones too
     reason: str | None = None  # the limit for which it was killed
 
 
@@ -47,6 +49,7 @@ class Spawner:
         self.channel, self.place, self.own_pids = channel, place, own_pids
         self.children: dict[int, Child] = {}
         self.folder: str | None = None
+        self.watched = 0.0
 
     def serve(self) -> None:
         try:
@@ -57,8 +60,9 @@ class Spawner:
                     self._end(child)
                 if self.channel.fileno() in ready:
                     self._obey()
-                if not ready:
+                if time.monotonic() - self.watched >= _POLL_SECONDS:  # however much there is to read
                     self._watch()
+                    self.watched = time.monotonic()
         except wire.ClosedError:
             pass
         finally:
@@ -73,6 +77,7 @@ class Spawner:
             self._spawn(message, files)
         elif "release" in message:
             self._release()
+            wire.send(self.channel, {"released": True})
         elif message["number"] in self.children:
             child = self.children[message["number"]]
             if "kill" in message:
@@ -100,14 +105,11 @@ class Spawner:
         self.children[message["spawn"]] = Child(message["spawn"], pid, reading, message["limits"], time.monotonic())
 
     def _end(self, child: Child) -> None:
-        status, seconds, peak_bytes = self._wait(child)
+        status, seconds = self._wait(child)
         used = max(max(seconds, child.cpu_seen) - child.cpu_before, 0.0)
-        wire.send(
-            self.channel,
-            {"ended": child.number, "status": status, "cpu": used, "reason": child.reason, "peak_bytes": peak_bytes},
-        )
+        wire.send(self.channel, {"ended": child.number, "status": status, "cpu": used, "reason": child.reason})
 
-    def _wait(self, child: Child) -> tuple[int, float, int]:
+    def _wait(self, child: Child) -> tuple[int, float]:
         data = os.read(child.status_file, _STATUS.size)
         os.close(child.status_file)
         _, own, use = os.wait4(child.pid, 0)
@@ -115,7 +117,7 @@ class Spawner:
         if PID not in self.place.layers:
             _sweep(frozenset(each.pid for each in self.children.values()))
         status = _STATUS.unpack(data)[0] if len(data) == _STATUS.size else own
-        return status, use.ru_utime + use.ru_stime, use.ru_maxrss * (1024 if kernel.LINUX else 1)
+        return status, use.ru_utime + use.ru_stime
 
     def _kill(self, child: Child, reason: str) -> None:
         child.reason = child.reason or reason
@@ -126,16 +128,21 @@ class Spawner:
                 os.killpg(child.pid, signal.SIGKILL)
 
     def _renew(self, child: Child) -> None:
-        total = usage.of_programs([child.pid])[child.pid].cpu_seconds
+        self._count(child, usage.of_programs([child.pid])[child.pid])
+        total = child.cpu_seen
         used, child.cpu_before, child.started = max(total - child.cpu_before, 0.0), total, time.monotonic()
         wire.send(self.channel, {"renewed": child.number, "cpu": used})
+
+    def _count(self, child: Child, use: usage.Use) -> None:
+        child.seen |= use.own_seconds
+        child.cpu_seen = max(child.cpu_seen, use.cpu_seconds, sum(child.seen.values()))
 
     def _watch(self) -> None:
         used = usage.of_programs([each.pid for each in self.children.values()])
         for child in self.children.values():
             use, limits = used[child.pid], child.limits
-            child.cpu_seen = use.cpu_seconds
-            if use.cpu_seconds - child.cpu_before > limits["cpu_seconds"]:
+            self._count(child, use)
+            if child.cpu_seen - child.cpu_before > limits["cpu_seconds"]:
                 self._kill(child, "cpu")
             elif use.memory_bytes > limits["memory_bytes"]:
                 self._kill(child, "memory")
@@ -161,7 +168,7 @@ def _first_process(place, folder: str, message: dict, files: list[int], status_f
             kernel.die_with_parent()
             if PID not in place.layers:
                 kernel.adopt_orphans()
-        isolation.shut_in(place)
+        isolation.shut_in(place, without_folder=message["mode"] == "judge")
         main = os.fork()
         if main == 0:
             _program_process(place, folder, message, files)
@@ -181,35 +188,33 @@ def _first_process(place, folder: str, message: dict, files: list[int], status_f
 
 
 def _program_process(place, folder: str, message: dict, files: list[int]) -> None:
-    """Becomes the program."""
+    """Becomes the program, or the judge, which has no folder."""
     try:
-        control, peer = _arrange(files)
+        control = _arrange(files)
         if kernel.LINUX and PID not in place.layers:
             kernel.die_with_parent()
         os.setsid()
-        isolation.confine(place, folder, message["limits"], outcomes=message["outcomes"])
-        os.chdir(folder)
-        os.environ.update({"HOME": folder, "TMPDIR": folder})
+        own = folder if message["mode"] == "program" else None
+        isolation.confine(place, own, message["limits"], outcomes=message["outcomes"])
+        os.chdir(own or "/")
+        os.environ.update({"HOME": own or "/", "TMPDIR": own or "/"})
     except BaseException as error:
         with suppress(BaseException):
             wire.send(control, {"broken": f"{type(error).__name__}: {error}"})
         os._exit(_BROKEN)
     gc.enable()
-    _MODES[message["mode"]](control, peer, message["limits"])
+    _MODES[message["mode"]](control, message["limits"])
     os._exit(_BROKEN)
 
 
-def _arrange(files: list[int]) -> tuple[socket.socket, socket.socket | None]:
-    """Standard files to 0, 1, 2, channels to 3 and 4, all others closed."""
+def _arrange(files: list[int]) -> socket.socket:
+    """Standard files to 0, 1, 2, the channel to 3, all others closed."""
     far = [fcntl.fcntl(file, fcntl.F_DUPFD, _FAR) for file in files]
-    for number, file in enumerate(far[1:4]):
+    for number, file in enumerate(far[1:]):
         os.dup2(file, number)
     os.dup2(far[0], 3, inheritable=False)
-    if len(far) > 4:
-        os.dup2(far[4], 4, inheritable=False)
-    os.closerange(3 + (1 if len(far) <= 4 else 2), _FAR + 100)
-    control = socket.socket(fileno=3)
-    return control, socket.socket(fileno=4) if len(far) > 4 else None
+    os.closerange(4, _FAR + 100)
+    return socket.socket(fileno=3)
 
 
 def _sweep(keep: frozenset[int] = frozenset()) -> None:
@@ -237,10 +242,12 @@ def _signal_all(pids: set[int], number: int) -> None:
 # --- start ----------------------------------------------------------------------------------------------------------
 
 
-def start(channel: socket.socket, without: frozenset[str]) -> None:
-    """In a child of the server: isolates itself, says which layers there are, serves."""
-    if kernel.LINUX:
-        kernel.die_with_parent()
+def main() -> None:
+    """Entry of a fresh interpreter: `argv` holds the number of the channel's file and the layers to leave out.
+
+    Isolates itself, says which layers there are, serves until the channel's other end is gone.
+    """
+    channel, without = socket.socket(fileno=int(sys.argv[1])), frozenset(sys.argv[2:])
 
     def request_user_map() -> bool:
         wire.send(channel, {"map": True})
@@ -264,7 +271,8 @@ def start(channel: socket.socket, without: frozenset[str]) -> None:
     if isolation.OTHER_USER not in place.layers:
         place.user = None
     place.processes_already = usage.counted_already(place)
-    wire.send(channel, {"layers": sorted(place.layers)})
+    names = (*isolation.ALL, *isolation.LIMITS, isolation.WATCH)
+    wire.send(channel, {"layers": {name: name in place.layers for name in names}})
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -1,13 +1,12 @@
 """What running programs use, read from /proc. Kills nothing."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nblib.sandbox.inside import kernel
 from nblib.sandbox.inside.isolation import OTHER_USER, USER, Place
 
 _TICK = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass
@@ -15,14 +14,16 @@ class Use:
     """Of a program, all its processes together."""
 
     cpu_seconds: float = 0.0
-    memory_bytes: int = 0  # resident, without what is shared with files or other processes
+    memory_bytes: int = 0  # resident, without what is shared with files
     processes: int = 0
+    own_seconds: dict[int, float] = field(default_factory=dict)  # of each process without its children
 
 
 @dataclass
 class _Process:
     parent: int
-    cpu_seconds: float
+    own_seconds: float
+    waited_seconds: float  # of children that have ended and were waited for
 
 
 def works() -> bool:
@@ -38,7 +39,8 @@ def of_programs(pids: list[int]) -> dict[int, Use]:
         while first not in total and first in processes:
             first = processes[first].parent
         if first in total:
-            total[first].cpu_seconds += process.cpu_seconds
+            total[first].cpu_seconds += process.own_seconds + process.waited_seconds
+            total[first].own_seconds[pid] = process.own_seconds
             total[first].memory_bytes += _own_memory(pid)
             total[first].processes += 1
     return total
@@ -71,18 +73,19 @@ def _processes() -> dict[int, _Process]:
                     fields = file.read().rpartition(")")[2].split()
             except OSError:  # it has ended
                 continue
-            # proc(5): fields 4 and 14 to 17; the last two are of children that have ended
-            found[int(name)] = _Process(int(fields[1]), sum(int(each) for each in fields[11:15]) / _TICK)
+            own, system, waited, system_waited = (int(each) / _TICK for each in fields[11:15])  # proc(5): 14 to 17
+            found[int(name)] = _Process(int(fields[1]), own + system, waited + system_waited)
     return found
 
 
 def _own_memory(pid: int) -> int:
+    """Private and shared anonymous memory; memory of files can be dropped at any time."""
     try:
-        with open(f"/proc/{pid}/statm", encoding="utf-8") as file:
-            fields = file.read().split()
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            lines = [each.split() for each in file if each.startswith(("RssAnon:", "RssShmem:"))]
     except OSError:
         return 0
-    return (int(fields[1]) - int(fields[2])) * _PAGE
+    return sum(int(each[1]) for each in lines) * 1024
 
 
 def _threads(pid: int) -> int:

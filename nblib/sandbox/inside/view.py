@@ -23,6 +23,7 @@ def python_folders() -> list[str]:
     """Where this Python's own files and its installed packages lie; no project folder that is only on the path."""
     found = {sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), *sysconfig.get_paths().values()}
     found.add(os.path.dirname(os.path.realpath(sys.executable)))
+    found |= {each for each in sys.path if os.path.basename(each) in ("site-packages", "dist-packages")}  # by a .pth
     found |= {os.path.realpath(each) for each in found}
     known = [each for each in sorted(found) if os.path.isdir(each) and each not in ("/", os.path.expanduser("~"))]
     return [each for each in known if not any(each.startswith(other + "/") for other in known)]
@@ -55,6 +56,8 @@ def build(own_processes: bool) -> None:
     _write("/etc/group", _GROUPS)
     os.symlink(PRIVATE, "/dev/shm")
     os.symlink("/proc/self/fd", "/dev/fd")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        os.symlink(f"/proc/self/fd/{number}", f"/dev/{name}")
     if not os.path.lexists("/tmp"):
         os.symlink(PRIVATE, "/tmp")
     if own_processes:

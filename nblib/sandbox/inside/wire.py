@@ -5,7 +5,6 @@ import socket
 import struct
 
 HEADER = struct.Struct("!Q")
-MAXIMUM_BYTES = 2**26  # of one frame
 _FILES = 8  # open files beside one frame at most
 
 
@@ -15,14 +14,14 @@ class ClosedError(Exception):
 
 def send(channel: socket.socket, message, files: tuple[int, ...] = ()) -> None:
     """One frame, whole."""
-    body = json.dumps(message).encode()
     try:
+        body = json.dumps(message).encode()
         if files:
             socket.send_fds(channel, [HEADER.pack(len(body))], list(files))
             channel.sendall(body)
         else:
             channel.sendall(HEADER.pack(len(body)) + body)
-    except OSError as error:
+    except (OSError, RecursionError) as error:
         raise ClosedError(str(error)) from error
 
 
@@ -39,16 +38,15 @@ def receive_with_files(channel: socket.socket) -> tuple:
         if not header:
             raise ClosedError("end of the channel")
         (length,) = HEADER.unpack(header)
-        _check(length)
         return json.loads(_exactly(channel, length)), files
     except (OSError, ValueError, RecursionError) as error:
         raise ClosedError(str(error)) from error
 
 
 class Frames:
-    """Takes bytes as they come and gives whole frames; for an end that must not wait."""
+    """Takes bytes as they come and gives whole frames, from an end that must not be waited for nor trusted."""
 
-    def __init__(self, maximum_bytes: int = MAXIMUM_BYTES):
+    def __init__(self, maximum_bytes: int):
         self.bytes, self.maximum_bytes = bytearray(), maximum_bytes
 
     def feed(self, data: bytes) -> list:
@@ -56,7 +54,8 @@ class Frames:
         found = []
         while len(self.bytes) >= HEADER.size:
             (length,) = HEADER.unpack_from(self.bytes)
-            _check(length, self.maximum_bytes)
+            if length > self.maximum_bytes:
+                raise ClosedError(f"a frame of {length} bytes; at most {self.maximum_bytes}")
             if len(self.bytes) < HEADER.size + length:
                 break
             body = bytes(self.bytes[HEADER.size : HEADER.size + length])
@@ -66,11 +65,6 @@ class Frames:
             except (ValueError, RecursionError) as error:
                 raise ClosedError(str(error)) from error
         return found
-
-
-def _check(length: int, maximum_bytes: int = MAXIMUM_BYTES) -> None:
-    if length > maximum_bytes:
-        raise ClosedError(f"a frame of {length} bytes; at most {maximum_bytes}")
 
 
 def _exactly(channel: socket.socket, length: int) -> bytes:

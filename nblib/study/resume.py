@@ -1,4 +1,4 @@
-"""What a run that has not ended has so far: its answers, and where its training keeps checkpoints. Generates nothing.
+"""What a run that has not ended has so far: its answers, and where its training keeps checkpoints.
 
 All of it is in `partial` of a results folder, which may be deleted whenever nothing runs.
 """
@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,10 +18,10 @@ from nblib.results import Prediction
 from nblib.study.planning import Planned
 
 FOLDER = "partial"
-SYNCED_SECONDS = 1.0  # how often answers are forced to the disk; a process that is killed loses none of the others
+SYNC_SECONDS = 1.0  # how often answers are forced to the disk; a process that is killed loses none of the others
 
 
-def training_folder(folder: Path, planned: Planned) -> Path | None:
+def checkpoint_folder(folder: Path, planned: Planned) -> Path | None:
     """Where a training keeps checkpoints: with other runs that share it, but for full tuning, which none can share."""
     if planned.run.shape_only or not planned.training:
         return None
@@ -35,51 +34,51 @@ def answers_file(folder: Path, planned: Planned) -> Path | None:
     return None if planned.run.shape_only else folder / FOLDER / f"{planned.id}.jsonl"
 
 
-def forget(*places: Path | None) -> None:
+def forget(*paths: Path | None) -> None:
     """Deletes what is not needed any more."""
-    for place in filter(None, places):
-        if place.is_dir():
-            shutil.rmtree(place, ignore_errors=True)
+    for path in filter(None, paths):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
         else:
             with suppress(OSError):  # not there, or a folder that is only read
-                place.unlink()
-        if place.parent.is_dir() and not any(place.parent.iterdir()):
-            shutil.rmtree(place.parent, ignore_errors=True)
+                path.unlink()
+        if path.parent.is_dir() and not any(path.parent.iterdir()):
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 class Answers:
     """The answers that are there, by the place of their example, and a file that takes more."""
 
     def __init__(self, file: BinaryIO | None = None):
-        self.there: dict[int, Prediction] = {}
-        self.costs: dict[str, float | None] = {}  # of what is there
+        self.known: dict[int, Prediction] = {}
+        self.costs: dict[str, float | None] = {}  # of those in the file
         self.resumed = -1  # how often a process went on where another had ended
         self.file, self.synced = file, time.monotonic()
 
     def keep(self, index: int, prediction: Prediction, costs: dict) -> None:
         """One answer more, and what all of them have cost."""
-        if index not in self.there:
-            self.there[index] = prediction
+        if index not in self.known:
+            self.known[index] = prediction
             self._write({"index": index, "prediction": asdict(prediction), "costs": costs})
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """This process goes on from here."""
         self.resumed += 1
-        self._write({"packages": _packages()})
+        self._write({"packages": provenance.versions()})
 
-    def take(self, line: dict) -> None:
-        """What a line says that is there already."""
+    def read(self, line: dict) -> None:
+        """Takes in a line of the file."""
         if "packages" in line:
             self.resumed += 1
         else:
-            self.there[line["index"]] = results.prediction(line["prediction"])
+            self.known[line["index"]] = results.prediction(line["prediction"])
             self.costs = line["costs"]
 
     def _write(self, line: dict) -> None:
         if self.file is None:
             return
         self.file.write(json.dumps(line).encode() + b"\n")  # without a buffer: it is the system's when this returns
-        if time.monotonic() - self.synced > SYNCED_SECONDS:
+        if time.monotonic() - self.synced > SYNC_SECONDS:
             os.fsync(self.file.fileno())
             self.synced = time.monotonic()
 
@@ -97,10 +96,10 @@ def answers(path: Path | None) -> Iterator[Answers]:
         for line in file.readall().splitlines(keepends=True):  # of bytes: cut at line feeds only
             if (fields := _whole(line)) is None:
                 break
-            found.take(fields)
+            found.read(fields)
             whole += len(line)
         file.truncate(whole)
-        found.begin()
+        found.start()
         yield found
 
 
@@ -110,9 +109,4 @@ def _whole(line: bytes) -> dict | None:
         fields = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
-    return fields if fields and fields.get("packages") in (None, _packages()) else None
-
-
-@cache
-def _packages() -> dict:
-    return provenance.versions()
+    return fields if fields and fields.get("packages") in (None, provenance.versions()) else None

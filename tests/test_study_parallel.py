@@ -1,5 +1,6 @@
 """Runs of one study in several processes."""
 
+import multiprocessing
 import os
 import pickle
 import select
@@ -14,7 +15,7 @@ import small
 import torch
 
 from nblib import presets, results, spec, study
-from nblib.study import running, workers
+from nblib.study import parallel, running
 
 QUICK = presets.Preset(
     methods=(spec.ZeroShot(), spec.InContext(1), spec.Lora(learning_rate=1e-2), spec.FullTuning(learning_rate=1e-3)),
@@ -66,7 +67,7 @@ def test_two_processes_make_the_rows_of_one(planned, tmp_path, monkeypatch):
 
 
 def test_a_process_that_cannot_start_is_not_missed(planned, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
     rows = study.run_all(planned[:3], tmp_path / "rows", processes=3)
     assert [row.status for row in rows] == ["ok"] * 3
 
@@ -84,24 +85,24 @@ def test_an_interrupt_ends_the_others_and_gives_the_threads_back(planned, tmp_pa
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
-    assert [each for each in psutil.Process().children() if "nblib.study.workers" in each.cmdline()] == []
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells when a process of another one ends")
 def test_the_others_end_when_this_one_is_killed(planned, tmp_path):
     starting = (
         "import pickle, psutil, sys, time\n"
-        "from nblib.study import workers\n"
-        "with workers.started(2, *pickle.load(sys.stdin.buffer)):\n"
+        "from nblib.study import parallel, running\n"
+        "with parallel.started(2, running.run_unlocked, *pickle.load(sys.stdin.buffer)):\n"
         "    print(psutil.Process().children()[0].pid, flush=True)\n"
         "    time.sleep(1000)\n"
     )
     many = [
         replace(each, run=replace(each.run, seed=seed), id=f"{each.id}{seed}") for seed in range(99) for each in planned
     ]
-    what = (many, tmp_path / "rows", dict.fromkeys([each.id for each in many]), {})
+    arguments = (many, tmp_path / "rows", dict.fromkeys([each.id for each in many]), {})
     process = subprocess.Popen([sys.executable, "-c", starting], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    process.stdin.write(pickle.dumps(what))
+    process.stdin.write(pickle.dumps(arguments))
     process.stdin.close()
     other = os.pidfd_open(int(process.stdout.readline()))
     wait_for_another(tmp_path / "rows", many, "")
@@ -116,7 +117,7 @@ def test_long_runs_come_first_and_those_that_share_a_training_last(planned):
     runs = [each.run for each in planned]
     again = study.plan([replace(runs[3], decoding=spec.Decoding(beams=3, returned=1))])
     assert again[0].training == planned[3].training
-    order = [each.run.method.kind for each in workers.in_order([*planned[:4], *again, *planned[4:]])]
+    order = [each.run.method.kind for each in parallel.in_order([*planned[:4], *again, *planned[4:]])]
     assert order == ["lora", "lora", "full", "full", "zero-shot", "icl", "icl", "lora"]
 
 
@@ -132,23 +133,23 @@ class TestCount:
 
     def test_is_the_threads_and_what_there_is_to_do_at_most(self, planned):
         assert [bool(each.training) for each in planned] == [False] * 3 + [True] * 4
-        assert workers.count([*planned, *planned]) == 4
-        assert workers.count(planned[2:5]) == 2
-        assert workers.count(planned[:3]) == workers.count(planned[2:4]) == 1
+        assert parallel.count([*planned, *planned]) == 4
+        assert parallel.count(planned[2:5]) == 2
+        assert parallel.count(planned[:3]) == parallel.count(planned[2:4]) == 1
 
     def test_is_what_half_of_the_free_memory_holds(self, planned, monkeypatch):
         self.free(monkeypatch, 5)
-        assert workers.count(planned) == 2  # of 2.5 GiB, at a little more than one each
+        assert parallel.count(planned) == 2  # of 2.5 GiB, at a little more than one each
         self.free(monkeypatch, 1)
-        assert workers.count(planned) == 1
+        assert parallel.count(planned) == 1
 
     def test_is_one_on_a_gpu_and_for_what_cannot_be_foreseen(self, planned, monkeypatch):
-        monkeypatch.setattr(workers, "peak_bytes", lambda each: None)
-        assert workers.count(planned) == 1
+        monkeypatch.setattr(parallel, "peak_bytes", lambda each: None)
+        assert parallel.count(planned) == 1
         monkeypatch.undo()
         monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-        monkeypatch.setattr(workers.models, "device", lambda: "cuda")
-        assert workers.count(planned) == 1
+        monkeypatch.setattr(parallel.models, "device", lambda: "cuda")
+        assert parallel.count(planned) == 1
 
 
 def test_less_than_one_process_is_refused(planned, tmp_path):
@@ -157,6 +158,22 @@ def test_less_than_one_process_is_refused(planned, tmp_path):
 
 
 def test_one_thread_is_one_process_unless_asked_otherwise(planned, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers.subprocess, "Popen", None)
+    monkeypatch.setattr(parallel.multiprocessing, "get_context", None)
     rows = study.run_all(planned[:1] * 4, tmp_path / "rows", processes=None)
     assert rows[0].provenance["processes"] == 1
+
+
+def test_a_script_is_not_run_again_by_the_processes_that_it_starts(planned, tmp_path):
+    (tmp_path / "planned").write_bytes(pickle.dumps(planned[:3]))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pickle, sys\n"
+        "from nblib import study\n"
+        "with open(sys.argv[1] + '/begun', 'a') as begun:\n"
+        "    print('begun', file=begun)\n"
+        "rows = study.run_all(pickle.load(open(sys.argv[1] + '/planned', 'rb')), sys.argv[1] + '/rows', processes=2)\n"
+        "print([row.status for row in rows])\n"
+    )
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
+    assert done.stdout == "['ok', 'ok', 'ok']\n", done.stderr
+    assert (tmp_path / "begun").read_text() == "begun\n"

@@ -1,0 +1,316 @@
+"""Plain data as JSON and back, between a program and the judge. Reading runs nothing of the sender's.
+
+What is read has exact builtin types. An object of a class that the reader does not have itself comes as an `Instance`:
+its type's name and its fields. Small numbers, texts and None stand for themselves, all else is `[form, *parts]`.
+"""
+
+import base64
+import builtins
+import collections
+import datetime
+import decimal
+import fractions
+import importlib
+import io
+import pathlib
+import sys
+import time
+import types
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from itertools import islice
+from typing import ClassVar
+
+_SMALL = 2**53
+_MOST_ITEMS = 10_000  # of an iterator, which may have no end
+_VIEWS = {name: type(getattr({}, name)()) for name in ("keys", "values", "items")}
+_TYPES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, range, object)
+_PLAIN_TYPES: dict[str | None, Callable] = {each.__name__: each for each in (*_TYPES, type(None))}
+_PATHS = (pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath)
+
+
+class CannotCrossError(Exception):
+    """A value that is no plain data."""
+
+
+class Instance:
+    """An object of a class that only the other process has: its fields, none of its methods."""
+
+    missed: ClassVar[list[str]] = []  # what checks looked for in vain: they have not seen the object as it is
+
+    def __init__(self, kind: str, fields: dict, whole: bool, by_value: bool):
+        vars(self).update(_kind=kind, _fields=fields, _whole=whole, _by_value=by_value)
+
+    def __getattr__(self, name: str):
+        if name in self._fields:
+            return self._fields[name]
+        if not name.startswith("__"):
+            self.missed.append(f"{self._kind}.{name} is no data that crosses")
+        raise AttributeError(f"{self._kind!r} object has no data {name!r}")
+
+    def __eq__(self, other):
+        """As dataclasses compare; other objects are equal to themselves only."""
+        if not (isinstance(other, Instance) and self._by_value):
+            return NotImplemented
+        return (self._kind, self._fields) == (other._kind, other._fields)
+
+    __hash__ = object.__hash__
+
+
+class Crossing:
+    """Both directions for one process: `theirs` and `ours` are the classes and functions, by name, of the setup.
+
+    `theirs` finds what the other side names, `ours` what it knows too. `builtin` are the builtins that it may name.
+    """
+
+    def __init__(self, theirs: Mapping, ours: Mapping, builtin: Mapping = _PLAIN_TYPES):
+        self.theirs, self.ours, self.builtin = theirs, ours, builtin
+
+    def write(self, value):
+        """JSON for the value; CannotCrossError for what is no data."""
+        kind = type(value)
+        if value is None or kind in (bool, str, float) or (kind is int and -_SMALL < value < _SMALL):
+            return value
+        forms = _forms("numpy" in sys.modules, "pandas" in sys.modules)
+        for base in kind.__mro__[:-1]:  # a subclass crosses as what it extends
+            if base in forms:
+                name, parts, _ = _NAMED if base is tuple and hasattr(kind, "_fields") else forms[base]
+                return [name, *map(self.write, parts(value))]
+        if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type):
+            name = str(getattr(value, "__name__", ""))
+            if self.ours.get(name) is value:
+                return ["own", name]
+            if vars(builtins).get(name) is value:
+                return ["builtin", name]
+        if hasattr(kind, "__next__") and not isinstance(value, io.IOBase):
+            items = list(islice(value, _MOST_ITEMS + 1))
+            if len(items) > _MOST_ITEMS:
+                raise CannotCrossError(f"{kind.__name__} has more than {_MOST_ITEMS} items")
+            return ["iterator", *map(self.write, items)]
+        return self._write_object(value, kind)
+
+    def _write_object(self, value, kind: type) -> list:
+        if kind is Instance:
+            if not value._whole:
+                raise CannotCrossError(f"{value._kind} is known here in part only")
+            return ["instance", value._kind, self._fields(value._fields), True, value._by_value]
+        data = kind.__module__ == "program"
+        found = {name: each for name, each in vars(value).items() if data} if hasattr(value, "__dict__") else {}
+        fields = self._fields(found)
+        whole = len(fields) == len(found) and all(each.__module__ == "program" for each in kind.__mro__[:-1])
+        return ["instance", kind.__name__, fields, whole, hasattr(kind, "__dataclass_fields__")]
+
+    def _fields(self, found: dict) -> dict:
+        fields = {}
+        for name, each in found.items():
+            try:
+                fields[str(name)] = self.write(each)
+            except CannotCrossError:
+                continue
+        return fields
+
+    def read(self, data):
+        """The value; any exception means that the other process sent what is none."""
+        if data is None or isinstance(data, bool | int | float | str):
+            return data
+        name, *parts = data
+        if name == "instance":
+            return self._read_instance(*parts)
+        if name in ("own", "builtin"):
+            return (self.theirs if name == "own" else self.builtin)[parts[0]]
+        return _maker(name)(*map(self.read, parts))
+
+    def _read_instance(self, kind: str, fields: dict, whole: bool, by_value: bool):
+        read = {name: self.read(each) for name, each in fields.items()}
+        own = self.theirs.get(kind)
+        if not (isinstance(own, type) and whole):
+            return Instance(kind, read, whole, by_value)
+        made: object = object.__new__(own)
+        vars(made).update(read)
+        return made
+
+
+def overwrite(old, new) -> None:
+    """Makes the old object equal to the new one in place, where both are of one type that can change."""
+    if type(old) is not type(new):
+        return
+    if isinstance(old, list | collections.deque):
+        kept = [_kept(before, after) for before, after in zip(old, new, strict=False)] + list(new)[len(old) :]
+        old.clear()
+        old.extend(kept)
+    elif isinstance(old, dict | set):
+        pairs = {key: _kept(old[key], value) for key, value in new.items() if key in old} if type(old) is dict else {}
+        old.clear()
+        old.update(new)
+        old.update(pairs)
+    elif isinstance(old, bytearray):
+        old[:] = new
+    elif type(old).__module__ == "numpy" and hasattr(old, "flags") and old.shape == new.shape and old.flags.writeable:
+        old[...] = new
+    elif hasattr(old, "_mgr"):  # a table of pandas: what its own in-place methods do
+        old._mgr = new._mgr
+    elif type(old).__module__ == "program":
+        vars(old).update(vars(new))
+
+
+def _kept(old, new):
+    """The old element, so that others who hold it see the change; the new one where it cannot be changed."""
+    overwrite(old, new)
+    return old if type(old) is type(new) and isinstance(old, list | dict | set | collections.deque) else new
+
+
+# --- forms: type -> name, its parts, and how it is made of them -----------------------------------------------------
+
+Form = tuple[str, Callable, Callable]
+
+
+def _of(kind: type) -> Callable:
+    return lambda *items: kind(items)
+
+
+def _pairs(value) -> Iterator:
+    return (each for pair in dict.items(value) for each in pair)
+
+
+def _dict(*parts) -> dict:
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+_NAMED = (
+    "named",
+    lambda v: [type(v).__name__, list(type(v)._fields), *tuple.__iter__(v)],
+    lambda name, fields, *values: collections.namedtuple(name, fields)(*values),
+)
+_PLAIN: dict[type, Form] = {
+    bool: ("bool", lambda v: [int(v)], bool),
+    int: ("int", lambda v: [hex(int.__add__(v, 0))], lambda text: int(text, 16)),
+    float: ("float", lambda v: [float.__add__(v, 0.0)], float),
+    str: ("str", lambda v: [str.__str__(v)], str),
+    complex: ("complex", lambda v: [v.real, v.imag], complex),
+    bytes: ("bytes", lambda v: [v.decode("latin-1")], lambda text: text.encode("latin-1")),
+    bytearray: ("bytearray", lambda v: [v.decode("latin-1")], lambda text: bytearray(text.encode("latin-1"))),
+    **{each: (each.__name__, each.__iter__, _of(each)) for each in (list, tuple, set, frozenset)},
+    dict: ("dict", _pairs, _dict),
+    range: ("range", lambda v: [v.start, v.stop, v.step], range),
+    slice: ("slice", lambda v: [v.start, v.stop, v.step], slice),
+    type(Ellipsis): ("ellipsis", lambda v: [], lambda: Ellipsis),
+    collections.Counter: ("Counter", _pairs, lambda *parts: collections.Counter(_dict(*parts))),
+    collections.OrderedDict: ("OrderedDict", _pairs, lambda *parts: collections.OrderedDict(_dict(*parts))),
+    collections.defaultdict: ("defaultdict", lambda v: [getattr(v.default_factory, "__name__", None), *_pairs(v)],
+        lambda name, *parts: collections.defaultdict(_PLAIN_TYPES.get(name), _dict(*parts))),
+    collections.deque: ("deque", lambda v: [v.maxlen, *v], lambda longest, *v: collections.deque(v, longest)),
+    _VIEWS["keys"]: ("keys", list, lambda *keys: dict.fromkeys(keys).keys()),
+    _VIEWS["values"]: ("values", list, lambda *items: dict(enumerate(items)).values()),
+    _VIEWS["items"]: ("items", list, lambda *pairs: dict(pairs).items()),
+    datetime.datetime: ("datetime", lambda v: [v.isoformat(), v.fold],  # a time zone crosses as its offset
+        lambda text, fold: datetime.datetime.fromisoformat(text).replace(fold=fold)),
+    datetime.time: ("time", lambda v: [v.isoformat(), v.fold],
+        lambda text, fold: datetime.time.fromisoformat(text).replace(fold=fold)),
+    datetime.date: ("date", lambda v: [v.isoformat()], datetime.date.fromisoformat),
+    datetime.timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds], datetime.timedelta),
+    datetime.timezone: ("timezone", lambda v: [v.utcoffset(None)], datetime.timezone),
+    time.struct_time: ("struct_time", list, _of(time.struct_time)),
+    decimal.Decimal: ("Decimal", lambda v: [str(v)], decimal.Decimal),
+    fractions.Fraction: ("Fraction", lambda v: [v.numerator, v.denominator], fractions.Fraction),
+    uuid.UUID: ("UUID", lambda v: [v.hex], uuid.UUID),
+    **{each: (each.__name__, lambda v: [str(v)], each) for each in _PATHS},
+}  # fmt: skip
+
+
+def _refuse(value):
+    raise CannotCrossError(f"{type(value).__name__} is no plain data")
+
+
+def _numpy_forms() -> dict[type, Form]:
+    numpy = importlib.import_module("numpy")
+
+    def parts(value) -> list:
+        if value.dtype.hasobject:
+            return [None, list(value.shape), *value.ravel().tolist()]
+        kind = value.dtype.str if value.dtype.names is None else list(map(tuple, value.dtype.descr))
+        return [kind, list(value.shape), base64.b64encode(value.tobytes()).decode()]
+
+    def array(kind, shape, *values):
+        if kind is None:
+            flat = numpy.empty(len(values), object)
+            flat[:] = numpy.fromiter(values, object, len(values))
+            return flat.reshape(shape)
+        exact = numpy.dtype(kind)
+        if exact.hasobject:
+            raise ValueError("an array of objects must come as objects")
+        raw = base64.b64decode(values[0])
+        return numpy.frombuffer(raw, exact).reshape(shape).copy() if raw else numpy.zeros(shape, exact)
+
+    def plain(value) -> list:
+        return [numpy.asarray(value)]
+
+    return {
+        numpy.ma.MaskedArray: ("masked", _refuse, _refuse),
+        numpy.matrix: ("matrix", plain, numpy.asmatrix),
+        numpy.ndarray: ("array", parts, array),
+        numpy.generic: ("scalar", plain, lambda value: value[()]),
+    }
+
+
+def _pandas_forms() -> dict[type, Form]:
+    pandas = importlib.import_module("pandas")
+
+    def values(column):
+        return column.to_numpy() if type(column.dtype).__module__.startswith("numpy") else column.array
+
+    def index(content, name, frequency):
+        made = pandas.Index(content, name=name)
+        if frequency is not None and hasattr(made, "freq"):
+            made.freq = frequency
+        return made
+
+    def frame(columns, rows, names):
+        made = pandas.DataFrame(dict(enumerate(columns)), index=rows)
+        made.columns = names
+        return made
+
+    def moment(text, zone):
+        return pandas.Timestamp(text) if zone is None else pandas.Timestamp(text).tz_convert(zone)
+
+    return {
+        type(pandas.NaT): ("NaT", lambda v: [], lambda: pandas.NaT),
+        type(pandas.NA): ("NA", lambda v: [], lambda: pandas.NA),
+        pandas.Timestamp: ("timestamp", lambda v: [v.isoformat(), v.tz and str(v.tz)], moment),
+        pandas.Timedelta: ("delta", lambda v: [v.value], pandas.Timedelta),
+        pandas.Categorical: ("categorical", lambda v: [v.tolist(), v.categories, bool(v.ordered)], pandas.Categorical),
+        pandas.api.extensions.ExtensionArray: ("extension", lambda v: [str(v.dtype), list(v)],
+            lambda kind, items: pandas.array(items, dtype=kind)),
+        pandas.RangeIndex: ("steps", lambda v: [v.start, v.stop, v.step, v.name],
+            lambda *steps: pandas.RangeIndex(*steps[:3], name=steps[3])),
+        pandas.MultiIndex: ("levels", lambda v: [list(v), list(v.names)],
+            lambda rows, names: pandas.MultiIndex.from_tuples(rows, names=names)),
+        pandas.Index: ("index", lambda v: [values(v), v.name, getattr(v, "freqstr", None)], index),
+        pandas.Series: ("series", lambda v: [values(v), v.index, v.name],
+            lambda content, rows, name: pandas.Series(content, rows, name=name)),
+        pandas.DataFrame: (
+            "frame", lambda v: [[values(v.iloc[:, n]) for n in range(v.shape[1])], v.index, v.columns], frame),
+    }  # fmt: skip
+
+
+@cache
+def _forms(numpy: bool, pandas: bool) -> dict[type, Form]:
+    return _PLAIN | (_numpy_forms() if numpy else {}) | (_pandas_forms() if pandas else {})
+
+
+def _maker(name: str) -> Callable:
+    """How a value of that form is made; the libraries are imported where one of their forms comes."""
+    if name == "iterator":
+        return lambda *items: iter(items)
+    if name == "named":
+        return _NAMED[2]
+    for libraries in ((False, False), (True, False), (True, True)):
+        found = _by_name(*libraries)
+        if name in found:
+            return found[name]
+    raise ValueError(f"no form {name!r}")
+
+
+@cache
+def _by_name(numpy: bool, pandas: bool) -> dict[str, Callable]:
+    return {name: make for name, _, make in _forms(numpy, pandas).values()}
