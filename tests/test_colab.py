@@ -10,7 +10,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from nblib import colab, notebooks
+from nblib import colab
+from nblib.tools import notebooks
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def shell(monkeypatch):
     asked = []
 
     def run():
-        cell = TransformerManager().transform_cell(notebooks.COLAB)
+        cell = TransformerManager().transform_cell(notebooks.COLAB_CELL)
         exec(cell, {"get_ipython": lambda: SimpleNamespace(system=asked.append)})  # the cell is our own
         return asked
 
