@@ -12,8 +12,6 @@ from nblib.tools.recipes import KNOWN, NEW, Operation
 QUESTIONS = 150
 _EXPRESSIONS = [operation for operation in KNOWN if not operation.statement]
 _UNSEEN_STYLE = questions.line("answer = {code}")  # no document of the pre-training text uses it
-
-
 Operations = Callable[[random.Random], list[Operation]]  # of the examples in the prompt, then of the question
 
 

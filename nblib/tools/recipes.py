@@ -3,8 +3,8 @@
 import random
 import re
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from string import Formatter
 
 from nblib.provenance import ROOT
@@ -25,7 +25,7 @@ class Operation:
     phrasings: tuple[str, ...]  # imperative, without a full stop
     statement: bool = False  # it stands alone: no value to assign, print or return
 
-    @property
+    @cached_property
     def slots(self) -> list[str]:
         """The names of the code's slots, each once."""
         return list(dict.fromkeys(name for _, name, _, _ in Formatter().parse(self.code) if name))
@@ -35,7 +35,7 @@ class Operation:
         """Whether its effect is the same on every machine."""
         return not self.code.startswith(tuple(_OPERATIONS["depends_on_machine"]))
 
-    @property
+    @cached_property
     def modules(self) -> list[str]:
         """The modules that the code names."""
         return [name for name in MODULES if re.search(rf"(?<![\w.]){re.escape(name)}\.", self.code)]
@@ -74,7 +74,7 @@ def value(rng: random.Random) -> str:
     return pick(rng, "values" if rng.random() < 0.5 else "nouns")
 
 
-def variable_name(rng: random.Random, usual: Sequence[str]) -> str:
+def variable_name(rng: random.Random, usual: list[str]) -> str:
     """A variable's name, mostly a usual one, at times one made of words or syllables."""
     kind = rng.random()
     if kind < 0.7:

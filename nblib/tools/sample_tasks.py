@@ -186,34 +186,28 @@ def _question(
     taken: str = "",
 ) -> tuple[Question, Check]:
     """An operation with an intent not seen before and its check; no variable has the name that is `taken`."""
-
-    def draw() -> tuple[Question, Check] | None:
+    for _ in range(_MAX_DRAWS):
         question = questions.ask(rng, operation, rng.choice(phrasings))
         if question.intent in seen or taken in question.variables:
-            return None
-        check = check_question(question) if operation.checkable else Check()
-        return (question, check) if check else None
-
-    question, check = _until(draw, operation.code)
-    seen.add(question.intent)
-    return question, check
+            continue
+        if check := check_question(question) if operation.checkable else Check():
+            seen.add(question.intent)
+            return question, check
+    raise RuntimeError(f"no checkable row in {_MAX_DRAWS} draws of {operation.code}")
 
 
 def _problem(
     rng: random.Random, length: int, *, shortest: int, seen: set
 ) -> tuple[Problem, list[tuple[list[int], int]]]:
     """A problem whose solution was not asked for before, with five inputs and outputs."""
-
-    def draw() -> tuple[Problem, list[tuple[list[int], int]]] | None:
+    for _ in range(_MAX_DRAWS):
         problem = questions.problem(rng, length, new=True)
         if (problem.stages, problem.end) in seen:
-            return None
-        examples = sample_checks.sharp_examples(rng, problem, shortest)
-        return (problem, examples) if examples else None
-
-    problem, examples = _until(draw, f"a problem of length {length}")
-    seen.add((problem.stages, problem.end))
-    return problem, examples
+            continue
+        if examples := sample_checks.sharp_examples(rng, problem, shortest):
+            seen.add((problem.stages, problem.end))
+            return problem, examples
+    raise RuntimeError(f"no checkable row in {_MAX_DRAWS} draws of a problem of length {length}")
 
 
 def _function_name(rng: random.Random) -> str:
@@ -246,14 +240,6 @@ def _spread(shares: dict[Operation, float], rows: int) -> list[Operation]:
     for operation in by_remainder[: rows - sum(counts.values())]:
         counts[operation] += 1
     return [operation for operation, count in counts.items() for _ in range(count)]
-
-
-def _until(draw: Callable, what: str):
-    """The first draw that gives something."""
-    for _ in range(_MAX_DRAWS):
-        if drawn := draw():
-            return drawn
-    raise RuntimeError(f"no checkable row in {_MAX_DRAWS} draws of {what}")
 
 
 TASKS: dict[str, Callable[[random.Random], Rows]] = {

@@ -5,8 +5,8 @@ Four decisions, each with its reason:
 - A share of documents has a single block, or zero-shot prompts would be unknown ground.
 - Invented operations recur inside a document, so that copying an unseen API from the prompt pays. Their first
   occurrence cannot be known, hence is not learned from.
-- Syllables first, then words that look real: copying appears on the first, and is carried over to the second only if
-  both are learned.
+- Made-up syllables first, then words that look real: copying appears on the first, but learned on them alone it does
+  not carry over to the second.
 """
 
 import random
