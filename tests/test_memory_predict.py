@@ -44,6 +44,7 @@ BILLIONS = {  # parameters, as published
     "phi-3-mini": 3.82,
     "llama-3.1-8b-instruct": 8.03,
     "starcoder2-3b": 3.03,
+    "smollm2-135m-instruct": 0.1345,
 }
 
 

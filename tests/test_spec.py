@@ -28,6 +28,7 @@ def test_everything_that_determines_a_result_changes_the_id():
         replace(RUN, decoding=spec.Decoding(length_rule="with-prompt")),
         replace(RUN, seed=1),
         replace(RUN, limit=5),
+        replace(RUN, max_train=5),
         replace(RUN, study_scores=True),
         replace(RUN, split="validation"),
         replace(RUN, train_task="conala"),
@@ -60,6 +61,8 @@ def test_ids_are_kept_over_versions():
             "precision must be one of fp32, bf16, fp16, int8, nf4, nf4-dq, fp4; got 'int4'",
         ),
         (lambda: replace(RUN, limit=0), "limit must be a whole number, 1 or more; got 0"),
+        (lambda: replace(RUN, max_train=0), "max_train must be a whole number, 1 or more; got 0"),
+        (lambda: spec.Run("m", "t", spec.ZeroShot(), max_train=9), "max_train must be None; got 9"),
         (lambda: spec.method("lorra"), "method must be one of zero-shot, icl, rag, lora"),
         (lambda: spec.method("lora", rank=3), "lora has no setting 'rank'; it has learning_rate, r, alpha, dropout"),
         (lambda: spec.InContext(0), "shots must be a whole number, 1 or more; got 0"),
@@ -96,7 +99,7 @@ def test_ids_are_kept_over_versions():
         (lambda: spec.Decoding(length_rule="all"), "length_rule must be one of answer, with-prompt; got 'all'"),
         (lambda: spec.Training(batch_size=8, device_batch=3), "batch_size must be a multiple of device_batch"),
         (lambda: spec.Run("tiny", "conala-mini", spec.Lora()), "lora is trained, so it needs training settings"),
-        (lambda: presets.get("papr"), "preset must be one of default, paper, paper-v1; got 'papr'"),
+        (lambda: presets.get("papr"), "preset must be one of default, paper, paper-v1, cpu-real; got 'papr'"),
         (lambda: presets.methods(presets.get("default"), ["lora"], [2]), "shots need the method icl or rag"),
         (lambda: presets.methods(presets.get("default"), ["lora", "lora"], []), "methods must be named once each"),
     ],
@@ -166,8 +169,8 @@ def test_runs_that_train_the_same_share_their_training():
     ]
     assert {trained(each) for each in same} == {trained(run)}
     others = [replace(run, seed=1), replace(run, precision="nf4"), replace(run, method=spec.Lora(r=8))]
-    others.append(replace(run, training=spec.Training(epochs=6)))
-    assert len({trained(each) for each in [run, *others]}) == 5
+    others += [replace(run, training=spec.Training(epochs=6)), replace(run, max_train=9)]
+    assert len({trained(each) for each in [run, *others]}) == 6
 
 
 @pytest.mark.parametrize(

@@ -408,12 +408,41 @@ def test_retrieved_shots_are_kept_with_each_prediction_and_are_the_nearest_last(
 def test_a_search_asks_the_validation_split_with_five_rates_a_method(model, data_dir, runs, tmp_path):
     found = study.search(model, "conala", preset="quick", names=["lora"], precision="fp32", data_dir=data_dir)
     assert sorted(run.method.learning_rate for run in found) == sorted(presets.RATES["lora"])
+    fewer = study.search(
+        model, "conala", preset="quick", names=["lora"], precision="fp32", data_dir=data_dir, limit=2, max_train=8
+    )
+    assert {(run.limit, run.max_train) for run in fewer} == {(2, 8)}
     planned = study.plan(found[:1])
     whole = tasks.load("conala", data_dir)
     assert planned[0].data.test == whole.validation
     (row,) = study.run_all(planned, tmp_path)
     assert row.settings["split"] == "validation"
     assert row.scores["em@1"]["n"] == len(whole.validation)
+
+
+def test_max_train_leaves_the_first_training_rows_to_every_method(model, data_dir, runs, tmp_path):
+    names = ["zero-shot", "icl", "rag", "lora"]
+    found = study.compare(
+        model, "conala", preset="quick", names=names, seeds=[1], precision="fp32", data_dir=data_dir, max_train=5
+    )
+    planned = study.plan(found)
+    whole = tasks.load("conala", data_dir)
+    assert [each.run.max_train for each in planned] == [None, 5, 5, 5]
+    assert [each.data.train for each in planned] == [whole.train] + 3 * [whole.train[:5]]
+    assert {each.data.test for each in planned} == {whole.test}
+    assert {each.id for each in planned[1:]}.isdisjoint(each.id for each in study.plan(runs))
+    rows = study.run_all(planned, tmp_path)
+    assert rows[3].costs["train_steps"] == 1
+    known = {each.id for each in whole.train[:5]}
+    assert all(set(each.shots) <= known for row in rows for each in results.predictions(tmp_path, row.id))
+
+
+def test_max_train_counts_in_each_of_joined_tasks(tmp_path):
+    for name in ("conala", "codealpacapy"):
+        small.rows(tmp_path / name)
+    joined = tasks.load("conala+codealpacapy", tmp_path)
+    kept = tasks.first_trained(joined, 3).train
+    assert [each.source for each in kept] == 3 * ["conala"] + 3 * ["codealpacapy"]
 
 
 def test_a_transfer_trains_each_adapter_once_and_asks_every_task(model, runs, tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ def load(
             loaded = _codegen2(folder, facts, how)
         else:
             loaded = kind.from_pretrained(folder, trust_remote_code=trust_remote_code, **how)
-    if not Path(place).is_dir():  # the Hub's name, which a saved adapter keeps, and not the cache's
+    if not Path(place).exists():  # the Hub's name, which a saved adapter keeps, and not the cache's
         loaded.name_or_path = loaded.config.name_or_path = place.partition("@")[0]
     if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
         _grow(loaded, len(tokenizer))

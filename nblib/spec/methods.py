@@ -53,7 +53,7 @@ class Retrieved:
     kind: ClassVar[str] = "rag"
     trained: ClassVar[bool] = False
     shots: int = 3  # examples in the prompt, 1 or more
-    retriever: str = "bm25"  # bm25, tfidf (of character n-grams), or a sentence-transformers encoder: Hub id or folder
+    retriever: str = "bm25"  # bm25, tfidf (character n-grams), minilm, or a sentence encoder's Hub id or folder
     reranker: str = ""  # a cross-encoder that orders the nearest anew: Hub id or folder; empty: none
     diversity: float = 0.0  # 0: similarity alone; towards 1, maximal marginal relevance prefers shots unlike each other
 
@@ -61,7 +61,7 @@ class Retrieved:
         whole("shots", self.shots)
         share("diversity", self.diversity)
         if not self.retriever:
-            raise ValueError("retriever must be bm25, tfidf, or an encoder's Hub id or folder; got ''")
+            raise ValueError("retriever must be bm25, tfidf, minilm, or an encoder's Hub id or folder; got ''")
 
 
 Prompted = ZeroShot | InContext | Retrieved

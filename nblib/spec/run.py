@@ -80,7 +80,7 @@ class Decoding:
 class Run:
     """Everything that determines one result, but for the content of data and model."""
 
-    model: str  # a short key, a Hub id or a local folder
+    model: str  # a short key, a Hub id, a local folder or a GGUF file
     task: str  # a name in nblib.tasks.TASKS
     method: Method
     precision: str = "fp32"
@@ -94,6 +94,7 @@ class Run:
     study_scores: bool = False  # em_study@k and codebleu_study, too: answers end as in the study's package
     shape_only: bool = False  # random weights: bytes and seconds count, answers do not; limit bounds its training too
     trust_remote_code: bool = False  # code that the model's makers keep beside its weights may be run
+    max_train: int | None = None  # only the first training rows are trained on, shown or retrieved; of each joined task
 
     def __post_init__(self):
         one_of("precision", self.precision, PRECISIONS)
@@ -101,8 +102,9 @@ class Run:
         whole("seed", self.seed, at_least=0)
         if self.seed >= SEEDS:
             raise ValueError(f"seed must be below 2**32, which NumPy can take; got {self.seed}")
-        if self.limit is not None:
-            whole("limit", self.limit)
+        for name in ("limit", "max_train"):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name))
         if not isinstance(self.trust_remote_code, bool):  # any text would be taken for a yes
             raise ValueError(f"trust_remote_code must be True or False; got {self.trust_remote_code!r}")
         if self.method.trained and self.training is None:
@@ -117,6 +119,8 @@ class Run:
             raise ValueError(
                 f"zero-shot reads no training examples, so train_task must be None; got {self.train_task!r}"
             )
+        if self.max_train is not None and isinstance(self.method, ZeroShot):
+            raise ValueError(f"zero-shot reads no training examples, so max_train must be None; got {self.max_train}")
 
 
 def settings(run: Run) -> dict:
@@ -153,6 +157,8 @@ def training_id(run: Run, *, data: str, weights: str) -> str:
     changed = {"data": data, "weights": weights, "precision": run.precision, "seed": run.seed} | _parts(run, "training")
     changed |= {"trust_remote_code": True} if run.trust_remote_code else {}
     changed["model"] = _known_name(run.model)
+    if run.max_train is not None:
+        changed["max_train"] = run.max_train
     task = run.train_task or run.task
     return f"{_last(run.model)}.{task}.{label(run.method)}.{run.precision}.seed{run.seed}.{_digest(changed)}".lower()
 
@@ -174,8 +180,8 @@ def _changed(part) -> dict:
 
 
 def _known_name(model: str) -> str:
-    """A short key; the place of a folder or on the Hub does not count, its content does."""
-    return "" if "/" in model or "\\" in model else model
+    """A short key; the place of a folder, of a GGUF file or on the Hub does not count, its content does."""
+    return "" if "/" in model or "\\" in model or model.lower().endswith(".gguf") else model
 
 
 def _last(model: str) -> str:

@@ -21,6 +21,7 @@ PLAIN: dict[str, tuple[str, type]] = {
     "train_task": ("a text", str),
     "shape_only": ("true or false", bool),
     "trust_remote_code": ("true or false", bool),
+    "max_train": ("a whole number", int),
 }
 
 
@@ -41,6 +42,7 @@ class Study:
     train_task: str | None = None
     shape_only: bool = False
     trust_remote_code: bool = False
+    max_train: int | None = None  # only the first training rows
 
     def __post_init__(self):
         for name in ("model", "task", "precision"):

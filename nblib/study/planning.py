@@ -37,6 +37,7 @@ def compare(
     train_task: str | None = None,
     shape_only: bool = False,
     trust_remote_code: bool = False,
+    max_train: int | None = None,
 ) -> list[Run]:
     """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
 
@@ -44,7 +45,8 @@ def compare(
     stand for the preset's own. A method without randomness runs with the first seed only. With a `train_task`, training
     examples and shots are that task's, and `data_dir` has a folder for each task. With `shape_only` weights are random:
     such runs measure memory and seconds, have no scores, and `limit` bounds their training batches and validation rows
-    as well. `trust_remote_code`: code that the model's makers keep beside its weights may be run.
+    as well. `trust_remote_code`: code that the model's makers keep beside its weights may be run. `max_train` leaves
+    only the first training rows to every method that reads some.
     Raises ValueError for anything unknown or out of range.
     """
     settings = presets.get(preset)
@@ -68,6 +70,7 @@ def compare(
                     study_scores=settings.study_scores,
                     shape_only=shape_only,
                     trust_remote_code=trust_remote_code,
+                    max_train=None if isinstance(method, spec.ZeroShot) else max_train,
                 )
             )
     return runs
@@ -117,25 +120,28 @@ def search(
     names: Sequence[str] = (),
     seed: int = 1,
     precision: str = "auto",
+    limit: int | None = None,
     data_dir: str | None = None,
     trust_remote_code: bool = False,
+    max_train: int | None = None,
 ) -> list[Run]:
-    """The runs that choose learning rates: each trained method at the rates of `presets.RATES`, five for each.
+    """The runs that choose learning rates: each trained method at the rates of the preset, as many for each.
 
     Greedy answers to the validation split decide; the test split is not read. Empty `names` stand for all methods that
-    the preset trains.
+    the preset trains. `limit` and `max_train` make it cheaper: fewer queries, fewer training rows.
     Raises ValueError for anything unknown or out of range.
     """
-    trained = names or [each.kind for each in presets.get(preset).methods if each.trained]
+    trained, rates = names or presets.trained(presets.get(preset)), presets.get(preset).rates
     for name in trained:
-        if name not in presets.RATES:
-            raise ValueError(f"method of a search must be one of {', '.join(presets.RATES)}; got {name!r}")
-    shared = {"precision": precision, "data_dir": data_dir, "trust_remote_code": trust_remote_code}
+        if name not in rates:
+            raise ValueError(f"method of a search must be one of {', '.join(rates)}; got {name!r}")
+    shared = {"precision": precision, "limit": limit, "data_dir": data_dir, "max_train": max_train}
+    shared |= {"trust_remote_code": trust_remote_code}
     found = compare(model, task, preset=preset, names=trained, seeds=[seed], **shared)  # type: ignore[arg-type]
     return [
         replace(run, method=_at(run.method, rate), decoding=GREEDY, split="validation")
         for run in found
-        for rate in presets.RATES[run.method.kind]
+        for rate in rates[run.method.kind]
     ]
 
 
@@ -155,6 +161,7 @@ def transfer(
     limit: int | None = None,
     data_dir: str | None = None,
     trust_remote_code: bool = False,
+    max_train: int | None = None,
 ) -> list[Run]:
     """The runs that ask each of the tasks `asked` with no training and with the method trained on each of `trained`.
 
@@ -168,7 +175,7 @@ def transfer(
     runs = []
     for task in asked:
         place = str(Path(data_dir) / task) if data_dir else None
-        shared = {"preset": preset, "seeds": seeds, "precision": precision, "limit": limit}
+        shared = {"preset": preset, "seeds": seeds, "precision": precision, "limit": limit, "max_train": max_train}
         shared |= {"trust_remote_code": trust_remote_code}
         runs += compare(model, task, names=["zero-shot"], data_dir=place, **shared)  # type: ignore[arg-type]
         for source in sources:
@@ -193,11 +200,13 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
     loaded: dict[tuple, tuple[Data, Data, dict]] = {}  # by tasks and place, and by model: its tokens are counted
     checked = set()
     for run in runs:
-        key = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only, run.trust_remote_code)
+        key = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only, run.max_train)
+        key += (run.trust_remote_code,)
         if key not in loaded:
             loaded[key] = _load(run, allow_code_execution)
         data, trained_on, checks = loaded[key]
         work = (run.method, run.model, run.precision, run.shape_only, run.training, run.trust_remote_code)
+        work += (run.max_train,)
         if work not in checked:
             _check(run, data)
             checked.add(work)
@@ -284,6 +293,7 @@ def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
         )
     if run.split == "validation":
         data = replace(data, test=own.validation)
+    data = tasks.first_trained(data, run.max_train)
     return data, trained_on, asdict(tasks.checks(data, tokenizer(run)))
 
 

