@@ -128,5 +128,4 @@ def test_it_says_what_a_gpu_can_train(monkeypatch, name, gib, device, sentence):
 def test_a_model_is_trained_at_the_most_exact_precision_that_the_gpu_can_and_that_fits(monkeypatch):
     monkeypatch.setattr(colab, "LARGE_MODELS", ("tiny",))
     assert list(colab.trainable("T4")) == ["tiny (fp16)"]
-    assert list(colab.trainable(22.2)) == ["tiny (bf16)"]
     assert list(colab.trainable(0.55)) == []  # a reserve stays free

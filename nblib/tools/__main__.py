@@ -1,4 +1,4 @@
-"""Makes what the repository ships; without other folders in their places."""
+"""Makes what the repository ships, in the folders where it is shipped."""
 
 import argparse
 from collections.abc import Sequence
