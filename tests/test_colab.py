@@ -10,7 +10,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from nblib import colab, notebooks
+from nblib import colab
+from nblib.tools import notebooks
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def shell(monkeypatch):
     asked = []
 
     def run():
-        cell = TransformerManager().transform_cell(notebooks.COLAB)
+        cell = TransformerManager().transform_cell(notebooks.COLAB_CELL)
         exec(cell, {"get_ipython": lambda: SimpleNamespace(system=asked.append)})  # the cell is our own
         return asked
 
@@ -81,13 +82,13 @@ def test_results_move_to_drive_and_a_later_session_finds_them(tmp_path):
     (results / "adapters" / "a").mkdir(parents=True)
     (results / "adapters" / "a" / "facts.json").write_text("trained")
     (results / "one.json").write_text("row")
-    assert colab.keep(drive, results) == drive
+    assert colab.keep_results(drive, results) == drive
     (results / "two.json").write_text("row of the first session")
     later = tmp_path / "later" / "results"  # a fresh clone on a fresh machine
     later.mkdir(parents=True)
     (later / "two.json").write_text("row of the second")
-    colab.keep(drive, later)
-    colab.keep(drive, later)  # the cell, run twice
+    colab.keep_results(drive, later)
+    colab.keep_results(drive, later)  # the cell, run twice
     assert {each.name for each in later.iterdir()} == {"adapters", "one.json", "two.json"}
     assert (later / "two.json").read_text() == "row of the first session"
     assert (later / "adapters" / "a" / "facts.json").read_text() == "trained"
@@ -97,28 +98,34 @@ def test_a_machine_that_is_ready_is_only_told_about(monkeypatch, tmp_path, capsy
     drive = on_colab(monkeypatch)
     monkeypatch.setattr(colab, "install", lambda: pytest.fail("it is installed"))
     monkeypatch.setattr(colab, "ON_DRIVE", tmp_path)
-    monkeypatch.setattr(colab, "keep", lambda place: place)
-    monkeypatch.setattr(colab, "ability", lambda *_: "GPU")
+    monkeypatch.setattr(colab, "keep_results", lambda place: place)
+    monkeypatch.setattr(colab, "describe_gpu", lambda *_: "GPU")
     colab.prepare(keep_on_drive=True)
     assert drive.mounted == ["/content/drive"]
     assert f"Results go to {tmp_path / 'results'}" in capsys.readouterr().out
 
 
 def test_without_drive_the_user_is_warned_of_the_loss(monkeypatch, capsys):
-    monkeypatch.setattr(colab, "ability", lambda *_: "GPU")
+    monkeypatch.setattr(colab, "describe_gpu", lambda *_: "GPU")
     colab.prepare()
     assert "Results are lost with this machine: set keep_on_drive" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("name", "gib", "said"),
+    ("name", "gib", "device", "sentence"),
     [
-        ("", 0.0, r"No GPU: .* T4 GPU trains, .* codegen-350m-mono \(fp16\)\.$"),
-        ("Tesla T4", 14.7, r"GPU: Tesla T4 with 14\.7 GiB trains, .* codegen-350m-mono \(fp16\)\.$"),
-        ("NVIDIA L4", 22.2, r"GPU: NVIDIA L4 with 22\.2 GiB trains, .* codegen-350m-mono \(bf16\)\.$"),
-        ("Old card", 1.0, r"none of the study's large models\.$"),
+        ("", 0.0, "T4", r"No GPU: .* T4 GPU trains, .* 512 tokens, a; b\.$"),
+        ("Tesla T4", 14.7, "T4", r"GPU: Tesla T4 with 14\.7 GiB trains, .* a; b\.$"),
+        ("NVIDIA L4", 22.17, 22.2, r"GPU: NVIDIA L4 with 22\.2 GiB trains, .* a; b\.$"),
+        ("Old card", 1.0, None, r"none of the study's large models\.$"),
     ],
 )
-def test_it_says_what_a_card_can_train(monkeypatch, name, gib, said):
-    monkeypatch.setattr(colab, "LARGE", ("codegen-350m-mono",))
-    assert re.search(said, colab.ability(name, gib))
+def test_it_says_what_a_gpu_can_train(monkeypatch, name, gib, device, sentence):
+    monkeypatch.setattr(colab, "trainable", lambda asked: ["a", "b"] if asked == device else [])
+    assert re.search(sentence, colab.describe_gpu(name, gib))
+
+
+def test_a_model_is_trained_at_the_most_exact_precision_that_the_gpu_can_and_that_fits(monkeypatch):
+    monkeypatch.setattr(colab, "LARGE_MODELS", ("tiny",))
+    assert list(colab.trainable("T4")) == ["tiny (fp16)"]
+    assert list(colab.trainable(0.55)) == []  # a reserve stays free

@@ -29,7 +29,7 @@ FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FACE = ("tables", "plots")  # what a person sees
 FACE_READS = ("spec", "results", "stats")
 FRONT = ("widgets",)  # what a person plays with: may import every floor and the face; only notebooks use it
-APART = ("tiny", "notebooks", "colab", "shipped")  # may import anything; nobody imports them
+APART = ("tools", "colab")  # may import anything; nobody imports them
 HEAVY = ("torch", "transformers", "peft", "datasets")
 MAXIMUM_LINES = 350
 
@@ -72,8 +72,8 @@ class TestEveryFile:
         ("study", "from nblib.tables import table", "face"),
         ("tables", "from nblib.widgets import playground", "reads only"),
         ("study", "from nblib.widgets import playground", "face"),
-        ("widgets", "from nblib import notebooks", "nobody imports"),
-        ("train", "from nblib.tiny import text", "nobody imports"),
+        ("widgets", "from nblib import colab", "nobody imports"),
+        ("train", "from nblib.tools import text", "nobody imports"),
         ("train", "from nblib import nowhere", "is no room"),
         ("train", "import nblib", "hides"),
         ("spec", "import torch", "heavy"),
@@ -91,7 +91,7 @@ def test_a_broken_rule_is_found(room, source, reason):
     [
         ("study", "from nblib import models, spec, train"),
         ("metrics", "from nblib.metrics.names import NAMES"),
-        ("tiny", "from nblib import prompts, study"),
+        ("tools", "from nblib import prompts, study"),
         ("widgets", "from nblib import plots, study, tables"),
         ("plots", "from nblib.results import Row"),
         ("results", "def to_dataset():\n    import datasets"),

@@ -55,7 +55,7 @@ def test_every_notebook_is_known_here(root):
 
 
 def test_every_notebook_begins_with_the_cell_for_colab(root):
-    """That it agrees with nblib.notebooks is part of `clean` and `check`."""
+    """That it agrees with nblib.tools.notebooks is part of `clean` and `check`."""
     for path in (root / "notebooks").glob("*.ipynb"):
         first = next(cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
         assert (first.id, first.metadata.get("tags")) == ("colab", ["colab"]), path.name

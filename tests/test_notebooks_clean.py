@@ -6,7 +6,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from nblib import notebooks
+from nblib.tools import __main__ as command
+from nblib.tools import notebooks
 
 PARAMETERS = 'model = "tiny"  # a short key, a Hub id or a folder\nlimit = None  # all test examples'
 
@@ -25,7 +26,7 @@ def save(tmp_path):
 
 
 def parameters(source=PARAMETERS):
-    return new_code_cell(source, id="asked", metadata={"tags": ["parameters"]})
+    return new_code_cell(source, id="parameters", metadata={"tags": ["parameters"]})
 
 
 def shown(source="1 + 1", **output):
@@ -34,13 +35,28 @@ def shown(source="1 + 1", **output):
 
 
 def streamed(*texts):
-    return new_code_cell(
-        "work()", id="work", outputs=[new_output("stream", name="stderr", text=text) for text in texts]
-    )
+    outputs = [new_output("stream", name="stderr", text=text) for text in texts]
+    return new_code_cell("work()", id="work", outputs=outputs)
+
+
+def colab_cell():
+    return new_code_cell(notebooks.COLAB_CELL, id="colab", metadata={"tags": ["colab"]})
+
+
+def cleaned(path):
+    """The notebook after cleaning, which leaves nothing to clean."""
+    assert notebooks.clean(path)
+    once = path.read_bytes()
+    assert not notebooks.clean(path)
+    assert path.read_bytes() == once
+    return nbformat.read(path, 4)
 
 
 def test_a_good_notebook_has_no_problems(save):
-    assert notebooks.problems(save(new_markdown_cell("# A question", id="title"), parameters(), shown())) == []
+    over_several_lines = "methods = [  # in the order of the table\n    'lora',\n    'icl',\n]\nlimit = -1  # all"
+    for source in (PARAMETERS, over_several_lines):
+        path = save(new_markdown_cell("# A question", id="title"), colab_cell(), parameters(source), shown())
+        assert notebooks.problems(path) == []
 
 
 # --- cleaning -------------------------------------------------------------------------------------------------------
@@ -51,46 +67,33 @@ def test_counts_timings_and_papermills_notes_go_while_outputs_ids_and_the_tag_st
     answer.execution_count = 7
     answer.metadata |= {"papermill": {"duration": 1.5}, "execution": {"iopub.status.busy": "now"}, "tags": []}
     path = save(parameters(), answer, papermill={"duration": 3}, language_info={"name": "python", "version": "3.11.7"})
-    assert notebooks.clean(path)
-    asked, answer = nbformat.read(path, 4).cells
-    assert asked.metadata == {"tags": ["parameters"]}
-    assert (asked.id, answer.id) == ("asked", "answer")
-    assert answer.execution_count is None
+    result = cleaned(path)
+    first, answer = result.cells
+    assert first.metadata == {"tags": ["parameters"]}
+    assert (first.id, answer.id) == ("parameters", "answer")
+    assert (answer.execution_count, answer.outputs[0].execution_count) == (None, None)
     assert answer.metadata == {}
-    assert answer.outputs[0].execution_count is None
     assert answer.outputs[0].data == {"text/plain": "2"}
-    assert nbformat.read(path, 4).metadata == {"kernelspec": notebooks.KERNEL, "language_info": {"name": "python"}}
+    assert result.metadata == {"kernelspec": notebooks.KERNEL, "language_info": {"name": "python"}}
     assert notebooks.problems(path) == []
-
-
-def test_cleaning_twice_changes_nothing_the_second_time(save):
-    path = save(parameters(), streamed("1 %\r", "2 %\r", "100 %\n"), papermill={"duration": 3})
-    assert notebooks.clean(path)
-    once = path.read_bytes()
-    assert not notebooks.clean(path)
-    assert path.read_bytes() == once
 
 
 def test_a_progress_bar_leaves_its_last_state(save):
     path = save(parameters(), streamed(*(f"\r{share} %" for share in range(101)), "\n"))
-    notebooks.clean(path)
-    (output,) = nbformat.read(path, 4).cells[1].outputs
+    (output,) = cleaned(path).cells[1].outputs
     assert output.text.strip() == "100 %"
 
 
 def test_widgets_go_since_no_kernel_holds_their_state(save):
     data = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/plain": "0 %"}
-    path = save(parameters(), shown(data=data), widgets={"a": {}})
-    notebooks.clean(path)
-    notebook = nbformat.read(path, 4)
+    notebook = cleaned(save(parameters(), shown(data=data), widgets={"a": {}}))
     assert notebook.cells[1].outputs == []
     assert "widgets" not in notebook.metadata
 
 
-def test_the_clones_own_folder_becomes_a_dot(save):
+def test_the_clones_own_folder_becomes_a_dot_in_outputs(save):
     path = save(parameters(), shown(data={"text/plain": f"written to {notebooks.ROOT}/results/a.json"}))
-    notebooks.clean(path)
-    assert nbformat.read(path, 4).cells[1].outputs[0].data["text/plain"] == "written to ./results/a.json"
+    assert cleaned(path).cells[1].outputs[0].data["text/plain"] == "written to ./results/a.json"
 
 
 def test_missing_and_repeated_ids_become_numbers(save):
@@ -100,35 +103,24 @@ def test_missing_and_repeated_ids_become_numbers(save):
     raw["cells"] += [raw["cells"][1], raw["cells"][1] | {"id": "cell-1"}]
     path.write_text(json.dumps(raw))
     assert any("not clean" in problem for problem in notebooks.problems(path))
-    notebooks.clean(path)
-    assert [cell.id for cell in nbformat.read(path, 4).cells] == ["cell-1", "answer", "cell-3", "cell-4"]
-
-
-def for_colab(source=notebooks.COLAB, tags=("colab",)):
-    return new_code_cell(source, id="colab", metadata={"tags": list(tags)})
+    assert [cell.id for cell in cleaned(path).cells] == ["cell-1", "answer", "cell-3", "cell-4"]
 
 
 def test_a_new_address_reaches_every_notebook(save, monkeypatch):
-    path = save(for_colab(), parameters(), shown())
-    assert notebooks.problems(path) == []
-    monkeypatch.setattr(notebooks, "COLAB", notebooks.COLAB.replace(notebooks.REPOSITORY, "https://example.org/moved"))
-    assert notebooks.problems(path) == ["is not clean (cell 1): python -m nblib.notebooks clean"]
-    assert notebooks.clean(path)
-    assert notebooks.problems(path) == []
-    assert "https://example.org/moved" in nbformat.read(path, 4).cells[0].source
+    path = save(colab_cell(), parameters(), shown())
+    moved = notebooks.COLAB_CELL.replace(notebooks.REPOSITORY, "https://example.org/moved")
+    monkeypatch.setattr(notebooks, "COLAB_CELL", moved)
+    assert notebooks.problems(path) == ["is not clean (cell 1): python -m nblib.tools notebooks clean"]
+    assert cleaned(path).cells[0].source == moved
 
 
 # --- checking -------------------------------------------------------------------------------------------------------
 
 
-def long_cell():
-    return new_code_cell("\n".join(f"print({line})" for line in range(13)), id="long")
-
-
 @pytest.mark.parametrize(
     ("cell", "expected"),
     [
-        (long_cell(), "cell 3 has 13 lines; at most 12"),
+        (new_code_cell("\n".join(["1"] * 13)), "cell 3 has 13 lines; at most 12"),
         (new_code_cell("def helper():\n    return 1"), "cell 3 defines helper"),
         (new_code_cell("if True:\n    class Hidden:\n        pass"), "cell 3 defines Hidden"),
         (new_code_cell("%matplotlib inline\nasync def later():\n    pass"), "cell 3 defines later"),
@@ -143,14 +135,13 @@ def long_cell():
         (new_code_cell("limit = 3", metadata={"tags": ["injected-parameters"]}), "injected-parameters"),
         (new_code_cell("a = 1  # b", metadata={"tags": ["parameters"]}), "one cell tagged parameters; got 2"),
         (shown(data={"text/plain": "x" * 600_000}), "at most 600,000 are allowed"),
-        (for_colab(), "a cell tagged colab after other code; it must be the first code cell"),
+        (colab_cell(), "a cell tagged colab after other code; it must be the first code cell"),
     ],
 )
 def test_a_bad_cell_is_named(save, cell, expected):
-    cell.id = "hostile"
-    found = notebooks.problems(save(parameters(), shown(), cell))
-    assert len(found) == 1
-    assert expected in found[0]
+    cell.id = "bad"
+    (found,) = notebooks.problems(save(parameters(), shown(), cell))
+    assert expected in found
 
 
 @pytest.mark.parametrize(
@@ -158,39 +149,25 @@ def test_a_bad_cell_is_named(save, cell, expected):
     [
         ("limit = 3", "'limit = 3' without a trailing comment"),
         ("# how many\nlimit = 3", "'limit = 3' without a trailing comment"),
-        ("seeds = [1, 2]  # each a run\nfirst = seeds[0]  # derived", "a value is a number, a text, None or a list"),
-        ("options = {'a': 1}  # a dict", "a value is"),
-        ("pairs = [(1, 2)]  # nested", "a value is"),
+        ("seeds = [1, 2]  # a run each\nfirst = seeds[0]  # derived", "'first = seeds[0]' in its parameters cell"),
+        ("options = {'a': 1}  # a dict", "a number, a text, None or a list of these"),
+        ("pairs = [(1, 2)]  # nested", "a number, a text, None or a list of these"),
         ("limit: int | None = 3  # typed", "only `name = value` is allowed"),
         ("a = b = 3  # twice", "only `name = value` is allowed"),
         ("import os  # not a parameter", "only `name = value` is allowed"),
         ("limit =   # nothing", "not plain Python"),
-        ("text = 'open  # quote", "not plain Python"),
     ],
 )
 def test_a_bad_parameter_is_named(save, source, expected):
-    found = [each for each in notebooks.problems(save(parameters(source), shown())) if "parameter" in each]
-    assert len(found) == 1
-    assert expected in found[0]
+    (found,) = (problem for problem in notebooks.problems(save(parameters(source), shown())) if "parameter" in problem)
+    assert expected in found
 
 
-def test_a_parameter_over_several_lines_needs_one_comment(save):
-    source = "methods = [  # in the order of the table\n    'lora',\n    'icl',\n]\nlimit = -1  # all"
-    assert notebooks.problems(save(parameters(source), shown())) == []
-
-
-def test_a_notebook_without_a_parameters_cell_is_named(save):
+def test_a_notebook_that_lacks_parameters_outputs_or_the_usual_kernel_is_named(save):
     assert notebooks.problems(save(shown())) == ["must have one cell tagged parameters; got 0"]
-
-
-def test_a_notebook_that_was_never_run_is_named(save):
-    (found,) = notebooks.problems(save(parameters(), new_code_cell("1", id="one")))
-    assert "no outputs" in found
-
-
-def test_a_foreign_kernel_is_named(save):
+    assert notebooks.problems(save(parameters())) == ["has no outputs: python -m nblib.tools notebooks run"]
     found = notebooks.problems(save(parameters(), shown(), kernelspec={"name": "my-env", "display_name": "My env"}))
-    assert any("names the kernel 'my-env'; it must be 'python3'" in each for each in found)
+    assert "names the kernel 'my-env'; it must be 'python3', which every machine has" in found
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"nbformat": 3, "worksheets": []}', '{"cells": [{}]}'])
@@ -198,7 +175,7 @@ def test_what_is_no_notebook_is_said_in_one_sentence(tmp_path, text):
     path = tmp_path / "odd.ipynb"
     path.write_text(text)
     (found,) = notebooks.problems(path)
-    assert "notebook" in found
+    assert "is no notebook" in found
     assert "\n" not in found
 
 
@@ -209,25 +186,20 @@ def test_a_missing_file_is_named(tmp_path):
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-def test_check_fails_when_one_of_several_notebooks_is_bad(save, capsys):
-    good = save(parameters(), shown(), name="good.ipynb")
-    bad = save(shown(), name="bad.ipynb")
-    assert notebooks.main(["check", str(good)]) == 0
-    assert notebooks.main(["check", str(bad), str(good)]) == 1
+def test_check_fails_when_one_of_several_notebooks_is_bad_or_none_is_found(save, capsys, monkeypatch, tmp_path):
+    good, bad = save(parameters(), shown(), name="good.ipynb"), save(shown(), name="bad.ipynb")
+    assert command.main(["notebooks", "check", str(good)]) == 0
+    assert command.main(["notebooks", "check", str(bad), str(good)]) == 1
     assert "bad.ipynb: must have one cell" in capsys.readouterr().out
-
-
-def test_a_clone_without_notebooks_is_no_success(monkeypatch, tmp_path):
-    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
-    assert notebooks.main(["check"]) == 1
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    assert command.main(["notebooks", "check"]) == 1
 
 
 def test_run_executes_from_the_notebooks_folder_and_leaves_a_clean_file(save):
-    (cell,) = [new_code_cell("from pathlib import Path\nprint(Path.cwd().name, limit)", id="work")]
-    path = save(parameters(), cell, name="fresh.ipynb")
-    assert notebooks.main(["run", str(path)]) == 0
-    asked, work = nbformat.read(path, 4).cells
-    assert (asked.id, work.id) == ("asked", "work")
+    path = save(parameters(), new_code_cell("from pathlib import Path\nprint(Path.cwd().name, limit)", id="work"))
+    assert command.main(["notebooks", "run", str(path)]) == 0
+    first, work = nbformat.read(path, 4).cells
+    assert (first.id, work.id) == ("parameters", "work")
     assert work.outputs[0].text == f"{path.parent.name} None\n"
     assert list(path.parent.iterdir()) == [path]
 
@@ -235,6 +207,6 @@ def test_run_executes_from_the_notebooks_folder_and_leaves_a_clean_file(save):
 def test_a_notebook_that_fails_is_left_as_it_was(save, capsys):
     path = save(parameters(), new_code_cell("1 / 0", id="work"))
     before = path.read_bytes()
-    assert notebooks.main(["run", str(path)]) == 1
+    assert command.main(["notebooks", "run", str(path)]) == 1
     assert path.read_bytes() == before
     assert "ZeroDivisionError" in capsys.readouterr().out

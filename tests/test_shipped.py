@@ -7,7 +7,8 @@ import papermill
 import pytest
 from PIL import Image
 
-from nblib import results, shipped
+from nblib import results
+from nblib.tools import shipped
 
 NOTEBOOKS = ("rq1_peft_vs_icl", "rq2_peft_vs_rag", "rq3_peft_methods", "rq4_quantization", "rq5_apps")
 NOTEBOOKS += ("rq6_generalization", "report")

@@ -151,14 +151,16 @@ def chat_model(place, template: str) -> str:
     return folder
 
 
-def answered(model: str, data_dir: str, texts, monkeypatch, folder) -> tuple[results.Row, list[results.Prediction]]:
+def answered(
+    model: str, data_dir: str, texts, monkeypatch, folder, **settings
+) -> tuple[results.Row, list[results.Prediction]]:
     """Row and predictions of a zero-shot study whose model completes every prompt with `texts`."""
 
-    def said(model, tokenizer, asked, decoding, **settings):
+    def said(model, tokenizer, asked, decoding, **_):
         yield from ((index, list(texts), 1) for index in range(len(asked)))
 
     monkeypatch.setattr(generate, "completions", said)
-    run = spec.Run(model, "conala", spec.ZeroShot(), decoding=spec.Decoding(1, 1), data_dir=data_dir)
+    run = spec.Run(model, "conala", spec.ZeroShot(), decoding=spec.Decoding(1, 1), data_dir=data_dir, **settings)
     (row,) = study.run_all(study.plan([run]), folder)
     assert row.status == "ok", row.error
     return row, results.predictions(folder, row.id)
@@ -183,3 +185,12 @@ def test_a_template_that_prints_the_date_prints_the_same_one_on_every_day(tmp_pa
         row, _ = answered(model, data_dir, ["x"], monkeypatch, tmp_path / "results")
         dates.append(row.notes.get("date_in_prompts"))
     assert dates == ["2024-07-26", None]
+
+
+def test_a_run_with_study_scores_has_them_in_its_row(tmp_path, monkeypatch):
+    model, data_dir = small.folder(tmp_path / "base"), small.rows(tmp_path / "data")
+    said = [example.code for example in small.DATA.test][:1]
+    row, found = answered(model, data_dir, said, monkeypatch, tmp_path / "results", study_scores=True)
+    assert row.scores["em_study@1"]["mean"] == row.scores["em@1"]["mean"] == 1 / 8
+    assert row.settings["study_scores"] is True
+    assert all("codebleu_study" in each.scores for each in found)

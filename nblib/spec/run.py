@@ -10,7 +10,7 @@ from nblib.spec.methods import QUANTIZED, FullTuning, Method, ZeroShot, label
 PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 STOPS = ("each-answer", "all-beams")  # when a stop string ends: the answer, or a query all of whose beams wrote one
 SEEDS = 2**32  # so many has NumPy
-ADDED = ("length_rule", "study_scores")  # fields that older rows do not have
+ADDED = ("length_rule", "study_scores", "trust_remote_code", "max_train")  # fields that older rows do not have
 LENGTH_RULES = ("answer", "with-prompt")  # tokens that the score of a beam's answer is divided by
 SPLITS = ("validation", "test")  # that answer a question: the one to choose settings, the other to report
 

@@ -200,12 +200,12 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
     loaded: dict[tuple, tuple[Data, Data, dict]] = {}  # by tasks and place, and by model: its tokens are counted
     checked = set()
     for run in runs:
-        own = (run.model, run.shape_only, run.trust_remote_code)
-        key = (run.task, run.train_task, run.split, run.data_dir, run.max_train, *own)
+        key: tuple = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only, run.max_train)
+        key += (run.trust_remote_code,)
         if key not in loaded:
             loaded[key] = _load(run, allow_code_execution)
         data, trained_on, checks = loaded[key]
-        work = (run.method, run.precision, run.training, run.max_train, *own)
+        work = replace(run, seed=0, limit=None, decoding=Decoding())
         if work not in checked:
             _check(run, data)
             checked.add(work)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from nblib import presets, results, spec, stats, study
-from nblib.tiny import sample_tasks
+from nblib.tools import sample_tasks
 
 DRAWS = (42, 1)
 SEEDS = (42, 777, 5432)

@@ -1,18 +1,17 @@
 """The executed study that the repository ships: its rows, figures and README tables. Runs no model itself.
 
-python -m nblib.shipped make      executes every notebook from an empty results/, keeps its rows, writes the tables
-python -m nblib.shipped readme    only writes the README's tables anew from the kept rows
+python -m nblib.tools make      executes every notebook from an empty results/, keeps its rows, writes the tables
+python -m nblib.tools readme    only writes the README's tables anew from the kept rows
 """
 
-import argparse
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from nblib import notebooks, provenance, results, tables
+from nblib import provenance, results, tables
+from nblib.tools import notebooks
 
 KEPT = provenance.ROOT / "data" / "results" / "tiny"  # rows and predictions, without the adapters
 WORKING = provenance.ROOT / "results"  # where the notebooks write
@@ -99,13 +98,3 @@ def filled(text: str, contents: dict[str, str]) -> str:
             raise ValueError(f"no <!-- table: {name} --> … <!-- end --> in the text")
         text = f"{text[: found.start()]}{content}\n{text[found.end() :]}"
     return text
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "readme"])
-    make() if parser.parse_args(arguments).what == "make" else write_readme()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """Makes an embedded model: tokenizer and weights, from generated text and a seed.
 
-    python -m nblib.tiny model
-
 Loss is taken on answers only. Batches hold documents of similar length, so no document sees another one.
 """
 
@@ -9,6 +7,7 @@ import json
 import math
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,10 +17,9 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from nblib.prompts import SEPARATOR
-from nblib.tiny import card, probes, text
-from nblib.tiny.operations import KNOWN, NEW
+from nblib.tools import probes, recipes, text
 
-IGNORED = -100
+IGNORE_INDEX = -100  # label of a token without loss
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,9 @@ RECIPES = {
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:
     """The recipe with another number of steps, its phases in proportion."""
-    share = steps / recipe.steps
-    phases = {
-        name: max(1, round(share * getattr(recipe, name)))
-        for name in ("warmup_steps", "decay_steps", "curriculum_steps")
-    }
-    return replace(recipe, steps=steps, **phases)
+    phases = ("warmup_steps", "decay_steps", "curriculum_steps")
+    scaled = {name: max(1, round(steps / recipe.steps * getattr(recipe, name))) for name in phases}
+    return replace(recipe, steps=steps, **scaled)
 
 
 def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
@@ -68,27 +63,14 @@ def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
     White space is never merged into words: a name in backquotes and the same name after a space are then the same
     tokens, which is what a small model needs in order to copy.
     """
+    words = Regex(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]|\n +|\s+|[^\sA-Za-z0-9]")
+    split = pre_tokenizers.Split(words, behavior="isolated")
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer = Tokenizer(models.BPE())
-    pieces = Regex(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]|\n +|\s+|[^\sA-Za-z0-9]")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(pieces, behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocabulary - 2,
-        special_tokens=["<s>", "</s>", "<pad>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    rng = random.Random(f"tokenizer {recipe.seed}")
-    corpus = ("".join(block.prompt + block.answer for block in text.document(rng, 0.9)) for _ in range(20_000))
-    tokenizer.train_from_iterator(corpus, trainer)
-    # The study's template takes one token a heading instead of three.
-    tokenizer.add_tokens([AddedToken(heading, normalized=False) for heading in ("### Instruction:", "### Response:")])
+    _train_tokenizer(tokenizer, recipe)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
@@ -97,6 +79,20 @@ def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
         model_max_length=recipe.context,
         clean_up_tokenization_spaces=False,
     )
+
+
+def _train_tokenizer(tokenizer: Tokenizer, recipe: Recipe) -> None:
+    headings = ("### Instruction:", "### Response:")  # of the study's template: one token instead of three
+    trainer = trainers.BpeTrainer(
+        vocab_size=recipe.vocabulary - len(headings),
+        special_tokens=["<s>", "</s>", "<pad>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    rng = random.Random(f"tokenizer {recipe.seed}")
+    corpus = ("".join(block.prompt + block.answer for block in text.document(rng, 0.9)) for _ in range(20_000))
+    tokenizer.train_from_iterator(corpus, trainer)
+    tokenizer.add_tokens([AddedToken(heading, normalized=False) for heading in headings])
 
 
 def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -117,57 +113,58 @@ def make_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
     return LlamaForCausalLM(config)
 
 
-def encode(blocks: list[text.Block], tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
-    """Token ids of a document and its labels: answers only, `IGNORED` elsewhere.
+Encoded = tuple[list[int], list[int]]  # token ids of a document and their labels
+
+
+def encode(blocks: list[text.Block], tokenizer: PreTrainedTokenizerFast) -> Encoded:
+    """Token ids of a document and its labels: answers only, `IGNORE_INDEX` elsewhere.
 
     The first answer ends with the end-of-sequence token, later ones with the separator, and neither ending is learned
     elsewhere: so zero-shot answers end by themselves and few-shot answers end as their examples do.
     """
-    ids, labels = [tokenizer.bos_token_id], [IGNORED]
-    pieces = []
-    for block in blocks:
-        pieces += [block.prompt, block.answer, SEPARATOR]
+    ids, labels = [tokenizer.bos_token_id], [IGNORE_INDEX]
+    pieces = [piece for block in blocks for piece in (block.prompt, block.answer, SEPARATOR)]
     encoded = tokenizer(pieces, add_special_tokens=False)["input_ids"]
+    single = len(blocks) == 1
     for index, block in enumerate(blocks):
         prompt, answer, separator = encoded[3 * index : 3 * index + 3]
-        only = len(blocks) == 1
-        ending = [tokenizer.eos_token_id] if only else separator
+        ending = [tokenizer.eos_token_id] if single else separator
         ids += prompt + answer + ending
-        labels += [IGNORED] * len(prompt)
-        labels += answer if block.learned else [IGNORED] * len(answer)
-        labels += ending if only or index > 0 else [IGNORED] * len(ending)
+        labels += [IGNORE_INDEX] * len(prompt)
+        labels += answer if block.learned else [IGNORE_INDEX] * len(answer)
+        labels += ending if single or index > 0 else [IGNORE_INDEX] * len(ending)
     return ids, labels
 
 
-def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast):
+def batches(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yields (ids, labels) for every step, each of shape (documents, tokens), right-padded."""
     rng = random.Random(recipe.seed)
-    waiting: list[list] = []
+    waiting: list[list[Encoded]] = []
     for step in range(recipe.steps):
         if not waiting:
             waiting = _similar_lengths(recipe, tokenizer, rng, step / recipe.curriculum_steps)
-        yield _pad(waiting.pop(), tokenizer.pad_token_id)
+        yield _padded(waiting.pop(), tokenizer.pad_token_id)
 
 
-def _similar_lengths(recipe: Recipe, tokenizer: PreTrainedTokenizerFast, rng: random.Random, progress: float) -> list:
+def _similar_lengths(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast, rng: random.Random, progress: float
+) -> list[list[Encoded]]:
     """About 16 batches of documents of similar length, in random order."""
-    documents, tokens = [], 0
+    documents: list[Encoded] = []
+    tokens = 0
     while tokens < 16 * recipe.batch_tokens:
-        ids, labels = encode(text.document(rng, progress), tokenizer)
-        if len(ids) <= recipe.context:
-            documents.append((ids, labels))
-            tokens += len(ids)
+        document = encode(text.document(rng, progress), tokenizer)
+        if len(document[0]) <= recipe.context:
+            documents.append(document)
+            tokens += len(document[0])
     documents.sort(key=lambda document: len(document[0]))
-    grouped: list[list] = []
-    group: list = []
+    groups: list[list[Encoded]] = [[]]
     for document in documents:
-        if _rounded(len(document[0])) * (len(group) + 1) > recipe.batch_tokens:
-            grouped.append(group)
-            group = []
-        group.append(document)
-    grouped.append(group)
-    rng.shuffle(grouped)
-    return grouped
+        if _rounded(len(document[0])) * (len(groups[-1]) + 1) > recipe.batch_tokens:
+            groups.append([])
+        groups[-1].append(document)
+    rng.shuffle(groups)
+    return groups
 
 
 def _rounded(length: int) -> int:
@@ -175,10 +172,10 @@ def _rounded(length: int) -> int:
     return -(-length // 32) * 32
 
 
-def _pad(group: list, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(group: list[Encoded], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     width = _rounded(max(len(ids) for ids, _ in group))
     ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids, _ in group])
-    labels = torch.tensor([labels + [IGNORED] * (width - len(labels)) for _, labels in group])
+    labels = torch.tensor([labels + [IGNORE_INDEX] * (width - len(labels)) for _, labels in group])
     return ids, labels
 
 
@@ -187,8 +184,8 @@ def answer_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor
     # Right-padding needs no mask under causal attention: no labelled position sees a pad.
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     targets = labels[:, 1:]
-    known = targets != IGNORED
-    return cross_entropy(model.lm_head(hidden[known]).float(), targets[known])
+    labelled = targets != IGNORE_INDEX
+    return cross_entropy(model.lm_head(hidden[labelled]).float(), targets[labelled])
 
 
 def fit(recipe: Recipe, folder: Path, device: str, *, name: str = "tiny") -> None:
@@ -213,12 +210,12 @@ def fit(recipe: Recipe, folder: Path, device: str, *, name: str = "tiny") -> Non
             row = {"step": step, "tokens": tokens, "loss": round(smooth, 4), "seconds": round(time.monotonic() - start)}
             log.append(row | probes.measure(model, tokenizer))
             print(json.dumps(log[-1]), flush=True)
-            _save(model, tokenizer, recipe, log, folder, name)
+            _save(model, tokenizer, {"name": name, "recipe": asdict(recipe), "log": log}, folder)
 
 
 def _optimizers(recipe: Recipe, model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    others = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "embed" not in name)]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     return [
         torch.optim.Muon(matrices, lr=recipe.matrix_learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
@@ -230,14 +227,29 @@ def _rate(recipe: Recipe, step: int) -> float:
     return min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / recipe.decay_steps)
 
 
-def _save(model, tokenizer, recipe: Recipe, log: list[dict], folder: Path, name: str) -> None:
+def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, training: dict, folder: Path) -> None:
     """Weights in bf16, so that the repository stays small, and with a head of their own, as CodeLlama has."""
     folder.mkdir(parents=True, exist_ok=True)
-    untied = make_model(replace(recipe, tied=False), tokenizer)
+    untied = make_model(replace(Recipe(**training["recipe"]), tied=False), tokenizer)
     untied.load_state_dict(model.state_dict())  # its state dict names the shared matrix twice
     untied.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    training = {"name": name, "recipe": asdict(recipe), "log": log}
     (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n")
-    counts = {"known": len(KNOWN), "new": len(NEW), "questions": probes.QUESTIONS}
-    card.write(folder, training, parameters=sum(each.numel() for each in untied.parameters()), counts=counts)
+    (folder / "README.md").write_text(card(training, untied.num_parameters()), encoding="utf-8")
+
+
+def card(training: dict, parameters: int) -> str:
+    """The model card, from the content of training.json and the number of parameters."""
+    recipe, last, name = training["recipe"], training["log"][-1], training.get("name", "tiny")
+    percents = {probe: 100 * last[probe] for probe in probes.PROBES}
+    template = (recipes.FOLDER / "model_card.md").read_text(encoding="utf-8")
+    return template.format(
+        **recipe | percents | {"name": name, "steps": last["step"]},
+        millions=parameters / 1e6,
+        tokens=last["tokens"] / 1e6,
+        loss=last["loss"],
+        minutes=last["seconds"] / 60,
+        known=len(recipes.KNOWN),
+        new=len(recipes.NEW),
+        questions=probes.QUESTIONS,
+    )

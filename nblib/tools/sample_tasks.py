@@ -1,0 +1,249 @@
+"""Three sample tasks, generated from a data seed: small twins of CoNaLa, CodeAlpacaPy and APPS, with their columns.
+
+A part of their operations is known to the embedded model and a part is new to it; which ones, and the name that
+answers are assigned to, depend on the data seed, so another data seed is another task. No row of a real dataset is
+in them, and no model is asked.
+"""
+
+import ast
+import builtins
+import json
+import keyword
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from nblib.tools import questions, recipes, sample_checks
+from nblib.tools.questions import SAMPLE_REQUEST, VARIABLES, Problem, Question
+from nblib.tools.recipes import KNOWN, NEW, Operation
+from nblib.tools.sample_checks import Check
+
+SIZES = {"train": 800, "validation": 100, "test": 200}  # rows
+DIFFICULTIES = {"introductory": 1, "interview": 2, "competition": 3}  # steps before the last one
+TEST_ONLY_ROWS = 2  # test rows for each operation that the other splits lack
+CALLS = 3  # assertions for each short function
+_MAX_DRAWS = 1000  # of a row
+_INTERROGATIVES = ("what", "which", "how", "where")
+_TYPES = {"l": "list", "w": "list", "s": "str", "q": "str", "x": "str", "d": "dict"}  # of what methods are called on
+
+
+_PLAN: dict = recipes.table("sample_tasks")  # share of the rows and number of operations, by task, group and kind
+
+Rows = dict[str, list[dict]]  # split -> rows
+
+
+def make(task: str, seed: int) -> Rows:
+    """The rows of a sample task by split; the same for the same seed, byte for byte."""
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {task!r}")
+    return TASKS[task](random.Random(f"{task} {seed}"))
+
+
+def write(folder: Path, seed: int) -> None:
+    """Writes all sample tasks as `folder/<task>/<split>.jsonl`."""
+    for task in TASKS:
+        for split, rows in make(task, seed).items():
+            path = Path(folder) / task / f"{split}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8", newline="\n")
+            partial.replace(path)
+
+
+def _conala(rng: random.Random) -> Rows:
+    result = recipes.pick(rng, "answer_names")
+    shares, test_only = _choose(rng, "conala-mini", lambda operation: bool(operation.slots))
+    seen: set[str] = set()
+    rows = {}
+    for split, size in SIZES.items():
+        extra = test_only * TEST_ONLY_ROWS if split == "test" else []
+        operations = _spread(shares, size - len(extra)) + extra
+        rng.shuffle(operations)
+        rows[split] = [_conala_row(rng, operation, result, seen) for operation in operations]
+    return rows
+
+
+def _conala_row(rng: random.Random, operation: Operation, result: str, seen: set[str]) -> dict:
+    check_question = partial(sample_checks.line_check, rng, result=result)
+    question, check = _question(rng, operation, operation.phrasings, seen, check_question)
+    return {
+        "question_id": f"{(KNOWN + NEW).index(operation) + 1}-{len(seen)}",
+        "nl": question.intent,
+        "cmd": questions.assign(question, question.code, result),
+        "cmd_name": "conala",
+        "oracle_man": _manual_entries(operation),
+        "canonical_cmd": questions.assign(question, _canonical(question), result),
+        "test_setup_code": check.setup,
+        "test_list": list(check.tests),
+        "operation": operation.code,
+        "known": operation in KNOWN,
+    }
+
+
+def _canonical(question: Question) -> str:
+    """The code with a placeholder for every name and text; numbers stay."""
+    kinds = {"VAR_STR": VARIABLES, "'VAR_STR'": ("q", "q2", "k", "f")}
+    placeholders = {slot: placeholder for placeholder, slots in kinds.items() for slot in slots}
+    return question.operation.code.format_map(question.fillings | placeholders)
+
+
+def _manual_entries(operation: Operation) -> list[str]:
+    """The functions that the code calls, spelled like DocPrompting's manual entries; derived, not looked up."""
+    tree = ast.parse(operation.code.format_map({slot: slot for slot in operation.slots}))
+    called = [_dotted(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return list(dict.fromkeys(_manual_entry(name) for name in called))
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    if isinstance(node, ast.Call):
+        return "io.TextIOBase" if _dotted(node.func) == "open" else _dotted(node.func)
+    return _TYPES.get(node.id, node.id) if isinstance(node, ast.Name) else "str"  # no other literal has methods here
+
+
+def _manual_entry(name: str) -> str:
+    pages = [page for page in (*recipes.MODULES, "os.path", "io") if name.startswith(f"{page}.")]
+    page = max(pages, key=len) if pages else "stdtypes" if "." in name else "functions"
+    return f"python.library.{page}#{name}"
+
+
+def _codealpaca(rng: random.Random) -> Rows:
+    result = recipes.pick(rng, "answer_names")
+    shares, _ = _choose(rng, "codealpaca-mini", lambda operation: not set(VARIABLES).isdisjoint(operation.slots))
+    seen: set = set()
+    rows = {}
+    for split, size in SIZES.items():
+        rows[split] = [_function_row(rng, operation, result, seen) for operation in _spread(shares, size // 2)]
+        lengths = [1 + index % 3 for index in range(size - size // 2)]
+        rows[split] += [_program_row(rng, length, seen) for length in lengths]
+        rng.shuffle(rows[split])
+    return rows
+
+
+def _function_row(rng: random.Random, operation: Operation, result: str, seen: set[str]) -> dict:
+    """An operation as a short function."""
+    name = _function_name(rng)
+    imperative = [phrase for phrase in operation.phrasings if phrase.split()[0] not in _INTERROGATIVES]
+    check_question = partial(sample_checks.function_check, rng, name=name, result=result, calls=CALLS)
+    question, check = _question(rng, operation, imperative, seen, check_question, taken=name)
+    return {
+        "nl": SAMPLE_REQUEST.format(name=name, intent=question.intent),
+        "cmd": questions.define(question, question.code, name=name, result=result),
+        "test_setup_code": check.setup,
+        "test_list": list(check.tests),
+    }
+
+
+def _program_row(rng: random.Random, length: int, seen: set) -> dict:
+    """A problem of several steps as a function."""
+    problem, examples = _problem(rng, length, shortest=0, seen=seen)
+    name = _function_name(rng)
+    question, code = questions.call_based(problem, name)
+    tests = [f"assert {name}({xs}) == {value}" for xs, value in examples]
+    return {"nl": question, "cmd": code, "test_setup_code": "", "test_list": tests}
+
+
+def _apps(rng: random.Random) -> Rows:
+    seen: set = set()
+    rows = {}
+    for split, size in SIZES.items():
+        difficulties = list(DIFFICULTIES) * -(-size // 3)
+        kinds = [(difficulties[index], index // 3 % 2 == 0) for index in range(size)]
+        rng.shuffle(kinds)
+        rows[split] = [_apps_row(rng, difficulty, by_call, seen) for difficulty, by_call in kinds]
+    return rows
+
+
+def _apps_row(rng: random.Random, difficulty: str, by_call: bool, seen: set) -> dict:
+    problem, examples = _problem(rng, DIFFICULTIES[difficulty], shortest=0 if by_call else 1, seen=seen)
+    if by_call:
+        name = _function_name(rng)
+        question, code = questions.call_based(problem, name)
+        tests = {"fn_name": name, "inputs": [[xs] for xs, _ in examples], "outputs": [value for _, value in examples]}
+    else:
+        question, code = questions.standard_input(problem)
+        inputs = [" ".join(map(str, xs)) + "\n" for xs, _ in examples]
+        tests = {"inputs": inputs, "outputs": [f"{value}\n" for _, value in examples]}
+    return {
+        "problem_id": len(seen) - 1,
+        "question": question,
+        "solutions": json.dumps([code]),
+        "input_output": json.dumps(tests),
+        "difficulty": difficulty,
+        "url": "",
+        "starter_code": f"def {name}(xs):" if by_call else "",
+    }
+
+
+def _question(
+    rng: random.Random,
+    operation: Operation,
+    phrasings: Sequence[str],
+    seen: set[str],
+    check_question: Callable[[Question], Check | None],
+    taken: str = "",
+) -> tuple[Question, Check]:
+    """An operation with an intent not seen before and its check; no variable has the name that is `taken`."""
+    for _ in range(_MAX_DRAWS):
+        question = questions.ask(rng, operation, rng.choice(phrasings))
+        if question.intent in seen or taken in question.variables:
+            continue
+        if check := check_question(question) if operation.checkable else Check():
+            seen.add(question.intent)
+            return question, check
+    raise RuntimeError(f"no checkable row in {_MAX_DRAWS} draws of {operation.code}")
+
+
+def _problem(
+    rng: random.Random, length: int, *, shortest: int, seen: set
+) -> tuple[Problem, list[tuple[list[int], int]]]:
+    """A problem whose solution was not asked for before, with five inputs and outputs."""
+    for _ in range(_MAX_DRAWS):
+        problem = questions.problem(rng, length, new=True)
+        if (problem.stages, problem.end) in seen:
+            continue
+        if examples := sample_checks.sharp_examples(rng, problem, shortest):
+            seen.add((problem.stages, problem.end))
+            return problem, examples
+    raise RuntimeError(f"no checkable row in {_MAX_DRAWS} draws of a problem of length {length}")
+
+
+def _function_name(rng: random.Random) -> str:
+    name = recipes.function_name(rng)
+    while keyword.iskeyword(name) or hasattr(builtins, name):
+        name = recipes.function_name(rng)
+    return name
+
+
+def _choose(
+    rng: random.Random, task: str, fits: Callable[[Operation], bool]
+) -> tuple[dict[Operation, float], list[Operation]]:
+    """The task's operations with the share of each in the rows, and four further ones that only its test split has."""
+    shares: dict[Operation, float] = {}
+    test_only = []
+    for (group, kind), operations in recipes.GROUPS.items():
+        plan = _PLAN[task][group][kind]
+        count = plan["operations"]
+        drawn = rng.sample([operation for operation in operations if fits(operation)], count + plan["test_only"])
+        tail = [1 / (rank + 2) for rank in range(count)]  # a mild long tail
+        shares |= {drawn[rank]: plan["share"] * weight / sum(tail) for rank, weight in enumerate(tail)}
+        test_only += drawn[count:]
+    return shares, test_only
+
+
+def _spread(shares: dict[Operation, float], rows: int) -> list[Operation]:
+    """One operation a row, each as often as its share says, by largest remainder."""
+    counts = {operation: int(rows * share) for operation, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda operation: counts[operation] - rows * shares[operation])
+    for operation in by_remainder[: rows - sum(counts.values())]:
+        counts[operation] += 1
+    return [operation for operation, count in counts.items() for _ in range(count)]
+
+
+TASKS: dict[str, Callable[[random.Random], Rows]] = {
+    "conala-mini": _conala,
+    "codealpaca-mini": _codealpaca,
+    "apps-mini": _apps,
+}
