@@ -60,9 +60,7 @@ class Decoding:
     batch_size: int = 16  # examples a batch, before beams
     stop: str = "each-answer"  # all-beams: a search goes on until every beam has a stop string, as the study's did
     length_rule: str = "answer"  # with-prompt: long prompts make length count less, as in transformers before 4.36
-    ending: str = (
-        "task"  # fence: a chat model's answer goes on to its closing fence, over lines
-    )
+    ending: str = "task"  # fence: a chat model's answer goes on to its closing fence, over lines
 
     def __post_init__(self):
         one_of("stop", self.stop, STOPS)
