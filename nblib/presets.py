@@ -134,7 +134,8 @@ PRESETS = {
         study_scores=True,
     ),
     # For a pretrained model of some hundred million parameters on a CPU, with precision bf16, which such processors
-    # multiply several times as quickly as fp32. Learning rates: the best of three for each method, see REAL_RATES.
+    # multiply several times as quickly as fp32. Learning rates: the middle ones of REAL_RATES, not searched yet; its
+    # study (tests/benchmarks/real_study.py) searches and takes the best of the three.
     "cpu-real": Preset(
         methods=(
             spec.ZeroShot(),
