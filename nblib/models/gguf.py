@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from nblib.tasks import hub
 
@@ -82,9 +83,8 @@ def _require_readable(path: Path) -> int:
 
     try:
         reader = GGUFReader(path)
-        architecture = reader.get_field("general.architecture").contents()
-        parts = reader.get_field("split.count")
-    except (ValueError, AttributeError, IndexError, KeyError, OSError) as problem:  # of a file that is cut or none
+        architecture, parts = (_value(reader.get_field(name)) for name in ("general.architecture", "split.count"))
+    except (ValueError, IndexError, KeyError, OSError) as problem:  # of a file that is cut or none
         raise ValueError(
             f"model {str(path)!r} is no complete GGUF file ({problem}); copy it again, or give a folder made by "
             "save_pretrained"
@@ -94,11 +94,14 @@ def _require_readable(path: Path) -> int:
             f"model {str(path)!r} is of the architecture {architecture!r}, which transformers does not read from a "
             f"GGUF file; it reads {', '.join(GGUF_SUPPORTED_ARCHITECTURES)}: give the model's Hub id or folder"
         )
-    if parts is not None and parts.contents() > 1:
-        raise ValueError(
-            f"model {str(path)!r} is one of {parts.contents()} parts; join them with llama-gguf-split --merge first"
-        )
+    if parts and parts > 1:
+        raise ValueError(f"model {str(path)!r} is one of {parts} parts; join them with llama-gguf-split --merge first")
     return sum(int(tensor.n_elements) for tensor in reader.tensors)
+
+
+def _value(field) -> Any:
+    """What a field of the file says; None where it has no such field."""
+    return None if field is None else field.contents()
 
 
 def _write(path: Path, folder: Path, dtype: str) -> None:
