@@ -8,11 +8,13 @@ for both methods of a pair). Seeds are not resampled: with the three to five of 
 `_deviations`).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
+import pandas as pd
 
 Scores = Sequence[Sequence[float | None]]  # one sequence a seed; one score an example, None where it is missing
 LEVEL = 0.95
@@ -215,10 +217,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def family(differences: Sequence[Difference]) -> list[Difference]:
+def adjusted(differences: Sequence[Difference]) -> list[Difference]:
     """The same differences with Holm's p values; one without a p does not count."""
-    adjusted = iter(holm([each.p for each in differences if each.p is not None]))
-    return [each if each.p is None else replace(each, p=next(adjusted)) for each in differences]
+    p_values = iter(holm([each.p for each in differences if each.p is not None]))
+    return [each if each.p is None else replace(each, p=next(p_values)) for each in differences]
 
 
 def decide(difference: Difference, *, level: float = LEVEL) -> str:
@@ -235,6 +237,103 @@ def reverse(difference: Difference) -> Difference:
         for each in (difference.mean, difference.high, difference.low, difference.effect)
     )
     return replace(difference, mean=mean, low=low, high=high, effect=effect, seeds=difference.seeds[::-1])
+
+
+BEST = "best"  # as the base of `summarise`: the line with the highest mean
+
+
+def summarise(
+    answers: pd.DataFrame,
+    by: str | Sequence[str],
+    metric: str,
+    *,
+    base: str | Mapping[str, object] | None = None,
+    within: Sequence[str] = (),
+    family: Sequence[str] | None = None,
+    turned: bool = True,
+) -> pd.DataFrame:
+    """One line a group of `answers` (one line a run and example: `run`, `seed`, `example`, the metric) in `by`.
+
+    Lines stand in the order of their categories, else of their values; `by` stays as columns. With M for the metric:
+        seeds; M, the mean over seeds of the means over examples; M_sd over seeds; M_low, M_high of the 95 % interval;
+        M_n, M_missing: examples with and without a score (of the seed that has fewest).
+    With `base` also every line minus it, paired over the same examples and over all seeds:
+        is_base; difference, difference_low, difference_high; p after Holm over the family; effect (Cohen's d of pairs);
+        pairs (examples with a score of both); verdict: higher, lower, tie (None: not tested, as the base itself).
+    The base is chosen inside of each combination of the columns `within` (of `by`): the line with these values, such
+    as `{"method": "zero-shot"}`, or BEST: the highest mean, the first of equals. Where there is none, nothing is
+    tested. `family` are the columns that hold one family of tests apart from the next; None: those of `within`.
+    `turned`: resampled as base minus line, then turned round; else as line minus base (the same but for its draws).
+    Examples and seeds are resampled as in `interval` and `paired_difference`.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    lines, tables = [], []
+    for key, group in answers.groupby(by, observed=True, dropna=False):
+        table = _by_run(group, metric)
+        counts = group.groupby("run", observed=True)[metric].agg(["count", "size"])
+        lines.append(dict(zip(by, key, strict=True)) | _summary(table, metric, counts))
+        tables.append(table)
+    names = [metric, *(f"{metric}_{end}" for end in ("sd", "low", "high", "n", "missing"))]
+    frame = pd.DataFrame(lines, columns=[*by, "seeds", *names]).astype(dict.fromkeys(names[:4], float))
+    if base is None:
+        return frame
+    families = [tuple(frame.loc[place, list(within if family is None else family)]) for place in frame.index]
+    found: dict[int, Difference] = {}
+    frame["is_base"] = False
+    for _, members in frame.groupby(list(within), observed=True, dropna=False) if within else [((), frame)]:
+        center = _base(members, metric, base)
+        frame.loc[members.index, "is_base"] = members.index == center
+        for place in members.index:
+            if center is not None and place != center and not pd.isna(frame.at[place, metric]):
+                found[place] = _pair(tables[place], tables[center], turned)
+    for each in dict.fromkeys(families):
+        places = [place for place in found if families[place] == each]
+        found |= dict(zip(places, adjusted([found[place] for place in places]), strict=True))
+    return frame.join(pd.DataFrame([_tested(found.get(place)) for place in frame.index], columns=_TESTED))
+
+
+_TESTED = ["difference", "difference_low", "difference_high", "p", "effect", "pairs", "verdict"]
+
+
+def _by_run(group: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One column a run, by seed; one line an example."""
+    wide = group.pivot(index="example", columns=["seed", "run"], values=metric)
+    return wide.sort_index().sort_index(axis=1)
+
+
+def _summary(table: pd.DataFrame, metric: str, counts: pd.DataFrame) -> dict:
+    over_seeds, around = spread([_known(each) for each in table.mean()]), interval(table.T.to_numpy())
+    values = (over_seeds.mean, over_seeds.sd, around.low, around.high)
+    line = dict(zip((metric, *(f"{metric}_{end}" for end in ("sd", "low", "high"))), values, strict=True))
+    missing = int((counts["size"] - counts["count"]).max())
+    return {"seeds": table.shape[1]} | line | {f"{metric}_n": int(counts["count"].min()), f"{metric}_missing": missing}
+
+
+def _base(members: pd.DataFrame, metric: str, base: str | Mapping[str, object]) -> int | None:
+    """The place of the base among these lines; None where it has no score."""
+    scored = members[members[metric].notna()]
+    if not isinstance(base, str):
+        for name, value in base.items():
+            scored = scored[scored[name] == value]
+        return None if scored.empty else scored.index[0]
+    return None if scored.empty else scored[metric].idxmax()
+
+
+def _pair(line: pd.DataFrame, center: pd.DataFrame, turned: bool) -> Difference:
+    examples = line.index.union(center.index)
+    ours, theirs = (each.reindex(examples).T.to_numpy() for each in (line, center))
+    return reverse(paired_difference(theirs, ours)) if turned else paired_difference(ours, theirs)
+
+
+def _tested(found: Difference | None) -> tuple:
+    if found is None:
+        return (math.nan,) * 6 + (None,)
+    numbers = (found.mean, found.low, found.high, found.p, found.effect, found.n)
+    return (*(math.nan if each is None else each for each in numbers), None if found.p is None else decide(found))
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _table(scores_by_seed: Scores) -> np.ndarray:

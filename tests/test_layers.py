@@ -17,8 +17,8 @@ PACKAGE = Path(nblib.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    1: ("spec", "sandbox", "results", "stats", "provenance", "parameters", "progress"),
-    2: ("tasks", "presets"),
+    1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress"),
+    2: ("results", "tasks", "presets"),
     3: ("prompts", "retrieve", "metrics", "models", "adapters"),
     4: ("methods", "generate"),
     5: ("train", "memory"),
@@ -30,7 +30,7 @@ FACE_READS = ("spec", "results", "stats")
 FRONT = ("widgets",)  # what a person plays with: may import every floor and the face; only notebooks use it
 APART = ("tiny", "notebooks", "colab", "shipped")  # may import anything; nobody imports them
 HEAVY = ("torch", "transformers", "peft", "datasets")
-MAXIMUM_LINES = 350
+MAXIMUM_LINES = 450
 
 
 def test_there_is_a_house():
@@ -114,7 +114,7 @@ def test_import_is_light():
 
 def test_light_rooms_load_no_framework():
     """The first floor and the face, imported for real: also what they import indirectly is light."""
-    light = [room for room in (*FLOORS[1], *FACE, *FRONT) if room in {_room(path) for path in FILES}]
+    light = [room for room in (*FLOORS[1], "results", *FACE, *FRONT) if room in {_room(path) for path in FILES}]
     assert "spec" in light
     light.append("widgets.explorer")  # reads rows only
     imports = "".join(f"import nblib.{room};" for room in light)

@@ -185,7 +185,7 @@ def _tested(pairs: list[tuple[Group, str]], base: Group) -> list[stats.Differenc
         ids = examples([group, base])
         ours, theirs = group.by_seed(metric, ids), base.by_seed(metric, ids)
         found.append(None if ours is None or theirs is None else stats.paired_difference(ours, theirs))
-    adjusted = iter(stats.family([each for each in found if each is not None]))
+    adjusted = iter(stats.adjusted([each for each in found if each is not None]))
     return [None if each is None else next(adjusted) for each in found]
 
 

@@ -103,7 +103,7 @@ def _mean(row: Row, metric: str) -> float | None:
 def _with_family(frame: pd.DataFrame) -> pd.DataFrame:
     """The tests' numbers, once Holm's correction has seen all of them."""
     places = [place for place, each in frame["tested"].items() if isinstance(each, stats.Difference)]
-    adjusted = stats.family([frame.at[place, "tested"] for place in places])
+    adjusted = stats.adjusted([frame.at[place, "tested"] for place in places])
     numbers = ("difference", "low", "high", "p", "effect", "n", "a", "b", "answers")
     frame = frame.astype(dict.fromkeys(numbers, float) | {"verdict": object})
     for place, each in zip(places, adjusted, strict=True):

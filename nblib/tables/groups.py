@@ -154,7 +154,7 @@ def compared(center: Group, others: Sequence[Group], metric: str) -> dict[str, s
         theirs = group.by_seed(metric, names)
         if ours is not None and theirs is not None:
             tested[group.label] = stats.paired_difference(ours, theirs)
-    adjusted = dict(zip(tested, stats.family(list(tested.values())), strict=True))
+    adjusted = dict(zip(tested, stats.adjusted(list(tested.values())), strict=True))
     return {group.label: adjusted.get(group.label) for group in others}
 
 

@@ -93,7 +93,7 @@ def _differences(center: Group, found: list[Group], parts: list[list[str]], metr
         for examples in parts
         for group in found
     ]
-    adjusted = iter(stats.family([each for each in tested if each is not None]))
+    adjusted = iter(stats.adjusted([each for each in tested if each is not None]))
     lines = []
     for each in tested:
         difference = None if each is None else next(adjusted)
