@@ -9,14 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nblib import plots, tables
-from nblib.plots import COSTS, SCORES
+from nblib.plots import COSTS
 from nblib.tables import Shown
 from nblib.tables.shown import table as tabled
 from nblib.widgets.answers import Example
 from nblib.widgets.onerun import differences, predictions, run
 from nblib.widgets.points import Points
 from nblib.widgets.runs import FILTERS, axes, choices, comparable, front, runs
-from nblib.widgets.scatter import scatter
 from nblib.widgets.work import sentence
 
 __all__ = [
@@ -43,7 +42,8 @@ def figure(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1", *, ch
 
     Raises ValueError for an axis that is none.
     """
-    return scatter(frame, x, y, front(frame, x, y), chosen=chosen)
+    marked = frame.assign(pareto=frame.index.isin(front(frame, x, y)))
+    return plots.scatter(marked, x, y, name="label", chosen=chosen)
 
 
 def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Shown:
@@ -216,21 +216,13 @@ def _first(wanted: Sequence[str], there: Sequence[str]) -> str:
 
 
 def _head(name: str) -> str:
-    """`EM@1 (%)`, `training time (seconds)`."""
-    if name in SCORES:
-        return f"{SCORES[name][0]} (%)"
-    short, axis, _ = COSTS[name]
-    unit = axis.partition("(")[2].rstrip(")").split(" ")[0]
-    return f"{short} ({unit})" if unit else short
+    """`EM@1 (%)`, `training time (s)`."""
+    sign = plots.unit(name)[1]
+    return f"{plots.short(name)} ({sign})" if sign else plots.short(name)
 
 
 def _said(value: float, name: str) -> str:
-    if pd.isna(value):
-        return "–"
-    if name in SCORES:
-        return f"{100 * value:.1f}"
-    number = value / COSTS[name][2]
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    return "–" if pd.isna(value) else plots.number(value, name, sign=False)
 
 
 def _line(line: pd.Series, id: str) -> str:

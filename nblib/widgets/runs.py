@@ -5,8 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from nblib import results
-from nblib.plots import COSTS, SCORES
-from nblib.plots.cost_quality import NOTHING_FOR_PROMPTS
+from nblib.plots import COSTS, NOTHING_FOR_PROMPTS, SCORES
 from nblib.results import Row
 from nblib.tables import family
 from nblib.tables.groups import kind, names, setting
