@@ -62,6 +62,12 @@ LOST = {
     "icl-2": method("icl", "ICL", None, status="missing"),
 }
 RAG = {f"rag-{shots}": method("rag", "RAG", 0.4 + 0.01 * shots, None, 25.0 + 42 * shots) for shots in (1, 2, 3)}
+MANY = {
+    f"{kind}-{shots}": method(kind, kind.upper(), 0.1 + 0.02 * shots + 0.1 * (kind == "rag"), None, 25.0 + 45 * shots)
+    for kind in ("icl", "rag")
+    for shots in (1, 2, 4, 8, 16)
+}
+TRAINED = {kind: method(kind, "PEFT", 0.2 + 0.02 * n, 40.0) for n, kind in enumerate(NAMES[:14])}
 CROWD = {f"icl-{n}": method("icl", "ICL", 0.2 + 0.01 * n, None, 50.0 * n, pareto=n == 24) for n in range(1, 25)}
 
 
@@ -225,6 +231,7 @@ FIGURES = {
     "front": lambda: plots.scatter(methods().assign(pareto=[True, False, False, True, False, False, False])),
     "crowd": lambda: plots.scatter(table(list(CROWD.values())), "prompt_tokens", name="family", chosen=3),
     "lines": lambda: plots.scatter(methods(**RAG), "prompt_tokens", lines=True),
+    "lines of many": lambda: plots.scatter(methods(**MANY, **TRAINED), "prompt_tokens", lines=True),
     "no points": lambda: plots.scatter(methods().iloc[:0]),
     "break-even": lambda: plots.break_even(pays()),
     "break-even of all": lambda: plots.break_even(pays(), methods=list(pays().index), subtitle="conala-mini with tiny"),

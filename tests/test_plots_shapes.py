@@ -107,7 +107,7 @@ class TestForest:
 class TestHeatMap:
     def test_every_cell_has_its_number_and_its_interval(self):
         words = written(plots.heat_map(matrix(["a", "b"])))
-        assert words.count("40.0 %") == words.count("34.0–46.0") == 2
+        assert words.count("40.0 %\n(34.0 to 46.0)") == 2
         assert {"nothing (zero-shot)", "a + b", "trained on", "asked"} <= set(words)
 
     def test_the_own_adapter_is_outlined_and_gaps_are_said(self):
@@ -116,7 +116,6 @@ class TestHeatMap:
         assert [(int(x), int(y)) for x, y in outlined] == [(0, 1), (1, 2)]
         assert "out of memory" in written(figure)
         assert "b, a: out of memory" in plots.alternative(figure)
-        assert len([each for each in figure.axes[0].patches if each.get_hatch()]) == 2
 
 
 class TestCurves:
@@ -270,9 +269,9 @@ class TestData:
         assert about in said(figure)
 
     def test_a_column_without_texts_is_refused(self):
-        with pytest.raises(ValueError, match="code has none"):
+        with pytest.raises(ValueError, match="got none for code"):
             plots.lengths({"intent": [1], "code": []})
-        with pytest.raises(ValueError, match="got none"):
+        with pytest.raises(ValueError, match="got none for no column"):
             plots.lengths({})
 
     def test_every_query_is_in_a_bar_and_the_share_right_above_it(self):

@@ -52,13 +52,11 @@ def scatter(
     title = title or f"{style.short(y)} against {style.short(x)}"
     front = points[points["pareto"].astype(bool)].sort_values(["x", "y"]) if "pareto" in points else points.iloc[:0]
     is_crowd = len(points) > CROWD
-    told = front if is_crowd and len(front) else points
-    rest = (
-        f", {len(points)} points, {'on the' if told is front else 'with a' if len(front) else 'without a'} Pareto front"
+    told, notes = front if is_crowd and len(front) else points, [describe(points, y, title)[0]]
+    count = (
+        f", {len(points)} points, {'with' if len(front) else 'without'} a Pareto front" if "pareto" in points else ""
     )
-    rest *= "pareto" in points
-    words = describe(told, y, title + rest, by=[name], at=x)[1]
-    notes = [describe(points, y, title)[0]]
+    words = describe(told, y, title + count, by=[name], at=x)[1]
     if "pareto" in points:
         best = style.joined(front[name].drop_duplicates()) if len(front) else "none, as they do not compare"
         notes.append(f"{len(points)} points, filled: the Pareto front, which no other beats in both ({best})")
@@ -80,13 +78,11 @@ def scatter(
         lost = frame.drop(index=points.index)[name].astype(str)
         without = f"\nwithout a point: {', '.join(lost)}" if 0 < len(lost) <= CROWD else ""
         if is_crowd:
-            kinds = {kind: colour(kind) for kind in sorted(points["kind"].unique())}
-            axes.legend(
-                handles=handles(kinds), loc="upper left", bbox_to_anchor=(1, 1.02), handlelength=1, labelspacing=0.3
-            )
+            patches = handles({kind: colour(kind) for kind in sorted(points["kind"].unique())})
+            axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1, 1), handlelength=1, labelspacing=0.3)
         finish(figure, title, (" · ".join(notes) + without, words))
-        if not is_crowd:
-            _label(axes, points, name)
+        shots = points[points["family"].isin(IN_PROMPTS)] if lines else points.iloc[:0]
+        _label(axes, points, shots if is_crowd else points, name)
     return figure
 
 
@@ -145,11 +141,11 @@ def _point(axes: Axes, row: pd.Series, *, hollow: bool, gid: str) -> None:
     axes.plot(row["x"], row["y"], "o", ms=6 if hollow else 9, zorder=3, gid=gid, **looks)
 
 
-def _label(axes: Axes, points: pd.DataFrame, name: str) -> None:
+def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> None:
     """Names beside their points, moved until they cover nothing, with a line where one stands away from its point."""
     texts = [
         axes.text(row["x"], row["y"], str(row[name]), size=9, color=readable(colour(row["kind"])), zorder=6)
-        for _, row in points.iterrows()
+        for _, row in named.iterrows()
     ]
     marks = axes.scatter(points["x"], points["y"], s=150)
     bars = points[points["low"] < points["high"]]
@@ -234,7 +230,8 @@ def memory_by_kind(frame: pd.DataFrame, *, cards: Mapping[str, float] | None = N
     """
     frame = style.tidy(frame, "memory_bytes", "model", "label")
     blocks = list(frame.groupby("model", sort=False, observed=True)) or [("", frame)]
-    title, near = title or "Memory of training by what it holds", {}
+    title = title or "Memory of training by what it holds"
+    near: dict[str, float] = {}
     with style.context():
         height = 1.9 + sum(0.34 * len(block) + 0.85 for _, block in blocks)
         ratios = {"height_ratios": [len(block) + 0.2 for _, block in blocks]}

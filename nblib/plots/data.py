@@ -37,11 +37,9 @@ def lengths(
     A limit is a line, and it is said how many texts are longer. The axis ends where nearly all texts do.
     Raises ValueError for a column without texts.
     """
-    for name, each in texts.items():
-        if not len(each):
-            raise ValueError(f"every column needs one text or more; {name} has none")
-    if not texts:
-        raise ValueError("texts must name one column or more; got none")
+    if not texts or not all(len(each) for each in texts.values()):
+        lacking = ", ".join(name for name, each in texts.items() if not len(each)) or "no column"
+        raise ValueError(f"every column needs one text or more; got none for {lacking}")
     limits = {name: limit for name, limit in (limits or {}).items() if name in texts}
     end = max([5.0, *(np.quantile(each, 0.995) for each in texts.values()), *(1.15 * each for each in limits.values())])
     step = max(1, round(end / 40))
@@ -71,7 +69,7 @@ def similarities(frame: pd.DataFrame, *, title: str = "Does a nearer example hel
     that is right. `frame` has a line a query: its `similarity` and `score`."""
     near, score = (frame[each].to_numpy(dtype=float) for each in ("similarity", "score"))
     low, high = (near.min(), max(near.max(), near.min() + 0.05)) if near.size else (0.0, 1.0)
-    edges = MaxNLocator(12, steps=[1, 2, 5, 10]).tick_values(low, high + 1e-9)  # round numbers
+    edges = np.array(MaxNLocator(12, steps=[1, 2, 5, 10]).tick_values(low, high + 1e-9))  # round numbers
     answers = {"right": score == 1, "wrong": score < 1, "not scored": np.isnan(score)}
     counts = {name: np.histogram(near[each] + 1e-12, edges)[0] for name, each in answers.items()}
     scored, bottom, words = counts["right"] + counts["wrong"], np.zeros(len(edges) - 1), []
@@ -104,13 +102,8 @@ def endings(frame: pd.DataFrame, *, title: str = "How first answers ended", subt
     """A stacked bar a method, in a panel a `difficulty`: shares `ended passed`, `ended wrong`… of the first answers."""
     there = {f"ended {each}": each for each in ENDINGS if f"ended {each}" in frame and frame[f"ended {each}"].sum() > 0}
     blocks = list(frame.groupby("difficulty", sort=False, observed=True)) or [("", frame)]
-    words = describe(
-        frame,
-        "",
-        title,
-        by=["difficulty", "method"],
-        parts={column: ENDINGS[each][0] for column, each in there.items()},
-    )[1]
+    parts = {column: ENDINGS[each][0] for column, each in there.items()}
+    words = describe(frame, "", title, by=["difficulty", "method"], parts=parts)[1]
     with style.context():
         height = 1.75 + sum(0.36 + 0.27 * len(block) for _, block in blocks)
         figure, panels = empty(height, len(blocks), sharex=True)
@@ -120,10 +113,11 @@ def endings(frame: pd.DataFrame, *, title: str = "How first answers ended", subt
             table = 100 * block[list(there)].astype(float).fillna(0.0)
             shades = [ENDINGS[each][1] for each in there.values()]
             stack(axes, table, shades, [str(each) for each in block["method"]])
+            bars: Any
             for bars, shade in zip(axes.containers, shades, strict=True):
                 said = [f"{value:.0f}" if value >= 5 else "" for value in bars.datavalues]
                 axes.bar_label(bars, said, label_type="center", color=style.on(fill(shade)))
-            for place in np.flatnonzero(table.sum(axis=1) == 0):
+            for place in np.flatnonzero(table.sum(axis=1) == 0).tolist():
                 axes.text(1, place, "no result", style="italic", va="center_baseline")
             axes.set_title(f"{difficulty} (n = {int(block['n'].max())})", loc="left", size=10, pad=4)
             axes.spines["left"].set_visible(False)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -87,7 +87,8 @@ def forest(
 
 def _places(frame: pd.DataFrame, name: str, sections: str, step: float) -> tuple[dict, dict, dict]:
     """How far down each line of the frame stands, the names by how far down, and the headings."""
-    places, ticks, heads, down = {}, {}, {}, 0.0
+    places: dict[Any, float] = {}
+    ticks, heads, down = {}, {}, 0.0
     for section, block in frame.groupby(sections, sort=False, observed=True) if sections else [("", frame)]:
         if sections:
             size = block["total_parameters"].iloc[0] if "total_parameters" in block else np.nan
@@ -144,47 +145,37 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1", *, title: str = "") -> F
     """
     frame = style.tidy(frame, metric, "trained_on", "task")
     asked, trained = (list(frame[each].astype(str).unique()) for each in ("task", "trained_on"))
-    order = {name: place for place, name in enumerate(dict.fromkeys([*asked, *trained]))}
-    trained.sort(key=lambda name: ("(" not in name, name.count("+"), order[name]))
-    table = 100 * frame.pivot(index="trained_on", columns="task", values=metric).astype(float).loc[trained, asked]
+    order = list(dict.fromkeys([*asked, *trained]))
+    trained.sort(key=lambda name: ("(" not in name, name.count("+"), order.index(name)))
+    cells = frame.assign(said=[style.said(row, metric) for _, row in frame.iterrows()], score=100 * frame[metric])
+    cells = cells.pivot(index="trained_on", columns="task", values=["score", "said"])
     title = title or f"{style.short(metric)} by what was trained on and what is asked"
     with style.context():
         figure, (axes,) = empty(1.75 + 0.62 * max(len(trained), 1))
+        axes.set(xticks=[], yticks=[])
         if len(frame):
+            table = cells["score"].loc[trained, asked].astype(float)
+            words = cells["said"].loc[trained, asked].fillna("").map(lambda text: text.replace(" (", "\n("))
             looks: dict[str, Any] = {"linewidths": 2, "linecolor": page().ground, "cbar": False, "cmap": SHADES}
-            sns.heatmap(table, ax=axes, vmin=0, vmax=max([5.0, table.max().max()]), **looks)
-        for _, row in frame.iterrows():
-            _cell(axes, asked.index(row["task"]), trained.index(row["trained_on"]), row, metric)
-        for down, across in np.argwhere(table.isna()):
-            looks = {"hatch": "////", "facecolor": page().ground, "edgecolor": page().others, "lw": 0}
-            axes.add_patch(Rectangle((across + 0.02, down + 0.03), 0.96, 0.94, **looks))
-        wide = [["\n".join(textwrap.wrap(each.replace("+", " + "), 24)) for each in side] for side in (trained, asked)]
-        axes.set_yticks(np.arange(len(trained)) + 0.5, wide[0], rotation=0)
-        axes.set_xticks(np.arange(len(asked)) + 0.5, wide[1], rotation=0)
-        axes.tick_params(length=0)
+            limits = {"vmin": 0.0, "vmax": max(5.0, np.nan_to_num(table.max().max()))}
+            sns.heatmap(table.fillna(0.0), annot=words, fmt="", ax=axes, **looks, **limits)
+            mesh: Any = axes.collections[0]
+            for text, shade in zip(axes.texts, mesh.get_facecolors(), strict=True):
+                text.set(color=style.on(to_hex(shade)), size=10, linespacing=1.4)
+            wide = [
+                ["\n".join(textwrap.wrap(name.replace("+", " + "), 24)) for name in side] for side in (asked, trained)
+            ]
+            axes.set_xticklabels(wide[0], rotation=0)
+            axes.set_yticklabels(wide[1], rotation=0)
+        for across, task in enumerate(asked):
+            for down in [trained.index(task)] if task in trained else []:
+                axes.add_patch(Rectangle((across + 0.03, down + 0.05), 0.94, 0.9, fill=False, edgecolor=OWN, lw=2.6))
         axes.set(xlabel="asked", ylabel="trained on")
-        subtitle, words = describe(frame, metric, title, by=["trained_on", "task"])
-        own = " · outlined: trained on the task that is asked" if set(asked) & set(trained) else ""
-        finish(figure, title, (subtitle.replace("bars:", "small:") + own, words))
+        axes.tick_params(length=0)
+        subtitle, alternative = describe(frame, metric, title, by=["trained_on", "task"])
+        notes = [subtitle.replace("bars:", "in brackets:"), "outlined: trained on the task that is asked"]
+        finish(figure, title, (" · ".join(notes), alternative))
     return figure
-
-
-def _cell(axes: Axes, across: int, down: int, row: pd.Series, metric: str) -> None:
-    """The numbers of a cell, or why there are none."""
-    middle: dict[str, Any] = {"ha": "center", "va": "center"}
-    if pd.isna(row[metric]):
-        looks = {"style": "italic", "color": page().faint, "zorder": 4}
-        box = {"facecolor": page().ground, "edgecolor": "none", "pad": 2}
-        axes.text(across + 0.5, down + 0.5, style.said(row, metric), bbox=box, **middle, **looks)
-        return
-    mesh: Any = axes.collections[0]
-    ink = style.on(SHADES(mesh.norm(100 * row[metric])))
-    axes.text(across + 0.5, down + 0.39, number(row[metric], metric), size=12, weight="bold", color=ink, **middle)
-    if not pd.isna(row.get(f"{metric}_low")):
-        ends = "–".join(number(row[f"{metric}_{end}"], metric, sign=False) for end in ("low", "high"))
-        axes.text(across + 0.5, down + 0.74, ends, size=9, color=ink, **middle)
-    if row["trained_on"] == row["task"]:
-        axes.add_patch(Rectangle((across + 0.03, down + 0.05), 0.94, 0.9, fill=False, edgecolor=OWN, lw=2.6))
 
 
 def curves(
@@ -295,33 +286,32 @@ def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None, title: str =
     `task`, which are the same in all lines. `epochs` is where the axis ends: a running training grows towards it.
     """
     training, validation = (frame[frame["of"] == name] for name in ("training", "validation"))
+    kept = validation[validation["kept"].astype(bool)]
     smooth = training["loss"].astype(float).rolling(STEPS, min_periods=1).mean()
+    lines = {"training": (training["epoch"], smooth), "validation": (validation["epoch"], validation["loss"])}
+    ends = {name: f"{y.iloc[0]:.2f} to {y.iloc[-1]:.2f}" for name, (_, y) in lines.items() if len(y)}
     title = title or " ".join(["Loss", *(f"of {each}" for each in frame["method"].unique()), "by epoch"])
-    words = []
     with style.context():
         figure, (axes,) = empty(3.6)
+        looks: dict[str, Any] = {"color": page().ink, "clip_on": False, "zorder": 4}
         if len(training):
             shade = colour(str(frame["kind"].iloc[0]))
             axes.plot(training["epoch"], training["loss"], color=shade, lw=0.7, alpha=0.3)
-            label = f"training, mean of {STEPS} steps: {smooth.iloc[-1]:.2f}"
-            axes.plot(training["epoch"], smooth, color=shade, lw=2, label=label)
-            words.append(f"training from {smooth.iloc[0]:.2f} to {smooth.iloc[-1]:.2f}")
+            label = f"training, mean of {STEPS} steps: {ends['training']}"
+            axes.plot(*lines["training"], color=shade, lw=2, label=label)
         if len(validation):
-            losses, kept = validation["loss"], validation[validation["kept"].astype(bool)]
-            looks: dict[str, Any] = {"color": page().ink, "clip_on": False, "zorder": 4}
-            label = f"validation: {losses.iloc[-1]:.2f}"
-            axes.plot(validation["epoch"], losses, "-o", lw=1, ms=5, label=label, **looks)
+            axes.plot(*lines["validation"], "-o", lw=1, ms=5, label=f"validation: {ends['validation']}", **looks)
             axes.plot(kept["epoch"], kept["loss"], "o", ms=12, mfc="none", label="checkpoint that is kept", **looks)
-            words.append(f"validation from {losses.iloc[0]:.2f} to {losses.iloc[-1]:.2f}")
-            words += [f"the checkpoint of epoch {epoch:.2g} is kept" for epoch in kept["epoch"]]
         top = max([*smooth, *validation["loss"].astype(float)], default=1.0) or 1.0  # one bad batch may leave the axis
         axes.set_xlim(0, 1.02 * (epochs or max(frame["epoch"], default=1.0)))
         axes.set(ylim=(0, 1.08 * top), xlabel="epoch", ylabel="loss a token (nats)")
         numbers(axes.xaxis, plain=8, integer=True)
         axes.grid(axis="y")
-        if words:
+        if ends:
             axes.legend(loc="upper right")
-        gone = " · trained earlier: losses of single steps are gone" * (len(validation) > 0 and training.empty)
-        about = describe(frame, "", title)[0] + gone if words else "no step yet"
+        words = [f"{name} from {each}" for name, each in ends.items()]
+        words += [f"the checkpoint of epoch {epoch:.2g} is kept" for epoch in kept["epoch"]]
+        gone = " · trained earlier: losses of single steps are gone" * (list(ends) == ["validation"])
+        about = describe(frame, "", title)[0] + gone if ends else "no step yet"
         finish(figure, title, (about, f"{title}: {', '.join(words) or 'no step yet'}."))
     return figure

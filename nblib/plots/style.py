@@ -1,7 +1,4 @@
-"""What all figures share: the page and its colours, names and units of columns, titles, words, files. Draws no data.
-
-plots.use("dark") once in a notebook: all figures that are made after it are for a dark page.
-"""
+"""What all figures share: page, colours, names and units of columns, margins, words, files. Draws no data."""
 
 import base64
 import colorsys
@@ -88,14 +85,16 @@ COSTS = {
     "trainable_parameters": ("trained parameters", "trained parameters"),
     "peak_bytes": ("peak memory", "peak memory (bytes)"),
 }
-_NAMES = {
-    **SCORES,
-    **COSTS,
-    "mean_rank": ("Mean rank", "mean rank (1: best on every benchmark)"),
-    "memory_bytes": ("memory", "memory (bytes)"),
-    "step_seconds": ("Time of a training step", "seconds a training step, validation losses included"),
-    "loss": ("Validation loss", "loss"),
-}
+NAMES = (
+    SCORES
+    | COSTS
+    | {
+        "mean_rank": ("Mean rank", "mean rank (1: best on every benchmark)"),
+        "memory_bytes": ("memory", "memory (bytes)"),
+        "step_seconds": ("Time of a training step", "seconds a training step, validation losses included"),
+        "loss": ("Validation loss", "loss"),
+    }
+)
 MEASURES = {  # what a frame's memory_bytes are, by its column `measured`
     "allocated peak": "peak of training, allocated on the GPU",
     "sum of tensors": "tensors of a training step",
@@ -131,16 +130,18 @@ def colour(kind: str) -> str:
 
 def contrast(one: str, other: str) -> float:
     """How far two colours stand out from one another, 1 to 21 (WCAG 2.2)."""
-    dark, light = sorted((_luminance(one), _luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
+    shares = np.array([mpl.colors.to_rgb(one), mpl.colors.to_rgb(other)])
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    return float((light + 0.05) / (dark + 0.05))
 
 
 def readable(shade: str, least: float = 4.5) -> str:
     """A colour for text: as dark or as light as it takes to be read on the page (WCAG 2.2, 1.4.3); its hue stays."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*mpl.colors.to_rgb(shade))
     while contrast(shade, page().ground) < least:
-        lightness += 0.01 if _page == "dark" else -0.01
-        shade = mpl.colors.to_hex(colorsys.hls_to_rgb(hue, min(max(lightness, 0.0), 1.0), saturation))
+        lightness = min(max(lightness + (0.01 if _page == "dark" else -0.01), 0.0), 1.0)
+        shade = mpl.colors.to_hex(colorsys.hls_to_rgb(hue, lightness, saturation))
     return shade
 
 
@@ -149,38 +150,23 @@ def fill(shade: str) -> str:
     return readable(shade, 3.0) if _page == "dark" else shade
 
 
-def on(shade) -> str:
+def on(shade: Any) -> str:
     """Black or white, whichever is read better on a colour."""
     return max("#000000", "#FFFFFF", key=lambda ink: contrast(ink, shade))
-
-
-def _luminance(shade: str) -> float:
-    shares = mpl.colors.to_rgb(shade)
-    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
 def context() -> AbstractContextManager:
-    """The house style on the page in use, as a context; outside of it nothing changes."""
+    """The house style on the page in use; outside of it nothing changes."""
     ground, ink, faint, rule, _ = page()
-    settings: dict[str, Any] = {
-        **sns.axes_style("ticks"),
-        "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # Verdana is as wide: SVG text keeps its place
-        "font.size": 10,
-        "legend.fontsize": 9,
-        "legend.frameon": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "savefig.facecolor": "auto",
-        "svg.fonttype": "none",  # text stays text
-        "svg.hashsalt": "nblib",  # the same ids each time
-    }
-    settings |= dict.fromkeys(("figure.facecolor", "axes.facecolor"), ground) | {"grid.color": rule}
+    settings: dict[str, Any] = sns.axes_style("ticks") | {"font.family": "sans-serif", "font.size": 10}
+    settings["font.sans-serif"] = ["DejaVu Sans", "Verdana", "sans-serif"]  # as wide: SVG text keeps its place
+    settings |= {"legend.fontsize": 9, "legend.frameon": False, "axes.axisbelow": True, "savefig.facecolor": "auto"}
+    settings |= {"axes.spines.top": False, "axes.spines.right": False, "grid.color": rule}
+    settings |= {"svg.fonttype": "none", "svg.hashsalt": "nblib"}  # text stays text; the same ids each time
+    settings |= dict.fromkeys(("figure.facecolor", "axes.facecolor"), ground)
     settings |= dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), ink)
     settings |= dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), faint)
     return mpl.rc_context(settings)  # type: ignore[arg-type]  # its stubs list every key as a literal
@@ -203,27 +189,28 @@ def finish(figure: Figure, title: str, words: tuple[str, str], *, gap: float = 0
     figure.text(EDGE / WIDTH, 1 - (EDGE + 0.28) / height, "\n".join(lines), size=9, color=page().faint, va="top")
     figure.set_label(words[1])
     figure.subplots_adjust(left=0.2, right=0.8, bottom=0.2, top=0.8, hspace=0)
-    overhang = np.array([_overhang(axes) for axes in figure.axes if axes.get_visible()])
-    left, _, right, over = EDGE + overhang.max(axis=0)
-    rows = figure.axes[0].get_subplotspec().get_gridspec().nrows
-    last = [axes.get_subplotspec().is_last_row() for axes in figure.axes if axes.get_visible()]
-    under = 0.1 + 0.18 * -(-len(legend["handles"]) // legend["ncols"]) if legend else 0.0
-    bottom = EDGE + overhang[last, 1].max() + under
-    top = EDGE + 0.28 + 0.17 * len(lines) + over
-    places = {"left": left / WIDTH, "right": 1 - right / WIDTH, "bottom": bottom / height, "top": 1 - top / height}
-    panel = (height - bottom - top - gap * (rows - 1)) / rows
-    figure.subplots_adjust(**places, hspace=gap / panel)
+    seen: list[Any] = [axes for axes in figure.axes if axes.get_visible()]
+    margins = [axes.get_tightbbox().extents - axes.get_window_extent().extents for axes in seen]
+    over = np.abs(margins) / figure.dpi  # inches that labels need around the axes
+    left, right, top = (
+        EDGE + over[:, 0].max(),
+        EDGE + over[:, 2].max(),
+        EDGE + 0.28 + 0.17 * len(lines) + over[:, 3].max(),
+    )
+    grids = [axes.get_subplotspec() for axes in seen]
+    bottom = EDGE + max(over[place, 1] for place, grid in enumerate(grids) if grid.is_last_row())
+    bottom += 0.1 + 0.18 * -(-len(legend["handles"]) // legend["ncols"]) if legend else 0.0
+    rows = grids[0].get_gridspec().nrows
+    places = {
+        "left": left / WIDTH,
+        "right": 1 - right / WIDTH,
+        "bottom": bottom / height,
+        "top": 1 - (top + EDGE) / height,
+    }
+    figure.subplots_adjust(**places, hspace=gap * rows / (height - bottom - top - EDGE - gap * (rows - 1)))
     if legend:
-        corner = (left / WIDTH, 0.07 / height)
-        figure.legend(loc="lower left", bbox_to_anchor=corner, borderaxespad=0, columnspacing=1.2, **legend)
-
-
-def _overhang(axes: Axes) -> tuple[float, float, float, float]:
-    """Inches that labels need left of, below, right of and over the axes."""
-    inner = axes.get_window_extent()
-    outer = axes.get_tightbbox() or inner
-    ends = (inner.x0 - outer.x0, inner.y0 - outer.y0, outer.x1 - inner.x1, outer.y1 - inner.y1)
-    return tuple(max(0.0, end) / axes.figure.dpi for end in ends)
+        corner = {"bbox_to_anchor": (left / WIDTH, 0.07 / height), "borderaxespad": 0, "columnspacing": 1.2}
+        figure.legend(loc="lower left", **corner, **legend)
 
 
 def numbers(axis, *, plain: int = 6, integer: bool = False) -> None:
@@ -249,11 +236,14 @@ def at_right(axes: Axes, place: float, points: float, text: str, **looks) -> Non
 
 def tidy(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The frame with its methods and their kinds as columns. Raises ValueError for a column that it lacks."""
+    first = columns[0] if columns else ""
+    if "low" in frame and f"{first}_low" not in frame:
+        frame = frame.rename(columns={end: f"{first}_{end}" for end in ("low", "high")})
     if "method" not in frame:
         frame = frame.assign(method=frame["label"]) if "label" in frame else frame.reset_index(names="method")
     for column in columns:
         if column not in frame:
-            known = ", ".join(each for each in _NAMES if each in frame)
+            known = ", ".join(each for each in NAMES if each in frame)
             raise ValueError(f"the column must be one of {known or 'none of this frame'}; got {column!r}")
     if "kind" in frame:
         return frame
@@ -262,7 +252,7 @@ def tidy(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 def short(column: str) -> str:
     """`EM@1`, `training time`."""
-    return _NAMES.get(column, (column.replace("_", " "), ""))[0]
+    return NAMES.get(column, (column.replace("_", " "), ""))[0]
 
 
 def unit(column: str, largest: float = GIB) -> tuple[float, str]:
@@ -278,7 +268,7 @@ def axis_label(frame: pd.DataFrame, column: str, *, brief: bool = False, largest
     """`training time (seconds a seed)`, `tensors of a training step (MiB)`, brief `EM@1 (%)`."""
     if brief and column in SCORES:
         return f"{short(column)} (%)"
-    said = _NAMES.get(column, ("", column.replace("_", " ")))[1]
+    said = NAMES.get(column, ("", column.replace("_", " ")))[1]
     if column == "memory_bytes" and "measured" in frame and len(frame):
         said = f"{MEASURES.get(frame['measured'].iloc[0], 'memory')} (bytes)"
     return said.replace("(bytes)", f"({unit(column, largest or frame[column].max())[1]})")
@@ -340,7 +330,7 @@ def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
     named = {each: joined(sorted(set(well[each]))) for each in there}
     if named.get("split", "test") != "test":
         named["task"] += f" ({named['split']})"
-    parts = [named.get("method", "") * ("label" not in by)]  # labels say it
+    parts = [*frame.attrs.get("places", []), named.get("method", "") * ("label" not in by)]  # labels say it
     parts.append(" with ".join(named[each] for each in ("task", "model") if each in named))
     parts += [f"measured on {named['device']}"] if "device" in named else []
     counts = [_range(well[f"{metric}_n"], "n = ", "")] if f"{metric}_n" in well else []
@@ -370,11 +360,7 @@ def joined(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that Jupyter shows as PNG.
-
-    Its alternative text is kept in the output's metadata, which nbconvert reads; JupyterLab 4 shows no alternative
-    text of pictures; a terminal prints it.
-    """
+    """A figure that Jupyter shows as PNG, with its alternative text, which nbconvert reads and a terminal prints."""
 
     png: bytes = field(repr=False)
     alternative: str
@@ -389,7 +375,7 @@ class Picture:
 
 
 def alternative(figure: Figure) -> str:
-    """What a figure shows, in words: its label."""
+    """What a figure shows, in words."""
     return str(figure.get_label()) or "A figure."
 
 
@@ -406,7 +392,11 @@ def save(figure: Figure, folder: str | Path, name: str, *, alt: str | None = Non
     folder, said = Path(folder), alt or alternative(figure)
     folder.mkdir(parents=True, exist_ok=True)
     contents = {".png": _png(figure, said), ".svg": svg(figure, alt=said).encode()}
-    return [_replace(folder / f"{name}{ending}", content) for ending, content in contents.items()]
+    for ending, content in contents.items():
+        part = folder / f".{name}{ending}.{os.getpid()}.part"
+        part.write_bytes(content)
+        part.replace(folder / f"{name}{ending}")
+    return [folder / f"{name}{ending}" for ending in contents]
 
 
 def svg(figure: Figure, *, alt: str | None = None) -> str:
@@ -432,13 +422,3 @@ def _png(figure: Figure, said: str, dpi: int = DPI) -> bytes:
     described.add_text("Description", said)
     small.save(target, format="png", optimize=True, dpi=(dpi, dpi), pnginfo=described)
     return target.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
