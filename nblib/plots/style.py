@@ -191,23 +191,14 @@ def finish(figure: Figure, title: str, words: tuple[str, str], *, gap: float = 0
     figure.subplots_adjust(left=0.2, right=0.8, bottom=0.2, top=0.8, hspace=0)
     seen: list[Any] = [axes for axes in figure.axes if axes.get_visible()]
     margins = [axes.get_tightbbox().extents - axes.get_window_extent().extents for axes in seen]
-    over = np.abs(margins) / figure.dpi  # inches that labels need around the axes
-    left, right, top = (
-        EDGE + over[:, 0].max(),
-        EDGE + over[:, 2].max(),
-        EDGE + 0.28 + 0.17 * len(lines) + over[:, 3].max(),
-    )
+    around = EDGE + np.abs(margins) / figure.dpi  # inches that labels need
     grids = [axes.get_subplotspec() for axes in seen]
-    bottom = EDGE + max(over[place, 1] for place, grid in enumerate(grids) if grid.is_last_row())
+    left, right, top = around[:, 0].max(), around[:, 2].max(), around[:, 3].max() + EDGE + 0.28 + 0.17 * len(lines)
+    bottom = max(around[place, 1] for place, grid in enumerate(grids) if grid.is_last_row())
     bottom += 0.1 + 0.18 * -(-len(legend["handles"]) // legend["ncols"]) if legend else 0.0
     rows = grids[0].get_gridspec().nrows
-    places = {
-        "left": left / WIDTH,
-        "right": 1 - right / WIDTH,
-        "bottom": bottom / height,
-        "top": 1 - (top + EDGE) / height,
-    }
-    figure.subplots_adjust(**places, hspace=gap * rows / (height - bottom - top - EDGE - gap * (rows - 1)))
+    hspace = gap * rows / (height - bottom - top - gap * (rows - 1))
+    figure.subplots_adjust(left / WIDTH, bottom / height, 1 - right / WIDTH, 1 - top / height, hspace=hspace)
     if legend:
         corner = {"bbox_to_anchor": (left / WIDTH, 0.07 / height), "borderaxespad": 0, "columnspacing": 1.2}
         figure.legend(loc="lower left", **corner, **legend)
