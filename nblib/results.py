@@ -246,7 +246,7 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
     answers = pd.DataFrame(lines, columns=None if lines else _ANSWER_COLUMNS)
     shared = {name: answers["run"].map(runs[name]) for name in ANSWERED}
     answers = pd.concat([answers[["run", "example"]], pd.DataFrame(shared), answers.iloc[:, 2:]], axis=1)
-    return Frames(runs, answers.astype({name: "category" for name in ("run", *ANSWERED) if name != "seed"}))
+    return Frames(runs, answers.astype(dict.fromkeys(_CATEGORIES, "category")))
 
 
 def kind(settings: Mapping) -> str:
@@ -286,6 +286,7 @@ _RUN_COLUMNS = (
     *("split", "limit", "shape_only", "status", "error", "decoding", "training", "data", "weights", "peak_bytes"),
     *("settings", "notes", "provenance"),
 )
+_CATEGORIES = ("run", "example", *(name for name in ANSWERED if name != "seed"))
 _ANSWER_COLUMNS = [
     *("run", "example", "verdict", "code", "prompt_tokens", "new_tokens", "dropped_shots", "shots", "similarity")
 ]

@@ -8,11 +8,10 @@ import ipywidgets
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nblib import plots, tables
+from nblib import plots
 from nblib.plots import COSTS
-from nblib.tables import Shown
-from nblib.tables.shown import table as tabled
-from nblib.widgets.answers import Example
+from nblib.tables import Table, paragraph
+from nblib.tables.protocol import Example
 from nblib.widgets.onerun import differences, predictions, run
 from nblib.widgets.points import Points
 from nblib.widgets.runs import FILTERS, axes, choices, comparable, front, runs
@@ -46,7 +45,7 @@ def figure(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1", *, ch
     return plots.scatter(marked, x, y, name="label", chosen=chosen)
 
 
-def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Shown:
+def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Table:
     """The same runs in lines: what they are, both numbers, and whether they are on the front."""
     best = front(frame, x, y)
     lines = [
@@ -60,8 +59,10 @@ def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Sho
         }
         for id, line in frame.sort_values(y, ascending=y in COSTS, kind="stable").iterrows()
     ]
-    note = [] if comparable(frame) else ["Runs of several tasks or limits: their scores do not compare, so no front."]
-    return tabled(lines, note) if lines else tables.paragraph("There are no such runs.")
+    if not lines:
+        return paragraph("There are no such runs.")
+    note = "Runs of several tasks or limits: their scores do not compare, so no front."
+    return Table(pd.DataFrame(lines), () if comparable(frame) else (note,), heads={name: name for name in lines[0]})
 
 
 def export(
@@ -82,12 +83,12 @@ def export(
             raise ValueError(f"a kind of export is one of {', '.join(KINDS)}; got {kind!r}")
     folder, written = Path(folder), []
     if "csv" in kinds:
-        written.append(tables.write_csv(frame, folder / f"{name}.csv"))
+        written.append(Table(frame).to_csv(folder / f"{name}.csv"))
     if "png" in kinds:
         written += plots.save(figure(frame, x, y), folder, name)
     if "tex" in kinds:
         caption = f"{_head(y)} and {_head(x)}; ● is on the Pareto front."
-        written.append(tables.write_latex(table(frame, x, y), folder / f"{name}.tex", caption=caption))
+        written.append(table(frame, x, y).write_latex(folder / f"{name}.tex", caption=caption))
     return written
 
 
