@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from nblib import plots, results, spec
 from nblib.results import Prediction, Row
@@ -93,10 +94,12 @@ def test_the_figure_says_its_front_in_words_and_names_what_is_chosen(store):
     chosen = frame.index[frame["kind"] == "icl"][0]
     figure = explorer.figure(frame, "train_seconds", "em@1", chosen=chosen)
     said = plots.alternative(figure)
-    assert (
-        said
-        == "EM@1 against training time of 6 runs; on the Pareto front: rag-2 50 at 0, lora 75 at 10 and full 100 at 30."
+    assert said.startswith(
+        "EM@1 against training time, 6 points, with a Pareto front. full 100.0 % at 30 s; ia3 50.0 % at 12 s;"
     )
+    written = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
+    assert "6 points, filled: the Pareto front, which no other beats in both (rag-2, lora and full)" in written
+    assert "ringed: icl-2" in written
     names = {text.get_text() for text in figure.axes[0].texts}
     assert {"rag-2", "lora", "full", "icl-2", "ia3", "zero-shot"} == names
 
@@ -168,7 +171,7 @@ def test_a_chosen_run_is_ringed_and_told(store):
         "peak_bytes",
     ]
     before = widget.picture.svg
-    assert 'aria-label="EM@1 against training time of 6 runs' in before
+    assert 'aria-label="EM@1 against training time, 6 points' in before
     lora, rag = (explorer.runs(store, method=each).index[0] for each in ("lora", "rag"))
     widget.chosen.value = lora
     assert widget.picture.svg != before
@@ -198,7 +201,7 @@ def test_of_several_tasks_the_one_with_most_runs_comes_first(store):
     write(store, spec.Lora(), right=4, task="codealpaca-mini", train_seconds=1.0)
     widget = explorer.show(store)
     assert widget.filters["task"].value == "conala-mini"
-    assert "of 6 runs; on the Pareto front" in widget.picture.svg
+    assert "time, 6 points" in widget.picture.svg
     widget.filters["task"].value = "all"
     assert "without a Pareto front" in widget.picture.svg
 
@@ -206,7 +209,7 @@ def test_of_several_tasks_the_one_with_most_runs_comes_first(store):
 def test_a_filter_changes_figure_and_list(store):
     widget = explorer.show(store)
     widget.filters["method"].value = "icl"
-    assert "of 1 runs" in widget.picture.svg
+    assert "time, 1 points" in widget.picture.svg
     assert len(widget.chosen.options) == 1
     widget.filters["method"].value = "all"
     assert len(widget.chosen.options) == 6
@@ -238,4 +241,4 @@ def test_an_empty_store_says_so(tmp_path):
     widget = explorer.show(tmp_path)
     assert widget.hint.value.startswith("There are no runs yet")
     assert explorer.table(explorer.runs(tmp_path)).text == "There are no such runs."
-    assert "no run" in plots.alternative(explorer.figure(explorer.runs(tmp_path))).lower()
+    assert "nothing to show" in plots.alternative(explorer.figure(explorer.runs(tmp_path)))
