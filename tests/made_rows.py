@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nblib import results, spec
+from nblib.provenance import REVISIONS
 from nblib.results import Prediction, Row
 from nblib.spec import Run, Training, ZeroShot
 from nblib.tasks import Example
@@ -54,7 +55,7 @@ def put(folder: Path, asked: Run, scores: Sequence, *, status=results.OK, weight
         scores=dict.fromkeys(metrics, mean) if well else {},
         costs=costs | given.get("costs", {}),
         notes=given.get("notes", {}),
-        provenance={"data": "d", "weights": weights} | given.get("provenance", {}),
+        provenance={"data": "d", "weights": weights, "revisions": REVISIONS} | given.get("provenance", {}),
         error=None if well else "it did not work",
     )
     fields = given.get("fields") or [{} for _ in scores]

@@ -143,6 +143,14 @@ def test_difficulties_stand_from_easy_to_hard_with_how_answers_ended(tmp_path):
     assert "failed" in table.text
 
 
+def test_what_was_checked_inside_and_what_decides_nothing_stands_below(tmp_path):
+    notes = {"by_difficulty": {"all": {"checked_inside": 3, "undecided": ["7:plot"]}}}
+    put(tmp_path, run(Lora()), right(0.5), metrics=("strict_accuracy",), notes=notes)
+    said = tables.by_difficulty(*results.load(tmp_path), DIFFICULTIES).text
+    assert "Checked inside: 3 examples, whose tests ran in the answer's own process." in said
+    assert "Left out of the strict scores: 1 examples, whose tests pass whatever the answer (7:plot)." in said
+
+
 class TestGroups:
     def test_hand_worked(self, tmp_path):
         put(tmp_path, run(Lora()), [0.0, 1.0] * 60)

@@ -7,10 +7,13 @@ import pytest
 from matplotlib.text import Text
 
 from nblib import plots, results, spec
+from nblib.provenance import REVISIONS
 from nblib.results import Prediction, Row
 from nblib.spec import Run, Training
 from nblib.tasks import Example
 from nblib.widgets import explorer
+
+MADE_NOW = {"revisions": dict(REVISIONS)}  # provenance
 
 EXAMPLES = tuple(Example(f"q{number}", f"intent <{number}>", f"answer = {number}") for number in range(4))
 
@@ -26,7 +29,7 @@ def write(folder, method, *, right, task="conala-mini", seed=42, train_seconds=N
     id = f"{spec.label(method)}.{run.precision}.{task}.{run.split}.seed{seed}"
     scores = {"em@1": {"mean": right / 4, "n": 4, "missing": 0}}
     costs = {"prompt_tokens": tokens, "train_seconds": train_seconds, "generate_peak_bytes": 2**30}
-    results.write(folder, Row(id, spec.settings(run), "ok", scores, costs, {}, {}), predictions)
+    results.write(folder, Row(id, spec.settings(run), "ok", scores, costs, {}, MADE_NOW), predictions)
     return id
 
 
@@ -80,7 +83,10 @@ def test_searches_failures_and_random_weights_are_no_points(store):
     write(store, spec.Lora(learning_rate=1.0), right=4, train_seconds=0.1, split="validation")
     write(store, spec.Lora(r=2), right=4, train_seconds=0.1, shape_only=True, seed=1)
     run = Run("tiny", "conala-mini", spec.ZeroShot(), seed=3)
-    results.write(store, Row("lost", spec.settings(run), "failed", {}, {}, {}, {}, error="RuntimeError: no"))
+    results.write(
+        store,
+        Row("lost", spec.settings(run), "failed", {}, {}, {}, MADE_NOW, error="RuntimeError: no"),
+    )
     assert len(explorer.runs(store)) == 6
 
 
@@ -123,7 +129,7 @@ def test_differences_count_and_put_right_against_wrong_first(store):
 def test_runs_without_a_common_example_cannot_be_set_beside_one_another(store):
     run = Run("tiny", "conala-mini", spec.ZeroShot(), seed=9)
     other = Prediction("elsewhere", ("x",), ("x",), 1, 1, scores={"em@1": 0.0})
-    results.write(store, Row("other", spec.settings(run), "ok", {}, {}, {}, {}), [other])
+    results.write(store, Row("other", spec.settings(run), "ok", {}, {}, {}, MADE_NOW), [other])
     with pytest.raises(ValueError, match="answered no common example"):
         explorer.differences(store, "other", explorer.runs(store, method="lora").index[0])
 

@@ -123,7 +123,24 @@ def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mappi
     ended = long.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
     frame = frame.merge(ended.add_prefix("ended ").reset_index(), how="left", on=by)
     shown = [name for name in EXECUTION if name in frame]
-    return Table(frame.astype(dict.fromkeys(by, object)), columns=("difficulty", "method", *shown, "seeds", "n"))
+    columns = ("difficulty", "method", *shown, "seeds", "n")
+    return Table(frame.astype(dict.fromkeys(by, object)), judging(runs), columns=columns)
+
+
+def judging(runs: pd.DataFrame) -> tuple[str, ...]:
+    """How the tests of executed answers were judged, in a sentence each; nothing where all were judged from outside."""
+    found = [notes.get("by_difficulty", {}).get("all", {}) for notes in runs["notes"]]
+    inside = max((each.get("checked_inside", 0) for each in found), default=0)
+    undecided = sorted({id for each in found for id in each.get("undecided", ())})
+    sentences = []
+    if inside:
+        sentences.append(f"Checked inside: {inside} examples, whose tests ran in the answer's own process.")
+    if undecided:
+        named = ", ".join(undecided[:5]) + ("…" if len(undecided) > 5 else "")
+        sentences.append(
+            f"Left out of the strict scores: {len(undecided)} examples, whose tests pass whatever the answer ({named})."
+        )
+    return tuple(sentences)
 
 
 def by_group(
