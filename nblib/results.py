@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,8 @@ from nblib import provenance, spec
 
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
 RESCORED = {"scores", "execution"}  # revisions of what stored answers are enough for
-ROOM_BYTES = 2**20  # without which no work is begun; a row and its predictions seldom need more
+EMBEDDED, SAMPLE = ("tiny", "micro"), re.compile(r".+-mini")  # models and tasks that the repository ships
+MIN_FREE_BYTES = 2**20  # without which no work is begun; a row and its predictions seldom need more
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def require_room(folder: str | Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(ROOM_BYTES))
+            file.write(bytes(MIN_FREE_BYTES))
             file.flush()
             os.fsync(file.fileno())
     except OSError as problem:
@@ -170,9 +172,22 @@ def _checked(path: Path) -> tuple[Row | None, str]:
 
 def _older(row: Row) -> dict[str, int]:
     """What of a row was made by an earlier revision, and by which; what its run does not do has none."""
-    done = {"training": bool(row.settings.get("training")), "execution": "sandbox" in row.notes}
+    changed = not _has_plain_texts(row.settings)
+    done = {"prompts": changed, "decoding": changed, "training": changed and bool(row.settings.get("training"))}
+    done |= {"scores": not row.settings.get("shape_only"), "execution": "sandbox" in row.notes}
     made = dict.fromkeys(provenance.REVISIONS, 1) | row.provenance.get("revisions", {})
     return {name: made[name] for name, now in provenance.REVISIONS.items() if done.get(name, True) and made[name] < now}
+
+
+def _has_plain_texts(settings: dict) -> bool:
+    """Whether nothing that the second revision of prompts, training and decoding reads in another way can be in a run.
+
+    That are special tokens in texts, tokens that a tokenizer appends, and dates in chat templates: the embedded models
+    and the sample tasks have none of them.
+    """
+    names = f"{settings.get('task')}+{settings.get('train_task') or settings.get('task')}".split("+")
+    own = settings.get("model") in EMBEDDED and not settings.get("data_dir") and all(map(SAMPLE.fullmatch, names))
+    return bool(own or settings.get("shape_only"))  # random weights read the embedded model's tokens
 
 
 def _whole_row(path: Path) -> tuple[Row | None, str]:
