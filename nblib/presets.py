@@ -150,7 +150,7 @@ PRESETS = {
         seeds=(42, 777, 5432),
         icl_seeds=(42, 777, 5432),
         training=Training(epochs=3, optimizer="adamw_torch", evaluations_an_epoch=1),
-        decoding=Decoding(early_stopping=True),
+        decoding=Decoding(early_stopping=True, ending="fence"),  # else chat models' answers end after `import re`
         many_shots=(1, 2, 3, 4),
         rates=REAL_RATES,
     ),

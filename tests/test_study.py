@@ -404,6 +404,34 @@ def test_adapters_are_uploaded_only_where_that_is_asked_for(runs, tmp_path, monk
     assert pushed == [f"someone/{planned[3].training}"]
 
 
+@pytest.mark.parametrize(
+    ("chat", "ending", "stops", "code"),
+    [
+        (True, "task", ("\n",), "import re"),
+        (True, "fence", (), "import re\nre.split(x)"),
+        (False, "fence", ("\n",), "import re"),  # nothing opened a fence
+    ],
+)
+def test_a_chat_models_answer_may_go_on_to_its_closing_fence(
+    model, data_dir, tmp_path, monkeypatch, chat, ending, stops, code
+):
+    if chat:
+        template = "{% for turn in messages %}{{ turn.content }}{{ eos_token }}{% endfor %}"
+        (tmp_path / "small" / "chat_template.jinja").write_text(template)
+    asked = []
+
+    def completions(*given, stops, **named):
+        asked.append(stops)
+        return [(index, ["import re\nre.split(x)\n```\nIt splits."], 9) for index in range(8)]
+
+    monkeypatch.setattr(generate, "completions", completions)
+    decoding = spec.Decoding(beams=1, returned=1, ending=ending)
+    run = spec.Run(model, "conala", spec.ZeroShot(), decoding=decoding, data_dir=data_dir)
+    (row,) = study.run_all(study.plan([run]), tmp_path / "results")
+    assert asked == [stops]
+    assert {each.codes for each in results.predictions(tmp_path / "results", row.id)} == {(code,)}
+
+
 # --- retrieval, search, transfer ------------------------------------------------------------------------------------
 
 

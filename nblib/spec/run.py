@@ -10,7 +10,14 @@ from nblib.spec.methods import QUANTIZED, FullTuning, Method, ZeroShot, label
 PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 STOPS = ("each-answer", "all-beams")  # when a stop string ends: the answer, or a query all of whose beams wrote one
 SEEDS = 2**32  # so many has NumPy
-ADDED = ("length_rule", "study_scores", "trust_remote_code", "max_train")  # fields that older rows do not have
+ADDED = (
+    "length_rule",
+    "study_scores",
+    "trust_remote_code",
+    "max_train",
+    "ending",
+)  # fields that older rows do not have
+ENDINGS = ("task", "fence")  # where an answer ends: at the task's stop strings, or where its code fence is closed
 LENGTH_RULES = ("answer", "with-prompt")  # tokens that the score of a beam's answer is divided by
 SPLITS = ("validation", "test")  # that answer a question: the one to choose settings, the other to report
 
@@ -53,10 +60,12 @@ class Decoding:
     batch_size: int = 16  # examples a batch, before beams
     stop: str = "each-answer"  # all-beams: a search goes on until every beam has a stop string, as the study's did
     length_rule: str = "answer"  # with-prompt: long prompts make length count less, as in transformers before 4.36
+    ending: str = "task"  # fence: a chat model's answer goes on to its closing fence, over lines
 
     def __post_init__(self):
         one_of("stop", self.stop, STOPS)
         one_of("length_rule", self.length_rule, LENGTH_RULES)
+        one_of("ending", self.ending, ENDINGS)
         for name in ("beams", "returned", "batch_size"):
             whole(name, getattr(self, name))
         if not isinstance(self.early_stopping, bool):

@@ -48,7 +48,9 @@ def extracted(planned: Planned, predictions: Sequence[Prediction]) -> list[Predi
     """Stored answers without scores, their code taken out of the completions anew."""
     opened = prompts.is_chat(models.load_tokenizer(tokenizer_of(planned.run)))
     named = tasks.get(planned.run.task)
-    stops = {example.id: tasks.source(named, example).stops for example in planned.data.test}
+    stops = {
+        example.id: _stops(planned.run, tasks.source(named, example), opened=opened) for example in planned.data.test
+    }
     return [
         replace(
             each,
@@ -87,6 +89,11 @@ def _shots(planned: Planned, record: Record) -> list[Found]:
             return retrieve.nearest(data.train, data.test, run.method, device=models.device())
     count = run.method.shots if isinstance(run.method, spec.InContext) else 0
     return [Found(retrieve.random_shots(data.train, count, run.seed) if count else (), ())] * len(data.test)
+
+
+def _stops(run: spec.Run, task: tasks.Task, *, opened: bool) -> tuple[str, ...]:
+    """The strings that an answer ends before, beside the closing fence where the prompt `opened` one."""
+    return () if opened and run.decoding.ending == "fence" else task.stops
 
 
 class _Batch:
@@ -128,20 +135,21 @@ class _Batch:
 
     def _answer_part(self, task: tasks.Task, indices: list[int], size: int) -> None:
         run = self.planned.run
+        stops = _stops(run, task, opened=self.opened)
         completions = generate.completions(
             self.model,
             self.tokenizer,
             [self.asked[index] for index in indices],
             replace(run.decoding, batch_size=size),
             new_tokens=task.output_tokens,
-            stops=task.stops,
+            stops=stops,
             precision=run.precision,
             seed=run.seed,
             done={place for place, index in enumerate(indices) if index in self.answers.known},
         )
         for place, texts, new_tokens in completions:
             index = indices[place]
-            prediction = self._prediction(index, texts, new_tokens, task.stops)
+            prediction = self._prediction(index, texts, new_tokens, stops)
             self.answers.keep(index, prediction, self.measured.so_far())
             self.report(len(self.answers.known) / len(self.asked))
 
