@@ -75,7 +75,8 @@ LATEX = {  # what LaTeX reads as a command, and signs that its standard fonts la
     "·": r"$\cdot$",
     "●": r"$\bullet$",
 }
-LEFT = 'align="left" valign="top" style="text-align: left; vertical-align: top"'  # GitHub, then JupyterLab
+LEFT = 'align="left" style="text-align: left"'  # GitHub, then JupyterLab
+TOP = 'align="left" valign="top" style="text-align: left; vertical-align: top"'  # of tables whose cells have lines
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # wide tables shrink to the text's width
 
 
@@ -112,7 +113,8 @@ class Table:
             with pd.option_context("display.max_colwidth", None):
                 plain = cells.to_html(index=False, escape=False, border=0)
             plain = re.sub("<(table|tr)[^>]*>", r"<\1>", plain)
-            made += re.sub(r"<(th|td)>", rf"<\1 {LEFT}>", plain)
+            placed = TOP if "<br" in plain or "<pre" in plain else LEFT
+            made += re.sub(r"<(th|td)>", rf"<\1 {placed}>", plain)
         return made + "".join(f"\n<p><small>{escape(note)}</small></p>" for note in self.notes)
 
     @property
