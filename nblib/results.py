@@ -1,20 +1,25 @@
-"""One row a run on disk: write, read, what is missing. Computes nothing."""
+"""One row a run on disk: write, read, what is missing; `load` gives them as two tidy frames. Computes nothing."""
 
 import glob
 import hashlib
 import json
 import os
+import re
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import NamedTuple
 
-from nblib import provenance
+import pandas as pd
+
+from nblib import provenance, spec
 
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
 RESCORED = {"scores", "execution"}  # revisions of what stored answers are enough for
-ROOM_BYTES = 2**20  # without which no work is begun; a row and its predictions seldom need more
+EMBEDDED, SAMPLE = ("tiny", "micro"), re.compile(r".+-mini")  # models and tasks that the repository ships
+MIN_FREE_BYTES = 2**20  # without which no work is begun; a row and its predictions seldom need more
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ def require_room(folder: str | Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(ROOM_BYTES))
+            file.write(bytes(MIN_FREE_BYTES))
             file.flush()
             os.fsync(file.fileno())
     except OSError as problem:
@@ -167,9 +172,22 @@ def _checked(path: Path) -> tuple[Row | None, str]:
 
 def _older(row: Row) -> dict[str, int]:
     """What of a row was made by an earlier revision, and by which; what its run does not do has none."""
-    done = {"training": bool(row.settings.get("training")), "execution": "sandbox" in row.notes}
+    changed = not _has_plain_texts(row.settings)
+    done = {"prompts": changed, "decoding": changed, "training": changed and bool(row.settings.get("training"))}
+    done |= {"scores": not row.settings.get("shape_only"), "execution": "sandbox" in row.notes}
     made = dict.fromkeys(provenance.REVISIONS, 1) | row.provenance.get("revisions", {})
     return {name: made[name] for name, now in provenance.REVISIONS.items() if done.get(name, True) and made[name] < now}
+
+
+def _has_plain_texts(settings: dict) -> bool:
+    """Whether nothing that the second revision of prompts, training and decoding reads in another way can be in a run.
+
+    That are special tokens in texts, tokens that a tokenizer appends, and dates in chat templates: the embedded models
+    and the sample tasks have none of them.
+    """
+    names = f"{settings.get('task')}+{settings.get('train_task') or settings.get('task')}".split("+")
+    own = settings.get("model") in EMBEDDED and not settings.get("data_dir") and all(map(SAMPLE.fullmatch, names))
+    return bool(own or settings.get("shape_only"))  # random weights read the embedded model's tokens
 
 
 def _whole_row(path: Path) -> tuple[Row | None, str]:
@@ -230,3 +248,134 @@ def _replace(path: Path, text: str) -> None:
         except OSError:
             Path(part.name).unlink(missing_ok=True)
             raise
+
+
+# --- rows as two tidy frames ----------------------------------------------------------------------------------------
+
+FAMILIES = {"zero-shot": "zero-shot", "icl": "ICL", "rag": "RAG", "full": "full fine-tuning"}  # other trained: PEFT
+EARLIER = {"split": "test"}  # what a row means that was written before there was the setting
+PASSED = ("passed", "passed_loosely")  # verdicts of a test that is passed
+PHASES = ("load", "train", "generate")
+ANSWERED = ("model", "task", "trained_on", "method", "kind", "seed")  # columns of `runs` that `answers` repeats
+
+
+class Frames(NamedTuple):
+    """Results of a folder as `load` gives them: `runs, answers = results.load(folder)`."""
+
+    runs: pd.DataFrame
+    answers: pd.DataFrame
+
+
+def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = False) -> Frames:
+    """The rows of a folder, or those of the given ids, as two tidy frames; each prediction file is read once.
+
+    `runs`, one line a run, indexed by its id (`run`), sorted by it:
+        model, task, trained_on (the task itself, another, several joined by "+"; None: nothing was read of any),
+        method (`icl-3`, `lora`), kind (`icl`, `qlora-4bit`), family (zero-shot, ICL, RAG, PEFT, full fine-tuning),
+        shots, learning_rate, precision, seed, split, limit, shape_only, status, error;
+        decoding, training: settings as JSON, the batch size of decoding left out (None: nothing was trained);
+        each score by its name (`em@1`): mean over examples; `em@1_corpus` where papers print one of the whole corpus;
+        each cost by its name (`train_seconds`, `train_peak_bytes`, `prompt_tokens`, `trainable_parameters`…), and
+        peak_bytes, the highest of all phases;
+        data, weights: what the content was; settings, notes, provenance: dictionaries, as they are in the row.
+    `answers`, one line a run and example, in the order of runs and of their files:
+        run, example; model, task, trained_on, method, kind and seed of the run (text as categories);
+        each score by its name, a share from 0 to 1 (NaN: not defined for it);
+        verdict of the first answer where answers were run (`passed`, or how the first failed test ended);
+        code (the first answer), prompt_tokens, new_tokens, dropped_shots, shots (ids), similarity (of the nearest).
+    Other groups are one line: `answers.assign(difficulty=answers["example"].map(difficulties))`.
+    A file that `read` skips is skipped, with a warning unless `quiet`.
+    """
+    rows = sound(folder) if quiet and ids is None else read(folder, None if ids is None else dict.fromkeys(ids))
+    rows.sort(key=lambda row: row.id)
+    index = pd.Index([row.id for row in rows], name="run", dtype=object)
+    known = [name for name in _RUN_COLUMNS if name not in ("notes", "provenance")]
+    runs = pd.DataFrame([_run(row) for row in rows], index=index)
+    runs = runs.reindex(columns=[*known, *(name for name in runs if name not in _RUN_COLUMNS), "notes", "provenance"])
+    lines = [_answer(row.id, line) for row in rows for line in _lines(Path(folder) / f"{row.id}.predictions.jsonl")]
+    answers = pd.DataFrame(lines, columns=None if lines else _ANSWER_COLUMNS)
+    shared = {name: answers["run"].map(runs[name]) for name in ANSWERED}
+    answers = pd.concat([answers[["run", "example"]], pd.DataFrame(shared), answers.iloc[:, 2:]], axis=1)
+    return Frames(runs, answers.astype(dict.fromkeys(_CATEGORIES, "category")))
+
+
+def kind(settings: Mapping) -> str:
+    """The name of a row's method, QLoRA's by its precision; one that this nblib does not know keeps its name."""
+    return _named(settings, spec.kind)
+
+
+def label(settings: Mapping) -> str:
+    """How tables call a row's method, `icl-3`; a kind that this nblib does not know keeps its name."""
+    return _named(settings, spec.label)
+
+
+def family(kind: str) -> str:
+    """What a kind of method counts as: zero-shot, ICL, RAG, full fine-tuning, PEFT or other."""
+    trained = kind in spec.QLORA or getattr(spec.METHODS.get(kind), "trained", False)
+    return FAMILIES.get(kind) or ("PEFT" if trained else "other")
+
+
+def setting(settings: Mapping, name: str):
+    """What a row says of a setting, also a row that was written before there was the setting.
+
+    `train_task` is the task itself where it is none other, and None where nothing is read of its training examples.
+    """
+    if name == "train_task":
+        return None if kind(settings) == "zero-shot" else settings.get(name) or settings["task"]
+    return settings.get(name, EARLIER.get(name))
+
+
+def _named(settings: Mapping, name: Callable[[spec.Method, str], str]) -> str:
+    method = settings["method"]
+    known = method["kind"] in spec.METHODS
+    return name(spec.method(**method), settings.get("precision", "fp32")) if known else method["kind"]
+
+
+_RUN_COLUMNS = (
+    *("model", "task", "trained_on", "method", "kind", "family", "shots", "learning_rate", "precision", "seed"),
+    *("split", "limit", "shape_only", "status", "error", "decoding", "training", "data", "weights", "peak_bytes"),
+    *("settings", "notes", "provenance"),
+)
+_CATEGORIES = ("run", "example", *(name for name in ANSWERED if name != "seed"))
+_ANSWER_COLUMNS = [
+    *("run", "example", "verdict", "code", "prompt_tokens", "new_tokens", "dropped_shots", "shots", "similarity")
+]
+
+
+def _run(row: Row) -> dict:
+    """A row as one line."""
+    asked = row.settings
+    named = kind(asked)
+    decoding = {name: value for name, value in (asked.get("decoding") or {}).items() if name != "batch_size"}
+    line = {name: asked.get(name) for name in ("model", "task", "precision", "seed", "limit")}
+    line |= {name: asked["method"].get(name) for name in ("shots", "learning_rate")}
+    line |= {"trained_on": setting(asked, "train_task"), "split": setting(asked, "split")}
+    line |= {"method": label(asked), "kind": named, "family": family(named), "settings": asked}
+    line |= {"shape_only": bool(asked.get("shape_only")), "status": row.status, "error": row.error}
+    line |= {"decoding": json.dumps(decoding, sort_keys=True)}
+    line |= {"training": json.dumps(asked["training"], sort_keys=True) if asked.get("training") else None}
+    line |= {name: row.provenance.get(name) for name in ("data", "weights")}
+    line |= {"notes": row.notes, "provenance": row.provenance}
+    for name, score in row.scores.items():
+        line |= {name: score.get("mean")} | ({f"{name}_corpus": score["corpus"]} if "corpus" in score else {})
+    peaks = [peak for phase in PHASES if (peak := row.costs.get(f"{phase}_peak_bytes")) is not None]
+    costs = {name: None if cost is None else float(cost) for name, cost in row.costs.items()}
+    return line | costs | {"peak_bytes": max(peaks, default=None)}
+
+
+def _lines(path: Path) -> Iterable[dict]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _answer(run: str, given: dict) -> dict:
+    """A line of a prediction file without the long texts."""
+    first = (given.get("verdicts") or [None])[0]
+    plain = [each.rpartition(":")[2] for each in first or ()]  # without the mark of where a test ran
+    line = {"run": run, "example": given["example"]} | given.get("scores", {})
+    line |= {"verdict": first and next((each for each in plain if each not in PASSED), "passed")}
+    line |= {"code": (given.get("codes") or [None])[0], "shots": tuple(given.get("shots", ()))}
+    line |= {name: given.get(name, 0) for name in ("prompt_tokens", "new_tokens", "dropped_shots")}
+    return line | {"similarity": max(given.get("similarities", ()), default=None)}

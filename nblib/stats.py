@@ -8,15 +8,21 @@ for both methods of a pair). Seeds are not resampled: with the three to five of 
 `_deviations`).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import comb
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-Scores = Sequence[Sequence[float | None]]  # one sequence a seed; one score an example, None where it is missing
+Scores = (
+    Sequence[Sequence[float | None]] | np.ndarray
+)  # one sequence a seed; one score an example, None where it is missing
 LEVEL = 0.95
-BLOCK = 500  # resamples at a time, which bounds the memory
+BLOCK = 500  # resamples at a time, whose products then stay in the cache
 
 
 @dataclass(frozen=True)
@@ -215,10 +221,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def family(differences: Sequence[Difference]) -> list[Difference]:
+def adjusted(differences: Sequence[Difference]) -> list[Difference]:
     """The same differences with Holm's p values; one without a p does not count."""
-    adjusted = iter(holm([each.p for each in differences if each.p is not None]))
-    return [each if each.p is None else replace(each, p=next(adjusted)) for each in differences]
+    p_values = iter(holm([each.p for each in differences if each.p is not None]))
+    return [each if each.p is None else replace(each, p=next(p_values)) for each in differences]
 
 
 def decide(difference: Difference, *, level: float = LEVEL) -> str:
@@ -237,13 +243,114 @@ def reverse(difference: Difference) -> Difference:
     return replace(difference, mean=mean, low=low, high=high, effect=effect, seeds=difference.seeds[::-1])
 
 
+BEST = "best"  # as the base of `summarise`: the line with the highest mean
+
+
+def summarise(
+    answers: pd.DataFrame,
+    by: str | Sequence[str],
+    metric: str,
+    *,
+    base: str | Mapping[str, object] | None = None,
+    within: Sequence[str] = (),
+    family: Sequence[str] | None = None,
+    turned: bool = True,
+) -> pd.DataFrame:
+    """One line a group of `answers` (one line a run and example: `run`, `seed`, `example`, the metric) in `by`.
+
+    Lines stand in the order of their categories, else of their values; `by` stays as columns. With M for the metric:
+        seeds; examples (with a score of at least one seed);
+        M, the mean over seeds of the means over examples; M_sd over seeds; M_low, M_high of the 95 % interval;
+        M_n, M_missing: examples with and without a score (of the seed that has fewest).
+    With `base` also every line minus it, paired over the same examples and over all seeds:
+        is_base; difference, difference_low, difference_high; p after Holm over the family; effect (Cohen's d of pairs);
+        pairs (examples with a score of both); verdict: higher, lower, tie (None: not tested, as the base itself).
+    The base is chosen inside of each combination of the columns `within` (of `by`): the line with these values, such
+    as `{"method": "zero-shot"}`, or BEST: the highest mean, the first of equals. Where there is none, nothing is
+    tested. `family` are the columns that hold one family of tests apart from the next; None: those of `within`.
+    `turned`: resampled as base minus line, then turned round; else as line minus base (the same but for its draws).
+    Examples and seeds are resampled as in `interval` and `paired_difference`.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    scores = answers.get(metric, pd.Series(np.nan, answers.index)).to_numpy(dtype=float)
+    examples = answers["example"].astype("category").cat
+    order, lines, tables = _order_of_runs(answers), [], []
+    for key, places in answers.groupby(by, observed=True, dropna=False).indices.items():
+        _, runs = np.unique(order[places], return_inverse=True)
+        table = np.full((runs.max() + 1, len(examples.categories)), np.nan)
+        table[runs, examples.codes.to_numpy()[places]] = scores[places]
+        values = key if isinstance(key, tuple) else (key,)
+        lines.append(dict(zip(by, values, strict=True)) | _summary(table, np.bincount(runs), metric))
+        tables.append(table)
+    names = [metric, *(f"{metric}_{end}" for end in ("sd", "low", "high", "n", "missing"))]
+    frame = pd.DataFrame(lines, columns=[*by, "seeds", "examples", *names]).astype(dict.fromkeys(names[:4], float))
+    if base is None:
+        return frame
+    families = [tuple(frame.loc[place, list(within if family is None else family)]) for place in frame.index]
+    found: dict[int, Difference] = {}
+    frame["is_base"] = False
+    for _, members in frame.groupby(list(within), observed=True, dropna=False) if within else [((), frame)]:
+        center = _base(members, metric, base)
+        frame.loc[members.index, "is_base"] = members.index == center
+        for place in members.index:
+            if center is not None and place != center and not pd.isna(frame.at[place, metric]):
+                found[place] = _pair(tables[place], tables[center], turned)
+    for each in dict.fromkeys(families):
+        places = [place for place in found if families[place] == each]
+        found |= dict(zip(places, adjusted([found[place] for place in places]), strict=True))
+    return frame.join(pd.DataFrame([_tested(found.get(place)) for place in frame.index], columns=_TESTED))
+
+
+_TESTED = ["difference", "difference_low", "difference_high", "p", "effect", "pairs", "verdict"]
+
+
+def _order_of_runs(answers: pd.DataFrame) -> np.ndarray:
+    """The place of each answer's run among all runs, by seed and then by name."""
+    runs = answers["run"].astype("category").cat
+    codes, seeds = runs.codes.to_numpy(), np.zeros(len(runs.categories))
+    seeds[codes] = answers["seed"].to_numpy(dtype=float)
+    names = np.argsort(np.argsort(runs.categories.to_numpy(dtype=str)))
+    return np.argsort(np.lexsort((names, seeds)))[codes]
+
+
+def _summary(table: np.ndarray, answered: np.ndarray, metric: str) -> dict:
+    counts = (~np.isnan(table)).sum(axis=1)
+    means = [float(np.nanmean(line)) if count else None for line, count in zip(table, counts, strict=True)]
+    over_seeds, around = spread(means), interval(table)
+    values = (over_seeds.mean, over_seeds.sd, around.low, around.high)
+    line = dict(zip((metric, *(f"{metric}_{end}" for end in ("sd", "low", "high"))), values, strict=True))
+    line |= {f"{metric}_n": int(counts.min()), f"{metric}_missing": int((answered - counts).max())}
+    return {"seeds": len(table), "examples": around.n} | line
+
+
+def _base(members: pd.DataFrame, metric: str, base: str | Mapping[str, object]) -> int | None:
+    """The place of the base among these lines; None where it has no score."""
+    scored = members[members[metric].notna()]
+    if not isinstance(base, str):
+        for name, value in base.items():
+            scored = scored[scored[name] == value]
+        return None if scored.empty else scored.index[0]
+    return None if scored.empty else scored[metric].idxmax()
+
+
+def _pair(line: np.ndarray, center: np.ndarray, turned: bool) -> Difference:
+    return reverse(paired_difference(center, line)) if turned else paired_difference(line, center)
+
+
+def _tested(found: Difference | None) -> tuple:
+    if found is None:
+        return (math.nan,) * 6 + (None,)
+    numbers = (found.mean, found.low, found.high, found.p, found.effect, found.n)
+    return (*(math.nan if each is None else each for each in numbers), None if found.p is None else decide(found))
+
+
 def _table(scores_by_seed: Scores) -> np.ndarray:
     """(seeds, examples), NaN where a score is missing; a seed without any score is left out."""
     if len({len(each) for each in scores_by_seed}) > 1:
         lengths = ", ".join(str(len(each)) for each in scores_by_seed)
         raise ValueError(f"every seed must have the same examples; got {lengths} scores")
     width = len(scores_by_seed[0]) if len(scores_by_seed) else 0
-    table = np.array([list(each) for each in scores_by_seed], dtype=float).reshape(len(scores_by_seed), width)
+    table = np.asarray(scores_by_seed, dtype=float).reshape(len(scores_by_seed), width)
     return table[~np.isnan(table).all(axis=1)] if width else table
 
 
@@ -282,8 +389,10 @@ def _deviations(
     3. Both, widened by Student's t, its degrees of freedom after Satterthwaite (1946) and Welch (1947).
     """
     random = np.random.default_rng(seed)
+    blocks, random.bit_generator.state = _weights(resamples, len(examples), halves is not None, seed)
     weighted = [
-        _weighted_means(examples, halves, min(BLOCK, resamples - start), random) for start in range(0, resamples, BLOCK)
+        (weights @ examples + (half_weights @ np.array(halves) if halves else 0.0)) / totals
+        for weights, half_weights, totals in blocks
     ]
     variances = [(float(np.var(each, ddof=1)) / len(each), len(each) - 1) for each in seed_means if len(each) > 1]
     between = sum(variance for variance, _ in variances)
@@ -294,13 +403,15 @@ def _deviations(
     return (np.concatenate(weighted) - examples.mean() + noise) * widening
 
 
-def _weighted_means(examples, halves, resamples: int, random: np.random.Generator) -> np.ndarray:
-    weights = random.standard_exponential((resamples, len(examples)))
-    sums, totals = weights @ examples, weights.sum(axis=1)
-    if halves is not None:
-        half_weights = random.standard_gamma(0.5, (resamples, 2))
-        sums, totals = sums + half_weights @ np.array(halves), totals + half_weights.sum(axis=1)
-    return sums / totals
+@lru_cache(maxsize=4)  # tables ask for hundreds of intervals over the same number of examples
+def _weights(resamples: int, examples: int, halved: bool, seed: int) -> tuple[list[tuple], Any]:
+    """Random weights of the examples and of both halves with their sums, in blocks; and the generator after them."""
+    random, blocks = np.random.default_rng(seed), []
+    for start in range(0, resamples, BLOCK):
+        weights = random.standard_exponential((min(BLOCK, resamples - start), examples))
+        half_weights = random.standard_gamma(0.5, (len(weights), 2)) if halved else np.zeros((len(weights), 2))
+        blocks.append((weights, half_weights, weights.sum(axis=1) + half_weights.sum(axis=1)))
+    return blocks, random.bit_generator.state
 
 
 def _degrees_of_freedom(parts: list[tuple[float, int]]) -> float:

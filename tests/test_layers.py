@@ -17,8 +17,8 @@ PACKAGE = Path(nblib.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    1: ("spec", "sandbox", "provenance", "parameters", "progress"),
-    2: ("results", "stats"),
+    1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress"),
+    2: ("results",),
     3: ("tasks", "presets"),
     4: ("prompts", "retrieve", "metrics", "models", "adapters"),
     5: ("methods", "generate"),
@@ -31,7 +31,7 @@ FACE_READS = ("spec", "results", "stats")
 FRONT = ("widgets",)  # what a person plays with: may import every floor and the face; only notebooks use it
 APART = ("tools", "colab")  # may import anything; nobody imports them
 HEAVY = ("torch", "transformers", "peft", "datasets")
-MAXIMUM_LINES = 350
+MAXIMUM_LINES = 450
 
 
 def test_there_is_a_house():

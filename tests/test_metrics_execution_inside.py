@@ -217,13 +217,22 @@ def test_a_test_that_anything_passes_is_named_and_left_out_of_the_strict_scores(
                          ("assert f() == f() or f().show()",), entry_point="f")  # fmt: skip
     other = tasks.Example("other", "", "def f(): return 1", ("assert f() == 1",), entry_point="f")
     done = scored([plot, other, FILE], [[plot.code], [other.code], [FILE.code]])
-    assert [each.verdicts[0][0] for each in done] == ["undecided:passed", "passed", "inside:passed"]
+    assert [each.verdicts[0][0] for each in done] == ["inside:undecided:passed", "passed", "inside:passed"]
     assert [each.scores["strict_accuracy_ordered"] for each in done] == [None, 1, 1]
     assert [each.scores["pass@1"] for each in done] == [1, 1, 1]
     found = metrics.by_difficulty(done, [plot, other, FILE])["all"]
     assert (found["checked_inside"], found["undecided"]) == (2, ["plot"])
     assert found["first_answer"]["passed"] == 3
     assert "checked_inside" not in metrics.by_difficulty(done[1:2], [other])["all"]
+
+
+def test_an_example_is_decided_where_one_of_its_tests_is():
+    tests = ("import json\nx = [f(2)]\nassert len(x) == 1", "import json\nassert f(json.loads('2')) == 3")
+    one = tasks.Example("one", "", "def f(x): return x + 1", tests[:1], entry_point="f")
+    both = tasks.Example("both", "", "def f(x): return x + 1", tests, entry_point="f")
+    done = scored([one, both], [[one.code], [both.code]])
+    assert [each.scores["strict_accuracy"] for each in done] == [None, 1]
+    assert metrics.by_difficulty(done, [one, both])["all"]["undecided"] == ["one"]
     again = [execution.with_verdicts(replace(each, scores={}), each.verdicts, sampled=True) for each in done]
     assert [each.scores for each in again] == [each.scores for each in done]
 
@@ -311,4 +320,5 @@ def test_references_of_odex_pass_as_often_as_in_plain_python(odex):
     assert numbers(done, False) == []
     found = metrics.by_difficulty(done, some)["all"]
     assert found["checked_inside"] <= 80
-    assert len(found["undecided"]) <= 35
+    assert len(found["undecided"]) <= 40
+    assert {"41861705", "13745648", "12842997", "299446", "20546419"} <= {id.split(":")[1] for id in found["undecided"]}

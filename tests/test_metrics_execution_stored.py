@@ -9,9 +9,12 @@ import pytest
 
 from nblib import metrics, results, sandbox
 from nblib.metrics import code_bleu
+from nblib.provenance import REVISIONS
 from nblib.results import Prediction, Row
 from nblib.sandbox import Outcome
 from nblib.tasks import Example
+
+MADE_NOW = {"revisions": dict(REVISIONS)}  # provenance
 
 EXAMPLES = [
     Example(id, "", code, tests=(f"assert x == {at}",))
@@ -132,7 +135,15 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def row(temperature: float | None = None) -> Row:
     settings = {"decoding": {"temperature": temperature}, "task": "some"}
-    return Row("a", settings, "ok", {"em@1": {"mean": 0.9}}, {"train_seconds": 1.5}, {"kept": 1}, {"device": "cpu"})
+    return Row(
+        "a",
+        settings,
+        "ok",
+        {"em@1": {"mean": 0.9}},
+        {"train_seconds": 1.5},
+        {"kept": 1},
+        MADE_NOW,
+    )
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import json
 
 import nbformat
 import papermill
-from test_tables import right
-from test_tables_methods import fake, run, study
+from made_rows import put as fake
+from made_rows import right, run, study
 
 from nblib import results
 from nblib.spec import FullTuning, InContext, Lora, Retrieved, ZeroShot

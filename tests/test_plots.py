@@ -1,177 +1,330 @@
-"""Figures show every method with its number, cut nothing off, and say in words what they show."""
+"""Figures cut nothing off, say in words what they show, and are read on light and dark pages by all readers."""
 
 import base64
+import io
 import itertools
+from collections.abc import Iterator
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Text
 from PIL import Image
 
 from nblib import plots, spec
+from nblib.plots import style
 
-METHODS = {  # label -> kind, family, EM@1, training seconds, prompt tokens, trained parameters
-    "zero-shot": ("zero-shot", "zero-shot", 0.111, None, 23.0, 0),
-    "icl-1": ("icl", "ICL", 0.193, None, 58.0, 0),
-    "icl-3": ("icl", "ICL", 0.278, None, 131.0, 0),
-    "lora": ("lora", "PEFT", 0.452, 41.3, 23.0, 98_304),
-    "ia3": ("ia3", "PEFT", 0.251, 38.0, 23.0, 3_200),
-    "prompt-tuning": ("prompt-tuning", "PEFT", 0.268, 44.0, 23.0, 3_840),
-    "full": ("full", "full fine-tuning", 0.443, 62.0, 23.0, 2_500_000),
-}
+GIB = 2.0**30
+KINDS = [*spec.METHODS, *spec.QLORA]
+NAMES = ["lora", "rslora", "dora", "adalora", "ia3", "prompt-tuning", "prefix-tuning", "p-tuning"]
+NAMES += ["adapter", "llama-adapter", "vera", "oft", "ln-tuning", "peft", "full", "a-very-long-name-of-a-method"]
+CARDS = {"A": 12, "B": 16, "C": 16, "D": 80}
 
 
-def line(kind, family, score, seconds=None, tokens=23.0, parameters=0, status="ok") -> dict:
+# --- frames as tables, results.load and stats.summarise make them ---------------------------------------------------
+
+
+def scored(score: float | None, status: str = "ok", **more) -> dict:
+    """The columns of a score, and what most frames have besides."""
     known = score is not None
-    return {
-        "kind": kind,
-        "family": family,
-        "model": "tiny",
-        "task": "conala-mini",
-        "limit": None,
-        "status": status,
-        "seeds": 3 if known and kind != "zero-shot" else int(known),
-        "em@1": score,
-        "em@1_low": max(0.0, score - 0.06) if known else None,
-        "em@1_high": min(1.0, score + 0.06) if known else None,
-        "em@1_n": 200 if known else None,
-        "train_seconds": seconds,
-        "prompt_tokens": tokens if known else None,
-        "trainable_parameters": parameters if known else None,
-        "peak_bytes": 2.0**30 if known else None,
-    }
+    ends = (max(0.0, score - 0.06), min(1.0, score + 0.06)) if known else (None, None)
+    numbers = {"em@1": score, "em@1_low": ends[0], "em@1_high": ends[1], "em@1_n": 200 if known else None}
+    return {"model": "tiny", "task": "conala-mini", "limit": None, "status": status, "seeds": 3} | numbers | more
 
 
-def frame(**changed: dict) -> pd.DataFrame:
-    """What tables.comparison makes, in its order; `changed` adds or replaces methods."""
-    lines = {label: line(*values) for label, values in METHODS.items()}
-    for label, values in changed.items():
-        lines[label] = values
-    table = pd.DataFrame(lines.values(), index=list(lines)).rename_axis("method")
-    numbers = [name for name in table if name not in ("kind", "family", "model", "task", "status")]
-    return table.astype(dict.fromkeys(numbers, float)).astype({"seeds": int})
+def table(lines: list[dict]) -> pd.DataFrame:
+    frame = pd.DataFrame(lines)
+    return frame.astype(
+        {name: float for name in frame if name.startswith("em@1") or name.endswith(("_bytes", "_seconds"))}
+    )
 
 
-LOST = {
-    "prefix-tuning": line("prefix-tuning", "PEFT", None, status="out_of_memory"),
-    "adapter": line("adapter", "other", None, status="failed"),
-    "icl-2": line("icl", "ICL", None, status="missing"),
+def method(kind: str, family: str, score: float | None, seconds=None, tokens=23.0, parameters=0.0, **more) -> dict:
+    costs = {"train_seconds": seconds, "prompt_tokens": tokens, "trainable_parameters": parameters, "peak_bytes": GIB}
+    costs["generate_seconds"] = 2 * tokens
+    return {"kind": kind, "family": family} | costs | scored(score, **more)
+
+
+METHODS = {
+    "zero-shot": method("zero-shot", "zero-shot", 0.111, seeds=1),
+    "icl-1": method("icl", "ICL", 0.193, None, 58.0),
+    "icl-3": method("icl", "ICL", 0.278, None, 131.0),
+    "lora": method("lora", "PEFT", 0.452, 41.3, parameters=98_304.0),
+    "ia3": method("ia3", "PEFT", 0.251, 38.0, parameters=3_200.0),
+    "prompt-tuning": method("prompt-tuning", "PEFT", 0.268, 44.0, parameters=3_840.0),
+    "full": method("full", "full fine-tuning", 0.443, 62.0, parameters=2_500_000.0),
 }
+LOST = {
+    "prefix-tuning": method("prefix-tuning", "PEFT", None, status="out_of_memory"),
+    "adapter": method("adapter", "other", None, status="failed"),
+    "icl-2": method("icl", "ICL", None, status="missing"),
+}
+RAG = {f"rag-{shots}": method("rag", "RAG", 0.4 + 0.01 * shots, None, 25.0 + 42 * shots) for shots in (1, 2, 3)}
+MANY = {
+    f"{kind}-{shots}": method(kind, kind.upper(), 0.1 + 0.02 * shots + 0.1 * (kind == "rag"), None, 25.0 + 45 * shots)
+    for kind in ("icl", "rag")
+    for shots in (1, 2, 4, 8, 16)
+}
+TRAINED = {kind: method(kind, "PEFT", 0.2 + 0.02 * n, 40.0) for n, kind in enumerate(NAMES[:14])}
+CROWD = {f"icl-{n}": method("icl", "ICL", 0.2 + 0.01 * n, None, 50.0 * n, pareto=n == 24) for n in range(1, 25)}
+
+
+def methods(**changed: dict) -> pd.DataFrame:
+    """A line a method, by which it is indexed; `changed` adds or replaces some."""
+    lines = METHODS | changed
+    return table(list(lines.values())).set_axis(pd.Index(list(lines), name="method"))
+
+
+def close(step: float) -> pd.DataFrame:
+    """Nine methods that score and cost nearly the same."""
+    kinds = [*(each["kind"] for each in METHODS.values()), "adapter", "prefix-tuning"]
+    lines = [method(kind, "PEFT", 0.3 + 0.004 * n, 40 + step * n) for n, kind in enumerate(kinds)]
+    return table(lines).set_axis(pd.Index([*METHODS, "adapter", "prefix-tuning"], name="method"))
+
+
+def models(names: list[str], count: int = 2) -> pd.DataFrame:
+    lines = [
+        {
+            "method": name,
+            "kind": name,
+            "total_parameters": 10.0 ** (6 + place),
+            "reference": not place and name == "full",
+        }
+        | scored(None if place == 1 and not number else 0.9 - 0.05 * number, "failed" if place == 1 else "ok")
+        | {"model": f"owner/model-{place}"}
+        for place in range(count)
+        for number, name in enumerate(names)
+    ]
+    return table(lines)
+
+
+def grouped(groups=("known operation", "new operation"), names=("zero-shot", "icl-1", "rag-1", "lora")) -> pd.DataFrame:
+    lines = [{"group": g, "method": m} | scored(0.1 + 0.1 * n) for g in groups for n, m in enumerate(names)]
+    return table(lines)
+
+
+def ranks(count: int) -> pd.DataFrame:
+    lines = [{"mean_rank": n + 1.5, "mean_rank_low": n + 1.0, "mean_rank_high": n + 2.25} for n in range(count)]
+    columns = ["mean_rank", "mean_rank_low", "mean_rank_high"]
+    return pd.DataFrame(lines, index=pd.Index(NAMES[:count], name="method"), columns=columns)
+
+
+def matrix(tasks: list[str], lost: bool = False) -> pd.DataFrame:
+    lines = []
+    for task in tasks:
+        for place, trained in enumerate(["nothing (zero-shot)", *tasks, "+".join(tasks)]):
+            gone = lost and (task, trained) == (tasks[0], tasks[1])
+            line = scored(None if gone else 0.1 + 0.15 * place, "out_of_memory" if gone else "ok", task=task)
+            if not lost or (task, trained) != (tasks[1], tasks[0]):
+                lines.append(line | {"trained_on": trained, "label": "lora" if place else "zero-shot"})
+    return table(lines)
+
+
+def losses(names: list[str], seeds: int = 3, scale: float = 1.0) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"method": name, "kind": name, "seed": seed, "model": "tiny", "task": "conala-mini", "epoch": step / 2}
+        | {"loss": scale * (0.5 + 0.1 * number + 2 / step + 0.01 * seed), "kept": step == 8}
+        for number, name in enumerate(names)
+        for seed in range(seeds)
+        for step in range(1, 9)
+    )
+
+
+def rates(names: list[str], count: int = 5) -> pd.DataFrame:
+    """The highest rate of the first method failed."""
+    lines = [
+        {"method": name, "kind": name, "split": "validation", "learning_rate": 10.0 ** (step - 5 + number % 3)}
+        | scored(None if not number and step == 4 else 0.6 - 0.1 * abs(step - 2) - 0.01 * number)
+        for number, name in enumerate(names)
+        for step in range(count)
+    ]
+    return table(lines)
+
+
+def training(validated: bool = True) -> pd.DataFrame:
+    lines = [{"of": "training", "epoch": step / 20, "loss": 2 - step / 25, "kept": False} for step in range(1, 41)]
+    lines += [{"of": "validation", "epoch": n, "loss": 1.2 / n, "kept": n == 2} for n in (1, 2) if validated]
+    return pd.DataFrame(lines).assign(method="lora", kind="lora", model="tiny", task="conala-mini")
+
+
+def memory(model: str, precision: str, whole: float | None, **changed) -> dict:
+    kinds = dict.fromkeys((f"{kind}_bytes" for kind in plots.KINDS), None if whole is None else whole / 7)
+    line = {"model": model, "method": "lora", "kind": "lora", "label": f"lora {precision}", "device": "cuda"}
+    line |= {"measured": "allocated peak", "shape_only": False, "status": "out_of_memory" if whole is None else "ok"}
+    line |= {"memory_bytes": whole, "step_seconds": 0.5, "predicted_bytes": None if whole is None else 1.1 * whole}
+    return line | kinds | changed
+
+
+THREE = [memory("small", "bf16", 0.02 * GIB), memory("small", "nf4", 0.01 * GIB), memory("large", "bf16", 14 * GIB)]
+OUT = memory("large", "fp32", None)
+PREDICTED = memory("large", "bf16", 10 * GIB, measured="predicted", logits_bytes=4 * GIB)
+
+
+def pays(**changed: dict) -> pd.DataFrame:
+    lines = {}
+    for label, tokens, score in [
+        *(("icl-1", 228.0, 0.2), ("icl-2", 270.0, 0.3), ("icl-3", 311.0, 0.25)),
+        *(("rag-1", 225.0, 0.4), ("rag-2", 265.0, 0.45), ("rag-3", 310.0, 0.5)),
+    ]:
+        line = {"kind": label[:3], "family": label[:3].upper(), "base": "lora", "base_kind": "lora", "score": score}
+        for unit, once, base, cost in (("tokens", 200_000.0, 184.0, tokens), ("seconds", 11.0, 0.05, tokens / 2500)):
+            values = {"once": once, "base": base, "method": cost, "queries": np.ceil(once / (cost - base)), "why": None}
+            line |= {f"{unit}_{name}": value for name, value in values.items()}
+        lines[label] = line | changed.get(label.replace("-", "_"), {})
+    return pd.DataFrame(lines.values(), index=pd.Index(list(lines), name="method"))
+
+
+NEVER = {"tokens_queries": None, "tokens_why": "never: lora is not cheaper a query", "tokens_method": 150.0}
+UNMEASURED = dict.fromkeys([f"seconds_{name}" for name in ("once", "base", "method", "queries")])
+UNMEASURED["seconds_why"] = "not measured"
+
+
+def near(similarities, scores, unknown=0) -> pd.DataFrame:
+    frame = pd.DataFrame({"similarity": similarities, "score": scores, "unknown": unknown}, dtype=float)
+    return frame.assign(method="rag-1", kind="rag", model="tiny", task="conala-mini")
+
+
+ENDED = pd.DataFrame(
+    {"difficulty": difficulty, "method": name, "n": 67}
+    | {f"ended {kind}": share for kind, share in zip(plots.ENDINGS, shares, strict=False)}
+    for difficulty in ("all", "introductory", "interview", "competition")
+    for name, shares in (("zero-shot", (0.2, 0.5, 0.1, 0.1, 0.1)), ("qlora-4bit", (0.9, 0.0, 0.1, 0.0, 0.0)))
+)
+BY_LABEL = {"name": "label", "sections": "model"}
+RANDOM = np.random.default_rng(0)
+FIGURES = {
+    "forest": lambda: plots.forest(methods()),
+    "forest with lost runs": lambda: plots.forest(methods(**LOST)),
+    "forest of lost runs": lambda: plots.forest(methods(**LOST).loc[list(LOST)]),
+    "empty forest": lambda: plots.forest(methods().iloc[:0]),
+    "forest of a right one": lambda: plots.forest(methods(lora=method("lora", "PEFT", 1.0)).loc[["lora"]]),
+    "forest with a long name": lambda: plots.forest(
+        methods(**{"lora r=16, alpha=32, learning_rate=0.0003, epochs=12": method("lora", "PEFT", 0.4)})
+    ),
+    "forest by model": lambda: plots.forest(models(["full", "lora", "ia3"]), sections="model"),
+    "large forest by model": lambda: plots.forest(models(NAMES, 3), sections="model"),
+    "forest by group": lambda: plots.forest(grouped(), marks="group"),
+    "forest by long groups": lambda: plots.forest(
+        grouped([f"a rather long name of group {n}" for n in range(6)]), marks="group"
+    ),
+    "forest of ranks": lambda: plots.forest(ranks(4), "mean_rank"),
+    "large forest of ranks": lambda: plots.forest(ranks(16), "mean_rank"),
+    "forest of seconds": lambda: plots.forest(table([*THREE, OUT]), "step_seconds", **BY_LABEL),
+    "forest of predictions": lambda: plots.forest(table(THREE), "memory_bytes", beside="predicted_bytes", **BY_LABEL),
+    "two tasks": lambda: plots.heat_map(matrix(["conala-mini", "codealpaca-mini"])),
+    "four tasks with gaps": lambda: plots.heat_map(matrix(["conala-mini", "codealpaca-mini", "odex", "mbpp"], True)),
+    "no tasks": lambda: plots.heat_map(matrix(["a", "b"]).iloc[:0]),
+    "one curve": lambda: plots.curves(losses(["lora"], 1)),
+    "sixteen curves": lambda: plots.curves(losses(NAMES)),
+    "curves of small losses": lambda: plots.curves(losses(NAMES[:3], scale=1e-3)),
+    "no curves": lambda: plots.curves(losses(["lora"]).iloc[:0]),
+    "rates": lambda: plots.curves(rates(["lora"]), "learning_rate", "em@1", chosen={"lora": 1e-3}),
+    "one rate": lambda: plots.curves(rates(["lora"], 1), "learning_rate", "em@1"),
+    "sixteen methods' rates": lambda: plots.curves(rates(NAMES), "learning_rate", "em@1"),
+    "no rates": lambda: plots.curves(rates(["lora"]).iloc[:0], "learning_rate", "em@1"),
+    "training": lambda: plots.loss_curve(training()),
+    "no training": lambda: plots.loss_curve(training().iloc[:0], epochs=3),
+    **{f"scatter over {cost}": lambda cost=cost: plots.scatter(methods(**LOST), cost) for cost in plots.COSTS},
+    **{f"close points, {step}": lambda step=step: plots.scatter(close(step)) for step in (0.0, 0.4, 2.0)},
+    "front": lambda: plots.scatter(methods().assign(pareto=[True, False, False, True, False, False, False])),
+    "crowd": lambda: plots.scatter(table(list(CROWD.values())), "prompt_tokens", name="family", chosen=3),
+    "lines": lambda: plots.scatter(methods(**RAG), "prompt_tokens", lines=True),
+    "lines of many": lambda: plots.scatter(methods(**MANY, **TRAINED), "prompt_tokens", lines=True),
+    "no points": lambda: plots.scatter(methods().iloc[:0]),
+    "break-even": lambda: plots.break_even(pays()),
+    "break-even of all": lambda: plots.break_even(pays(), methods=list(pays().index), subtitle="conala-mini with tiny"),
+    "break-even never": lambda: plots.break_even(pays(rag_3=NEVER)),
+    "break-even not measured": lambda: plots.break_even(pays(rag_3=UNMEASURED, icl_2=UNMEASURED)),
+    "no break-even": lambda: plots.break_even(pays().iloc[:0]),
+    "memory of one": lambda: plots.memory_by_kind(table(THREE[2:])),
+    "memory with cards": lambda: plots.memory_by_kind(table([*THREE, OUT]), cards=CARDS),
+    "predicted memory": lambda: plots.memory_by_kind(table([PREDICTED]), cards=CARDS),
+    "no memory": lambda: plots.memory_by_kind(table(THREE).iloc[:0]),
+    "lengths": lambda: plots.lengths({"intent": [3, 9, 12], "code": range(90)}, limits={"code": 64}),
+    "one length": lambda: plots.lengths({"intent": [7]}),
+    "similarities": lambda: plots.similarities(near(RANDOM.beta(3, 2, 200), RANDOM.integers(0, 2, 200))),
+    "one similarity": lambda: plots.similarities(near([1.0], [1.0])),
+    "far similarities": lambda: plots.similarities(near([-30.0, 5.0, 90.0], [1.0, None, 0.0], unknown=3)),
+    "no similarities": lambda: plots.similarities(near([], [])),
+    "endings": lambda: plots.endings(ENDED, subtitle="apps-mini with tiny"),
+    "no endings": lambda: plots.endings(ENDED.iloc[:0]),
+}
+
+
+# --- what is seen ---------------------------------------------------------------------------------------------------
 
 
 def texts(figure: Figure) -> list[Text]:
-    """All that is written and seen."""
+    """All that is written and seen; ticks beyond the limits of an axis are not."""
     figure.canvas.draw()
-    found = figure.findobj(
-        lambda artist: isinstance(artist, Text) and artist.get_visible() and artist.get_text().strip()
-    )
-    ticks = [label for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
-    inside = [axes.get_window_extent().padded(1) for axes in figure.axes]
-    return [
-        each
-        for each in found
-        if each not in ticks or any(_on_axis(each, axes, box) for axes, box in zip(figure.axes, inside, strict=True))
-    ]
+    ticks = {label: axes for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())}
+    found = [each for each in figure.findobj(Text) if each.get_visible() and each.get_text().strip()]
+    return [each for each in found if each not in ticks or _on_axis(each, ticks[each])]
 
 
-def _on_axis(label: Text, axes, box) -> bool:
-    """Whether a tick label belongs to a tick that is drawn: those beyond the limits are not."""
-    x, y = label.get_transform().transform(label.get_position())
-    if label in axes.get_xticklabels():
-        return box.x0 <= x <= box.x1
-    return label in axes.get_yticklabels() and box.y0 <= y <= box.y1
+def _on_axis(label: Text, axes) -> bool:
+    box, (x, y) = axes.get_window_extent().padded(1), label.get_transform().transform(label.get_position())
+    return box.x0 <= x <= box.x1 if label in axes.get_xticklabels() else box.y0 <= y <= box.y1
 
 
 def written(figure: Figure) -> list[str]:
     return [each.get_text() for each in texts(figure)]
 
 
+def boxes(figure: Figure) -> list[tuple[str, mpl.transforms.Bbox]]:
+    """Each text and where it is, without the line that joins it to a point."""
+    return [(each.get_text(), Text.get_window_extent(each).padded(-1)) for each in texts(figure)]
+
+
 def cut_off(figure: Figure) -> list[str]:
-    """What leaves the figure."""
-    page = figure.bbox.padded(0.5)
-    boxes = [(each.get_text(), each.get_window_extent()) for each in texts(figure)]
+    page = figure.bbox
     return [
         text
-        for text, box in boxes
+        for text, box in boxes(figure)
         if not (page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1)
     ]
 
 
-def names(figure: Figure) -> list[Annotation]:
-    return [each for each in figure.axes[0].texts if isinstance(each, Annotation)]
-
-
-def overlapping(figure: Figure) -> list[tuple[str, str]]:
-    """Names that cover one another; only the text counts, not the line to the point."""
-    figure.canvas.draw()
-    boxes = [(each.get_text(), Text.get_window_extent(each).padded(-1)) for each in names(figure)]
-    return [(a, b) for (a, first), (b, second) in itertools.combinations(boxes, 2) if first.overlaps(second)]
-
-
-ENDED = pd.DataFrame(
-    [
-        {
-            "difficulty": difficulty,
-            "method": method,
-            "n": 67,
-            **{f"ended {kind}": share for kind, share in zip(plots.ENDINGS, shares, strict=False)},
-        }
-        for difficulty in ("all", "introductory", "interview", "competition")
-        for method, shares in (("zero-shot", (0.2, 0.5, 0.1, 0.1, 0.1)), ("qlora-4bit", (0.9, 0.0, 0.1, 0.0, 0.0)))
-    ]
-)
-FIGURES = {
-    "endings": lambda: plots.endings(ENDED, subtitle="apps-mini with tiny"),
-    "endings of one difficulty": lambda: plots.endings(ENDED.iloc[:2]),
-    "all methods": lambda: plots.ranking(frame()),
-    "lost runs": lambda: plots.ranking(frame(**LOST)),
-    "one method": lambda: plots.ranking(frame().loc[["lora"]]),
-    "nothing but lost runs": lambda: plots.ranking(frame(**LOST).loc[list(LOST)]),
-    "no methods": lambda: plots.ranking(frame().iloc[:0]),
-    "all right": lambda: plots.ranking(frame(lora=line("lora", "PEFT", 1.0))),
-    "a long name": lambda: plots.ranking(
-        frame(**{"lora r=16, alpha=32, learning_rate=0.0003, epochs=12": line("lora", "PEFT", 0.4)})
-    ),
-    "training time": lambda: plots.cost_quality(frame(**LOST)),
-    "prompt length": lambda: plots.cost_quality(frame(), "prompt_tokens"),
-    "parameters": lambda: plots.cost_quality(frame(), "trainable_parameters"),
-    "memory": lambda: plots.cost_quality(frame(), "peak_bytes"),
-    "no costs": lambda: plots.cost_quality(frame().iloc[:0]),
-    "lengths": lambda: plots.length_histogram({"intent": [3, 9, 12], "code": range(90)}, limits={"code": 64}),
-    "one length": lambda: plots.length_histogram({"intent": [7]}),
-}
+def covered(figure: Figure) -> list[tuple[str, str]]:
+    """Texts that cover one another."""
+    return [(a, b) for (a, one), (b, other) in itertools.combinations(boxes(figure), 2) if one.overlaps(other)]
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_nothing_is_cut_off(name):
+def test_nothing_is_cut_off_or_covered_and_all_is_in_words(name):
     figure = FIGURES[name]()
-    assert len(texts(figure)) >= 3
+    assert len(texts(figure)) >= 2
     assert cut_off(figure) == []
+    assert covered(figure) == []
+    assert len(plots.alternative(figure)) > 20
+    assert figure.get_size_inches()[0] == 8
 
 
-def test_what_is_cut_off_is_found():
-    figure = plots.ranking(frame())
+def test_what_is_cut_off_or_covered_is_found():
+    figure = FIGURES["two tasks"]()
     figure.text(0.99, 0.5, "far too long for this place")
+    figure.axes[0].text(0.5, 0.5, "in the way")
     assert cut_off(figure) == ["far too long for this place"]
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_says_what_it_shows(name):
-    assert len(plots.alternative(FIGURES[name]())) > 20
+    assert covered(figure) != []
 
 
 def test_nothing_global_changes():
     from matplotlib import pyplot
 
     before = dict(mpl.rcParams)
-    for make in FIGURES.values():
-        plots.shown(make())
+    for name in ("forest", "two tasks", "rates", "lines", "memory with cards", "lengths", "endings"):
+        plots.shown(FIGURES[name]())
     assert dict(mpl.rcParams) == before
     assert pyplot.get_fignums() == []
 
+
+def test_the_order_of_lines_changes_no_number():
+    assert plots.alternative(plots.forest(methods().iloc[::-1])) == plots.alternative(plots.forest(methods()))
+
+
+# --- colours --------------------------------------------------------------------------------------------------------
 
 # Machado, Oliveira and Fernandes 2009, severity 1; from linear RGB to linear RGB
 SIGHT = {
@@ -188,201 +341,127 @@ SIGHT = {
 }
 
 
-class TestColours:
-    KINDS = (*spec.METHODS, *spec.QLORA)
-
-    @staticmethod
-    def linear(colour: str) -> np.ndarray:
-        value = np.array(mpl.colors.to_rgb(colour))
-        return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-    @staticmethod
-    def lab(linear: np.ndarray) -> np.ndarray:
-        to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-        x, y, z = np.cbrt(to_xyz @ np.clip(linear, 0, 1) / np.array([0.9505, 1.0, 1.089]))
-        return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-    def test_every_kind_has_its_own(self):
-        assert set(plots.COLOURS) == set(self.KINDS)
-        assert len({*map(plots.colour, self.KINDS), plots.OTHER}) == len(self.KINDS) + 1
-        assert plots.colour("something-new") == plots.OTHER
-
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_stands_out_from_white(self, kind):
-        luminance = self.linear(plots.colour(kind)) @ np.array([0.2126, 0.7152, 0.0722])
-        assert 1.05 / (luminance + 0.05) >= 3  # WCAG 2.2, 1.4.11
-
-    @pytest.mark.parametrize("sight", SIGHT)
-    def test_kinds_differ_for_all_readers(self, sight):
-        seen = {kind: self.lab(SIGHT[sight] @ self.linear(plots.colour(kind))) for kind in self.KINDS}
-        nearest = min(float(np.linalg.norm(seen[a] - seen[b])) for a, b in itertools.combinations(seen, 2))
-        assert nearest > 10  # a just noticeable difference is about 2.3
+def seen(colour: str, sight: str) -> np.ndarray:
+    """CIELAB of a colour as a reader with that sight sees it."""
+    value = np.array(mpl.colors.to_rgb(colour))
+    linear = SIGHT[sight] @ np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ np.clip(linear, 0, 1) / np.array([0.9505, 1.0, 1.089]))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-class TestRanking:
-    def test_runs_from_best_to_worst_and_lost_runs_stand_below(self):
-        figure = plots.ranking(frame(**LOST))
-        labels = [each.get_text() for each in figure.axes[0].get_yticklabels()]
-        assert labels == [
-            *("lora", "full", "icl-3", "prompt-tuning", "ia3", "icl-1", "zero-shot"),
-            *("prefix-tuning", "adapter", "icl-2"),
-        ]
-        low, high = figure.axes[0].get_ylim()
-        assert low > high  # the first at the top
-
-    def test_says_every_number_and_every_loss(self):
-        said = written(plots.ranking(frame(**LOST)))
-        assert {"45.2 %", "39.2–51.2", "11.1 %", "out of memory", "failed", "not run"} <= set(said)
-
-    def test_says_on_what_it_rests(self):
-        said = " ".join(written(plots.ranking(frame())))
-        assert "conala-mini with tiny · n = 200, 3 seeds (zero-shot 1) · bars: 95 % intervals" in said
-        assert "(%)" in said
-
-    def test_partial_results_say_so(self):
-        assert "partial" in " ".join(written(plots.ranking(frame().assign(limit=20.0))))
-
-    def test_the_order_of_lines_changes_nothing(self):
-        table = frame()
-        assert plots.alternative(plots.ranking(table.iloc[::-1])) == plots.alternative(plots.ranking(table))
-
-    def test_scores_without_intervals_are_drawn(self):
-        table = frame().assign(**{"em@1_low": np.nan, "em@1_high": np.nan})
-        said = written(plots.ranking(table))
-        assert "45.2 %" in said
-        assert "95 % interval" not in said
-
-    def test_its_words_hold_the_numbers(self):
-        words = plots.alternative(plots.ranking(frame(**LOST)))
-        assert words.startswith(
-            "EM@1 by method, best first, with 95 % intervals: lora 45.2 % (39.2 to 51.2); full 44.3 %"
-        )
-        assert words.endswith("prefix-tuning out of memory; adapter failed; icl-2 not run.")
-
-    @pytest.mark.parametrize("metric", ["em@2", "codebleu"])
-    def test_a_score_that_is_not_there_is_refused(self, metric):
-        with pytest.raises(ValueError, match="the column must be one of em@1; got "):
-            plots.ranking(frame(), metric)
+@pytest.fixture(params=style.PAGES)
+def page(request) -> Iterator[style.Page]:
+    """Each page, with figures made for it."""
+    plots.use(request.param)
+    yield style.PAGES[request.param]
+    plots.use("light")
 
 
-class TestCostQuality:
-    def test_names_every_point_once(self):
-        for cost in ("train_seconds", "prompt_tokens", "trainable_parameters", "peak_bytes"):
-            figure = plots.cost_quality(frame(), cost)
-            assert sorted(each.get_text() for each in names(figure)) == sorted(METHODS)
-
-    @pytest.mark.parametrize("cost", ["train_seconds", "prompt_tokens", "trainable_parameters", "peak_bytes"])
-    def test_names_do_not_cover_one_another(self, cost):
-        assert overlapping(plots.cost_quality(frame(), cost)) == []
-
-    @pytest.mark.parametrize("step", [0.0, 0.4, 2.0])
-    def test_nine_methods_close_together_can_be_told_apart(self, step):
-        close = {
-            label: line(kind, "PEFT", 0.3 + 0.004 * place, 40 + step * place)
-            for place, (label, kind) in enumerate(
-                [
-                    *((label, each[0]) for label, each in METHODS.items()),
-                    ("adapter", "adapter"),
-                    ("prefix-tuning", "prefix-tuning"),
-                ]
-            )
-        }
-        figure = plots.cost_quality(frame(**close))
-        assert len(names(figure)) == 9
-        assert overlapping(figure) == []
-        assert cut_off(figure) == []
-
-    def test_overlapping_names_would_be_found(self):
-        figure = plots.cost_quality(frame())
-        figure.axes[0].annotate(
-            "in the way", names(figure)[0].xy, xytext=names(figure)[0].xyann, textcoords="offset points"
-        )
-        assert overlapping(figure) != []
-
-    def test_prompting_trains_for_no_time(self):
-        words = plots.alternative(plots.cost_quality(frame()))
-        assert "icl-3 27.8 % at 0 seconds" in words
-        assert "lora 45.2 % at 41.3 seconds" in words
-
-    def test_methods_without_a_point_are_named(self):
-        said = " ".join(written(plots.cost_quality(frame(**LOST)))).replace("\n", " ")
-        assert "without a point: prefix-tuning, adapter, icl-2" in said
-
-    def test_a_cost_that_spans_far_has_a_log_axis_with_a_zero(self):
-        axes = plots.cost_quality(frame(), "trainable_parameters").axes[0]
-        assert axes.get_xscale() == "symlog"
-        assert 0 in axes.get_xticks()
-        assert plots.cost_quality(frame()).axes[0].get_xscale() == "linear"
-
-    def test_memory_is_in_gib(self):
-        figure = plots.cost_quality(frame(), "peak_bytes")
-        assert figure.axes[0].get_xlabel() == "peak memory (GiB)"
-        assert "lora 45.2 % at 1 GiB" in plots.alternative(figure)
-
-    def test_an_unknown_cost_is_refused(self):
-        with pytest.raises(ValueError, match="one of train_seconds, prompt_tokens, .*; got 'money'"):
-            plots.cost_quality(frame(), "money")
+def test_every_kind_has_a_colour_of_its_own():
+    assert set(plots.COLOURS) == set(KINDS)
+    assert len({*map(plots.colour, KINDS), plots.OTHER}) == len(KINDS) + 1
+    assert plots.colour("something-new") == plots.OTHER
 
 
-class TestLengths:
-    def test_counts_every_text_and_says_what_is_too_long(self):
-        lengths = {"intent": [3, 3, 9], "code": [*range(60), 70, 70, 400]}
-        figure = plots.length_histogram(lengths, limits={"code": 64, "other": 5})
-        drawn = [sum(bar.get_height() for bar in axes.patches) for axes in figure.axes]
-        assert drawn == [3, 62]
-        said = written(figure)
-        assert {"limit 64: 3 longer", "1 beyond →", "length (tokens)"} <= set(said)
-        assert "code: 63 texts, median 31, longest 400 tokens, 3 above the limit of 64" in plots.alternative(figure)
-
-    def test_the_limit_itself_is_not_too_long(self):
-        assert "limit 64: 0 longer" in written(plots.length_histogram({"code": [64, 64]}, limits={"code": 64}))
-
-    def test_a_column_without_texts_is_refused(self):
-        with pytest.raises(ValueError, match="code has none"):
-            plots.length_histogram({"intent": [1], "code": []})
-        with pytest.raises(ValueError, match="got none"):
-            plots.length_histogram({})
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_differ_for_all_readers(sight):
+    for shades in (map(plots.colour, KINDS), plots.KINDS.values()):
+        pairs = itertools.combinations([seen(each, sight) for each in shades], 2)
+        assert min(float(np.linalg.norm(a - b)) for a, b in pairs) > 10  # a just noticeable difference is about 2.3
 
 
-class TestSave:
-    def test_writes_png_and_svg_and_nothing_else(self, tmp_path):
-        paths = plots.save(plots.ranking(frame()), tmp_path / "figures", "rq1")
-        assert [path.name for path in paths] == ["rq1.png", "rq1.svg"]
-        assert sorted(path.name for path in paths[0].parent.iterdir()) == ["rq1.png", "rq1.svg"]
+@pytest.mark.parametrize("kind", [*KINDS, "something-new"])
+def test_a_method_stands_out_from_both_pages_in_one_colour(kind):
+    for each in style.PAGES.values():
+        assert style.contrast(plots.colour(kind), each.ground) >= 3  # WCAG 2.2, 1.4.11
 
-    def test_a_picture_is_small_and_its_colours_are_the_figures(self, tmp_path):
-        figure = plots.ranking(frame())
-        path = plots.save(figure, tmp_path, "small")[0]
-        plain = tmp_path / "plain.png"
-        with plots.style():
-            figure.savefig(plain, dpi=150)
-        drawn, kept = (np.asarray(Image.open(each).convert("RGB")).astype(int) for each in (plain, path))
-        assert path.stat().st_size < 0.6 * plain.stat().st_size
-        assert (drawn == kept).all(axis=-1).mean() > 0.99
 
-    def test_the_same_figure_gives_the_same_bytes(self, tmp_path):
-        first, second = (plots.save(plots.ranking(frame()), tmp_path / each, "rq1") for each in "ab")
+@pytest.mark.parametrize(
+    "name", ["forest by group", "forest by model", "rates", "lines", "crowd", "break-even", "lengths"]
+)
+def test_all_text_is_read_on_its_page(name, page):
+    faint = {each.get_text(): style.contrast(each.get_color(), page.ground) for each in texts(FIGURES[name]())}
+    assert {text: ratio for text, ratio in faint.items() if ratio < 4.5} == {}  # WCAG 2.2, 1.4.3
+
+
+def test_numbers_in_bars_and_cells_stand_out_from_them(page):
+    figure = plots.endings(ENDED)
+    for axes in figure.axes:
+        inside = {text.get_text(): text.get_color() for text in axes.texts if text.get_text().strip()}
+        assert inside
+        for bars in axes.containers:
+            shade = mpl.colors.to_hex(bars[0].get_facecolor())
+            assert max(style.contrast(ink, shade) for ink in inside.values()) >= 4.5
+    axes = plots.heat_map(matrix([f"task-{number}" for number in range(4)])).axes[0]
+    cells = axes.collections[0].get_facecolors().reshape(6, 4, 4)
+    for text in axes.texts:
+        x, y = text.get_position()
+        assert style.contrast(text.get_color(), mpl.colors.to_hex(cells[int(y), int(x)])) >= 4.5
+
+
+def test_a_bar_that_a_dark_page_would_swallow_grows_lighter_in_its_hue():
+    assert style.fill("#332288") == "#332288"
+    plots.use("dark")
+    try:
+        found = style.fill("#332288")
+        assert style.contrast(found, style.page().ground) >= 3
+    finally:
+        plots.use("light")
+    hues = [mpl.colors.rgb_to_hsv(mpl.colors.to_rgb(each))[0] for each in ("#332288", found)]
+    assert hues[0] == pytest.approx(hues[1], abs=0.01)
+
+
+def test_another_page_is_refused():
+    with pytest.raises(ValueError, match="a page is light or dark; got 'solarized'"):
+        plots.use("solarized")
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_writes_png_and_svg_on_the_ground_of_the_page_and_nothing_else(page, tmp_path):
+    paths = plots.save(plots.forest(methods()), tmp_path / "figures", "rq1")
+    assert sorted(path.name for path in paths[0].parent.iterdir()) == ["rq1.png", "rq1.svg"]
+    with Image.open(paths[0]) as picture:
+        assert (picture.width, picture.mode) == (1200, "P")
+        pixels = np.asarray(picture.convert("RGBA"))
+        assert picture.info["Description"].startswith("EM@1 by method")
+        assert "Software" not in picture.info
+    ground = (*bytes.fromhex(page.ground[1:]), 255)
+    assert {tuple(pixels[0, 0]), tuple(pixels[-1, -1])} == {ground}
+    assert f"fill: {page.ground.lower()}" in paths[1].read_text(encoding="utf-8")
+
+
+def test_a_picture_is_small_and_its_colours_are_the_figures(tmp_path):
+    figure = plots.forest(methods())
+    plain = io.BytesIO()
+    with style.context():
+        figure.savefig(plain, dpi=150)
+    small = plots.shown(figure).png
+    drawn, kept = (
+        np.asarray(Image.open(io.BytesIO(each)).convert("RGB")).astype(int) for each in (plain.getvalue(), small)
+    )
+    assert len(small) < 0.6 * len(plain.getvalue())
+    assert (np.abs(drawn - kept).max(axis=-1) <= 8).mean() > 0.99
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path):
+    for make in (lambda: plots.forest(methods()), lambda: plots.scatter(methods())):  # names are moved apart in order
+        first, second = (plots.save(make(), tmp_path / each, "rq1") for each in "ab")
         assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
-    def test_the_picture_is_1200_pixels_wide_and_opaque(self, tmp_path):
-        path, _ = plots.save(plots.ranking(frame()), tmp_path, "rq1")
-        with Image.open(path) as picture:
-            assert picture.width == 1200
-            assert picture.convert("RGBA").getchannel("A").getextrema() == (255, 255)
-            assert picture.info["Description"].startswith("EM@1 by method")
-            assert "Software" not in picture.info
 
-    def test_svg_keeps_text_as_text_and_describes_itself(self, tmp_path):
-        _, path = plots.save(plots.ranking(frame()), tmp_path, "rq1", alt="LoRA <wins> & more")
-        text = path.read_text(encoding="utf-8")
-        assert ">prompt-tuning</text>" in text
-        assert "<desc>LoRA &lt;wins&gt; &amp; more</desc>" in text
-        assert 'role="img"' in text
-        assert "dc:date" not in text
+def test_svg_keeps_text_as_text_and_describes_itself():
+    svg = plots.svg(plots.forest(methods()), alt=r"LoRA <wins> & more\1")
+    assert ">prompt-tuning</text>" in svg
+    assert r"<desc>LoRA &lt;wins&gt; &amp; more\1</desc>" in svg
+    assert 'role="img"' in svg
+    assert "dc:date" not in svg
 
-    def test_jupyter_gets_the_alternative_text(self):
-        figure = plots.ranking(frame())
-        data, metadata = plots.shown(figure)._repr_mimebundle_()
-        assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
-        assert data["text/plain"] == metadata["image/png"]["alt"] == plots.alternative(figure)
-        assert repr(plots.shown(figure)) == plots.alternative(figure)
+
+def test_jupyter_gets_the_alternative_text():
+    figure = plots.forest(methods())
+    data, metadata = plots.shown(figure)._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert data["text/plain"] == metadata["image/png"]["alt"] == plots.alternative(figure) == repr(plots.shown(figure))

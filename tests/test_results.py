@@ -3,6 +3,7 @@ import json
 import pytest
 
 from nblib import results
+from nblib.provenance import REVISIONS
 from nblib.results import Prediction, Row
 
 
@@ -14,7 +15,7 @@ def row(id="a", status="ok"):
         scores={"em@1": {"mean": 0.5, "n": 2, "missing": 0}},
         costs={"train_seconds": 1.5},
         notes={},
-        provenance={"device": "cpu"},
+        provenance={"revisions": dict(REVISIONS)},
     )
 
 

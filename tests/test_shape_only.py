@@ -72,8 +72,8 @@ class TestRuns:
         assert not list((tmp_path / "rows").glob("adapters/*"))
 
     def test_a_table_of_scores_refuses_them(self, rows, tmp_path):
-        with pytest.raises(ValueError, match="takes no rows of random weights"):
-            tables.comparison(rows, tmp_path / "rows")
+        with pytest.raises(ValueError, match="takes no runs of random weights"):
+            tables.comparison(*results.load(tmp_path / "rows"))
 
 
 def test_sizes_take_one_epoch_of_so_many_batches_at_each_precision(tmp_path, data_dir, monkeypatch):

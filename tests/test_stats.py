@@ -184,7 +184,7 @@ def test_holm_on_a_hand_worked_family():
 def test_a_family_adjusts_only_what_was_tested():
     tested = stats.Difference(0.1, 0.0, 0.2, 0.02, 0.5, 10, 0, (1, 1))
     untested = stats.Difference(None, None, None, None, None, 0, 10, (1, 1))
-    assert [each.p for each in stats.family([tested, untested, tested])] == [0.04, None, 0.04]
+    assert [each.p for each in stats.adjusted([tested, untested, tested])] == [0.04, None, 0.04]
 
 
 def test_spread_is_the_sample_deviation_and_none_for_one_seed():

@@ -181,6 +181,22 @@ def test_a_row_of_an_earlier_revision_is_run_again_and_its_adapter_trained_again
     assert [row.status for row in rows] == ["ok", "ok"]
 
 
+def test_rows_of_the_sample_tasks_outlast_revisions_that_their_texts_cannot_meet(tmp_path):
+    first = {"revisions": dict.fromkeys(provenance.REVISIONS, 1) | {"scores": provenance.REVISIONS["scores"]}}
+    asked = {
+        "tiny": spec.Run("tiny", "conala-mini", spec.ZeroShot()),
+        "other": spec.Run("a/b", "conala", spec.ZeroShot()),
+    }
+    asked["own data"] = replace(asked["tiny"], data_dir="/data")
+    for name, run in asked.items():
+        results.write(tmp_path, results.Row(name, spec.settings(run), "ok", {}, {}, {}, first))
+    assert {name: results.finished(tmp_path, name) for name in asked} == {
+        "tiny": True,
+        "other": False,
+        "own data": False,
+    }
+
+
 def test_a_later_nblibs_row_is_refused_by_name(runs, tmp_path, monkeypatch):
     planned = study.plan(runs[:1])
     with monkeypatch.context() as later:

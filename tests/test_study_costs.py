@@ -6,7 +6,10 @@ import pytest
 import small
 
 from nblib import presets, results, spec, study, tables
+from nblib.provenance import REVISIONS
 from nblib.study import Cost
+
+MADE_NOW = {"revisions": dict(REVISIONS)}  # provenance
 
 SETTINGS = presets.Preset(
     methods=(spec.ZeroShot(), spec.InContext(2), spec.Lora(learning_rate=1e-2)),
@@ -28,7 +31,7 @@ def runs(tmp_path, monkeypatch):
 
 def row(planned, **costs):
     """As if it had run here."""
-    here = {"device": "cpu", "device_name": None}
+    here = MADE_NOW | {"device": "cpu", "device_name": None}
     return results.Row(planned.id, spec.settings(planned.run), "ok", {}, {"examples": 8, **costs}, {}, here)
 
 
@@ -56,7 +59,7 @@ def test_a_training_that_is_shared_counts_once(runs, tmp_path):
 
 def test_rows_of_another_machine_say_nothing_of_seconds(runs, tmp_path):
     planned = study.plan(runs[:1])
-    elsewhere = replace(row(planned[0], generate_seconds=1.0), id="other", provenance={"device": "cuda"})
+    elsewhere = replace(row(planned[0], generate_seconds=1.0), id="other", provenance=MADE_NOW | {"device": "cuda"})
     results.write(tmp_path, elsewhere)
     assert study.costs(planned, tmp_path)[0].seconds is None
 

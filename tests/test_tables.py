@@ -1,210 +1,40 @@
-"""Tables say what the rows say: nothing invented, nothing dropped, the same for any order of rows."""
+"""A table shows itself everywhere the same, with the marks that its columns ask for."""
 
-import itertools
 import re
-from dataclasses import replace
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from nblib import results, spec, tables
-from nblib.results import Prediction, Row
-from nblib.spec import Ia3, InContext, Lora, Run, Training, ZeroShot
-from nblib.tasks import Example
+from nblib import tables
+from nblib.tables import Marked, Table
 
-EXAMPLES = [Example(f"e{number:03}", f"intent {number}", f"code_{number}()") for number in range(120)]
-COSTS = {
-    "trainable_parameters": 0,
-    "total_parameters": 2_500_000,
-    "generate_seconds": 8.0,
-    "load_peak_bytes": 2.0**28,
-    "generate_peak_bytes": 2.0**29,
-    "prompt_tokens": 23.0,
-    "new_tokens": 12.0,
-    "examples": len(EXAMPLES),
-}
-
-
-def run(method: spec.Method, seed: int = 42, **settings) -> Run:
-    return Run("tiny", "conala-mini", method, training=Training() if method.trained else None, seed=seed, **settings)
-
-
-def put(folder, method, right, *, seed=42, status=results.OK, costs=None, weights="w", **settings) -> Row:
-    """Writes a row whose answers are right (1), wrong (0) or without a score (None), as `right` says one by one."""
-    asked = run(method, seed, **settings)
-    known = [each for each in right if each is not None]
-    mean = {"mean": sum(known) / len(known) if known else None, "n": len(known), "missing": len(right) - len(known)}
-    well = status == results.OK
-    trained = (
-        {"trainable_parameters": 98_304, "train_seconds": 41.3, "train_peak_bytes": 2.0**30} if method.trained else {}
-    )
-    row = Row(
-        id=spec.run_id(asked, data="d", weights=weights),
-        settings=spec.settings(asked),
-        status=status,
-        scores={"em@1": mean, "em@10": mean, "codebleu": mean, "chrf": mean} if well else {},
-        costs=COSTS | trained | (costs or {}),
-        notes={},
-        provenance={},
-        error=None if well else "it did not work",
-    )
-    predictions = [
-        Prediction(
-            example=example.id,
-            completions=(example.code,),
-            codes=(example.code if score else f"wrong_{number}()",),
-            prompt_tokens=23,
-            new_tokens=12,
-            scores={"em@1": score, "em@10": score, "codebleu": score, "chrf": score},
-        )
-        for number, (example, score) in enumerate(zip(EXAMPLES, right, strict=False))
-    ]
-    results.write(folder, row, predictions if well else ())
-    return row
-
-
-def right(share: float, seed: int = 0, count: int = 120) -> list[float]:
-    """Exactly that share of right answers; easy examples come first, and a few change places with the seed."""
-    random = np.random.default_rng(seed)
-    order = np.argsort(np.arange(count) / count + random.normal(0, 0.1, count))
-    scores = np.zeros(count)
-    scores[order[: round(share * count)]] = 1.0
-    return [float(each) for each in scores]
-
-
-def study(folder, shares: dict[spec.Method, float], seeds=(42, 777, 5432)) -> list[Row]:
-    """Three seeds of each method that varies, around the given share of right answers."""
-    rows = []
-    for method, share in shares.items():
-        for place, seed in enumerate(seeds[:1] if isinstance(method, ZeroShot) else seeds):
-            shift = 0 if isinstance(method, ZeroShot) or len(seeds) < 3 else (place - 1) / 60
-            rows.append(put(folder, method, right(share + shift, seed), seed=seed))
-    return rows
-
-
-CLEAR = {ZeroShot(): 0.1, InContext(1): 0.2, InContext(3): 0.3, Lora(): 0.65, Ia3(): 0.25}
-
-
-class TestComparison:
-    def test_hand_worked(self, tmp_path):
-        rows = [
-            put(tmp_path, Lora(), [1.0] * 30 + [0.0] * 90, seed=1),
-            put(tmp_path, Lora(), [1.0] * 60 + [0.0] * 60, seed=2, costs={"train_seconds": 51.3}),
-        ]
-        line = tables.comparison(rows, tmp_path).loc["lora"]
-        assert line["em@1"] == pytest.approx((0.25 + 0.5) / 2)
-        assert line["em@1_sd"] == pytest.approx(0.25 / 2**0.5)
-        assert 0 <= line["em@1_low"] < 0.25  # two seeds: wide
-        assert (line["seeds"], line["em@1_n"], line["em@1_missing"]) == (2, 120, 0)
-        assert (line["train_seconds"], line["trainable_parameters"]) == (pytest.approx(46.3), 98_304)
-        assert line["peak_bytes"] == 2**30  # of training, the highest of all phases
-
-    def test_has_one_line_a_method_in_the_house_order(self, tmp_path):
-        frame = tables.comparison(study(tmp_path, CLEAR), tmp_path)
-        assert list(frame.index) == ["zero-shot", "icl-1", "icl-3", "lora", "ia3"]
-        assert list(frame["family"]) == ["zero-shot", "ICL", "ICL", "PEFT", "PEFT"]
-        assert list(frame["seeds"]) == [1, 3, 3, 3, 3]
-
-    def test_icl_16_comes_after_icl_2(self, tmp_path):
-        rows = [put(tmp_path, InContext(shots), right(0.3)) for shots in (16, 2)]
-        assert list(tables.comparison(rows, tmp_path).index) == ["icl-2", "icl-16"]
-
-    def test_the_order_of_rows_changes_nothing(self, tmp_path):
-        rows = study(tmp_path, {ZeroShot(): 0.1, InContext(1): 0.2, Lora(): 0.65}, seeds=(1, 2))
-        first = tables.comparison(rows, tmp_path)
-        said = tables.answer(rows, tmp_path)
-        for order in itertools.islice(itertools.permutations(rows), 1, 120, 40):
-            pd.testing.assert_frame_equal(tables.comparison(order, tmp_path), first)
-            assert tables.answer(order, tmp_path) == said
-
-    def test_a_row_given_twice_counts_once(self, tmp_path):
-        row = put(tmp_path, Lora(), right(0.5))
-        assert tables.comparison([row, row], tmp_path).loc["lora", "seeds"] == 1
-
-    def test_ties_with_the_best_are_marked_and_the_best_is_not(self, tmp_path):
-        frame = tables.comparison(study(tmp_path, CLEAR | {Ia3(): 0.63}), tmp_path)
-        tie = frame["em@1_tie"]
-        assert tie["ia3"]
-        assert tie["lora"] is pd.NA
-        assert not tie["icl-3"]
-
-    def test_missing_scores_are_counted(self, tmp_path):
-        frame = tables.comparison([put(tmp_path, Lora(), [1.0, None, 0.0, 1.0])], tmp_path)
-        assert (frame.loc["lora", "em@1_n"], frame.loc["lora", "em@1_missing"]) == (3, 1)
-        assert frame.loc["lora", "em@1"] == pytest.approx(2 / 3)
-
-    def test_runs_that_failed_have_a_line(self, tmp_path):
-        rows = study(tmp_path, {ZeroShot(): 0.1})
-        rows += [
-            put(tmp_path, Lora(), [], status=results.OUT_OF_MEMORY),
-            put(tmp_path, Ia3(), [], status=results.FAILED),
-        ]
-        frame = tables.comparison(rows, tmp_path)
-        assert list(frame["status"]) == ["ok", "out_of_memory", "failed"]
-        assert frame.loc[["lora", "ia3"], "em@1"].isna().all()
-
-    def test_one_failed_seed_is_counted_beside_the_good_ones(self, tmp_path):
-        rows = [put(tmp_path, Lora(), right(0.5)), put(tmp_path, Lora(), [], seed=7, status=results.FAILED)]
-        line = tables.comparison(rows, tmp_path).loc["lora"]
-        assert (line["status"], line["seeds"], line["failed"]) == ("ok", 1, 1)
-
-    def test_planned_runs_without_a_row_are_missing(self, tmp_path):
-        rows = [put(tmp_path, Lora(), right(0.5))]
-        frame = tables.comparison(rows, tmp_path, expected=[run(Lora()), run(Lora(), 7), run(Ia3())])
-        assert frame.loc["lora", ["status", "seeds", "missing"]].tolist() == ["ok", 1, 1]
-        assert frame.loc["ia3", ["status", "seeds", "missing"]].tolist() == ["missing", 0, 1]
-
-    def test_em_at_10_is_shown_only_where_every_run_has_it(self, tmp_path):
-        rows = study(tmp_path, {ZeroShot(): 0.1, Lora(): 0.5})
-        assert "em@10" in tables.comparison(rows, tmp_path)
-        rows[0] = replace(rows[0], scores={name: each for name, each in rows[0].scores.items() if name != "em@10"})
-        frame = tables.comparison(rows, tmp_path)
-        assert "em@10" not in frame
-        assert "codebleu_corrected" not in frame  # nobody has it
-
-    def test_rows_without_predictions_keep_their_mean_and_have_no_interval(self, tmp_path):
-        rows = study(tmp_path, {ZeroShot(): 0.1, Lora(): 0.5})
-        frame = tables.comparison(rows, tmp_path / "elsewhere")
-        assert frame.loc["lora", "em@1"] == pytest.approx(0.5)
-        assert frame.loc["lora", ["em@1_low", "em@1_high"]].isna().all()
-        assert frame["em@1_tie"].isna().all()
-
-    def test_two_settings_of_a_method_are_two_lines(self, tmp_path):
-        rows = [put(tmp_path, Lora(r=rank), right(0.5)) for rank in (4, 16)]
-        assert list(tables.comparison(rows, tmp_path).index) == ["lora r=4", "lora r=16"]
-
-    @pytest.mark.parametrize("changed", [{"limit": 20}, {"decoding": spec.Decoding(beams=1, returned=1)}])
-    def test_rows_that_do_not_compare_are_refused(self, tmp_path, changed):
-        rows = [put(tmp_path, ZeroShot(), right(0.1)), put(tmp_path, Lora(), right(0.5), **changed)]
-        with pytest.raises(ValueError, match=f"a comparison has one {next(iter(changed))}; got "):
-            tables.comparison(rows, tmp_path)
-
-    def test_the_batch_size_of_decoding_may_differ(self, tmp_path):
-        rows = [put(tmp_path, Lora(), right(0.5))]
-        rows.append(put(tmp_path, ZeroShot(), right(0.1), decoding=spec.Decoding(batch_size=2)))
-        assert len(tables.comparison(rows, tmp_path)) == 2
-
-    def test_results_of_other_weights_do_not_mix(self, tmp_path):
-        rows = [put(tmp_path, Lora(), right(0.5), weights=weights) for weights in ("old", "new")]
-        with pytest.raises(ValueError, match="lora with seed 42 has two rows"):
-            tables.comparison(rows, tmp_path)
-
-    def test_no_rows_are_an_empty_table(self, tmp_path):
-        frame = tables.comparison([], tmp_path)
-        assert frame.empty
-        assert "No runs." in tables.styled(frame).text
-
-
-def test_csv_is_plain_numbers_and_leaves_no_part(tmp_path):
-    frame = tables.comparison(study(tmp_path / "store", CLEAR), tmp_path / "store")
-    path = tables.write_csv(frame, tmp_path / "made" / "rq1.csv")
-    back = pd.read_csv(path, index_col="method")
-    assert back["em@1"].tolist() == pytest.approx(frame["em@1"].tolist())
-    assert [each.name for each in path.parent.iterdir()] == ["rq1.csv"]
-    before = path.read_bytes()
-    assert tables.write_csv(frame, path).read_bytes() == before
+ODD = r"50 % of a_b & {c} $d #e ~f ^g \h ≈ – ± <x>"
+SCORES = pd.DataFrame(
+    {
+        "method": ["lora", "ia3", "oft", "full"],
+        "status": ["ok", "ok", "ok", "out_of_memory"],
+        "em@1": [0.65, 0.63, 0.1, None],
+        "em@1_sd": [0.017, None, None, None],
+        "em@1_low": [0.6, 0.5, 0.05, None],
+        "em@1_high": [0.7, 0.7, 0.2, None],
+        "em@1_n": [120, 117, 120, None],
+        "em@1_missing": [0, 3, 0, None],
+        "em@1_tie": pd.array([None, True, False, None], dtype="boolean"),
+        "em@1_rank": [1, 2, 3, None],
+        "train_seconds": [41.26, 3.5, 120.0, None],
+        "adapter_bytes": [393_216.0, 812.0, 2.0**30, None],
+        "difference": [0.031, -0.004, 0.0, None],
+        "p": [0.0004, 0.012, 1.0, None],
+        "verdict": ["higher", "tie", "lower", None],
+        "seeds": [3, 2, 1, 0],
+        "failed": [0, 1, 0, 0],
+        "out_of_memory": [0, 0, 0, 2],
+    }
+)
+SHOWN = ("method", "em@1", "train_seconds", "adapter_bytes", "difference", "p", "verdict", "seeds", "em@1_n")
 
 
 class Tags(HTMLParser):
@@ -233,94 +63,86 @@ def tags(html: str) -> set[str]:
     return parser.seen
 
 
-class TestStyled:
-    def test_marks_stand_in_html_that_github_keeps(self, tmp_path):
-        shown = tables.styled(tables.comparison(study(tmp_path, CLEAR | {Ia3(): 0.63}), tmp_path))
-        html = shown._repr_html_()
-        assert tags(html) <= {"p", "table", "thead", "tbody", "tr", "th", "td", "b", "ins", "br", "small"}
-        assert "<b>65.0</b> ± 1.7<br><small>" in html
-        assert re.search(r"<ins>6[23]\.\d</ins> ± \d\.\d ≈<br><small>5\d\.\d to \d\d\.\d</small>", html)
-
-    def test_the_text_says_the_same(self, tmp_path):
-        text = repr(tables.styled(tables.comparison(study(tmp_path, CLEAR), tmp_path)))
-        assert text.startswith("conala-mini with tiny\n")
-        lora = next(line for line in text.splitlines() if line.startswith("lora"))
-        assert "**65.0** ± 1.7 (" in lora
-        assert lora.split()[-2:] == ["3", "120"]
-        assert "98,304" in lora
-        assert "41.3" in lora
-        assert "1.00" in lora
-
-    def test_lost_runs_are_said(self, tmp_path):
-        rows = study(tmp_path, {ZeroShot(): 0.1})
-        rows += [
-            put(tmp_path, Lora(), [], status=results.OUT_OF_MEMORY),
-            put(tmp_path, Ia3(), [], status=results.FAILED),
-        ]
-        shown = tables.styled(tables.comparison(rows, tmp_path, expected=[run(InContext(3))]))
-        lines = {line.split()[0]: line for line in shown.text.splitlines() if line}
-        assert "OOM" in lines["lora"]
-        assert "0 (1 OOM)" in lines["lora"]
-        assert "failed" in lines["ia3"]
-        assert "missing" in lines["icl-3"]
-        assert "nan" not in shown.html.lower()
-
-    def test_one_method_is_not_called_the_best(self, tmp_path):
-        shown = tables.styled(tables.comparison(study(tmp_path, {Lora(): 0.5}), tmp_path))
-        assert "**50.0**" not in shown.text
-
-    def test_a_partial_result_says_so(self, tmp_path):
-        rows = [put(tmp_path, Lora(), right(0.5, count=20), limit=20)]
-        assert "only its first 20 examples: a partial result" in tables.styled(tables.comparison(rows, tmp_path)).html
-
-    def test_scores_without_a_value_are_counted_below(self, tmp_path):
-        shown = tables.styled(tables.comparison([put(tmp_path, Lora(), [1.0, None, 0.0, 1.0])], tmp_path))
-        assert "3 of 4" in shown.text
-        assert "CodeBLEU is not defined for some examples: lora 1." in shown.text
+def test_the_ends_of_names_say_how_a_cell_is_written():
+    lines = Table(SCORES, columns=SHOWN).to_markdown().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    head, lora, ia3, oft, full = (cells[place] for place in (0, 2, 3, 4, 5))
+    assert head[:4] == ["method", "EM@1 (%)", "training (s)", "saved adapter"]
+    assert head[4:] == ["difference (points)", "p (Holm)", "so it is", "seeds", "n"]
+    assert lora[1:] == ["**65.0** ± 1.7 (60.0 to 70.0)", "41.3", "384.0 KiB", "+3.1", "< 0.001", "higher", "3", "120"]
+    assert ia3[1] == "_63.0_ ≈ (50.0 to 70.0)"
+    assert ia3[2:] == ["3.5", "812 B", "−0.4", "0.012", "no difference shown", "2 (1 failed)", "117 of 120"]
+    assert oft[1:4] == ["10.0 (5.0 to 20.0)", "120.0", "1.0 GiB"]
+    assert full[1:] == ["OOM", "–", "–", "–", "–", "–", "0 (2 OOM)", "–"]
 
 
-class TestSideBySide:
-    @staticmethod
-    def predictions(pattern: str) -> list[Prediction]:
-        """r: right, w: wrong, n: not scored."""
-        score = {"r": 1.0, "w": 0.0, "n": None}
-        return [
-            Prediction(each.id, ("x",), (f"  first\n    {letter}<{each.id}>",), 1, 1, scores={"em@1": score[letter]})
-            for each, letter in zip(EXAMPLES, pattern, strict=False)
-        ]
+def test_html_is_what_github_keeps():
+    html = Table(SCORES.assign(method=["a<b>"] * 4), ("a & b",), "50 %", SHOWN)._repr_html_()
+    assert tags(html) <= {"p", "table", "thead", "tbody", "tr", "th", "td", "b", "ins", "br", "small"}
+    assert "<b>65.0</b> ± 1.7<br><small>60.0 to 70.0</small>" in html
+    assert "<ins>63.0</ins> ≈" in html
+    assert "a&lt;b&gt;" in html
+    assert "a &amp; b" in html
+    assert "nan" not in html.lower()
 
-    def choose(self, count: int, **patterns: str):
-        length = len(next(iter(patterns.values())))
-        predictions = {label: self.predictions(pattern) for label, pattern in patterns.items()}
-        return tables.side_by_side(EXAMPLES[:length], predictions, count)
 
-    def test_shows_where_methods_disagree_and_then_where_all_fail(self):
-        shown = self.choose(3, lora="rrrwwr", icl="rrwwrr")
-        assert list(shown.frame.index) == ["e002", "e004", "e003"]
+def test_without_chosen_columns_all_stand_that_are_not_in_another_cell():
+    text = Table(SCORES).text
+    assert "em@1" not in text
+    assert "tie" not in text
+    assert re.search(r"lora +ok +\*\*65.0\*\* ± 1.7 \(60.0 to 70.0\)", text)
 
-    def test_patterns_are_varied_before_they_repeat(self):
-        shown = self.choose(4, a="rrrrww", b="wwwwrw", c="wwwrrw")
-        assert list(shown.frame.index) == ["e000", "e003", "e004", "e005"]
 
-    def test_fills_up_with_what_is_there(self):
-        assert list(self.choose(5, a="rr", b="rr").frame.index) == ["e000", "e001"]
-        assert len(self.choose(2, a="wwww", b="wwww").frame) == 2
+def test_code_keeps_its_lines_and_long_texts_are_not_cut():
+    long = "  first\n    second<" + "x" * 80
+    table = Table(pd.DataFrame({"code": [long]}), code=("code",))
+    assert f"<code>&nbsp;&nbsp;first<br>&nbsp;&nbsp;&nbsp;&nbsp;second&lt;{'x' * 80}</code>" in table.html
+    assert table.text == f"code: {long}"
 
-    def test_says_right_and_wrong_in_words(self):
-        frame = self.choose(2, a="rw", b="wn").frame
-        assert frame.loc["e000", "a"].startswith("✓ right\n")
-        assert frame.loc["e000", "b"].startswith("✗ wrong\n")
-        assert frame.loc["e001", "b"].startswith("? not scored\n")
 
-    def test_code_is_escaped_and_keeps_its_indent(self):
-        shown = self.choose(1, a="r", b="w")
-        assert "&nbsp;&nbsp;first<br>&nbsp;&nbsp;&nbsp;&nbsp;r&lt;e000&gt;" in shown.html
-        assert tags(shown.html) == {"table", "tbody", "tr", "th", "td", "code", "br"}
-        assert "reference" in shown.text
-        assert "✗ wrong" in shown.text
+def test_a_marked_text_brings_its_own_html():
+    table = Table(pd.DataFrame([[Marked("{+a+}", "<ins>a</ins>")]], columns=["answer"], dtype=object))
+    assert "<ins>a</ins>" in table.html
+    assert "{+a+}" in table.text
 
-    def test_an_example_without_prediction_and_an_empty_answer_are_said(self):
-        empty = [Prediction(EXAMPLES[0].id, ("",), ("",), 1, 1, scores={"em@1": 0.0})]
-        frame = tables.side_by_side(EXAMPLES[:1], {"a": empty, "b": []}, 1).frame
-        assert frame.iloc[0]["a"] == "✗ wrong\n(empty)"
-        assert frame.iloc[0]["b"] == "? not scored\n(no prediction)"
+
+def test_a_group_is_named_once_and_hidden_lines_are_not_shown():
+    frame = pd.DataFrame({"model": ["m", "m", "n", "n"], "x": [1, 2, 3, 4], "shown": [True, True, True, False]})
+    lines = Table(frame, columns=("model", "x"), group="model", only="shown").to_markdown().splitlines()[2:]
+    assert [line.split("|")[1].strip() for line in lines] == ["m", "", "n"]
+
+
+def test_no_lines_are_only_the_notes():
+    assert Table(pd.DataFrame(), ("Nothing is there.",)).text == "Nothing is there."
+    assert "table" not in tables.paragraph("Nothing is there.").html
+
+
+def test_latex_escapes_and_parts_groups():
+    frame = pd.DataFrame({"model": ["m", "m", "n"], "x_y": [ODD, "b", "c"], "em@1": [0.5, 0.4, 0.3]})
+    text = Table(frame.assign(**{"em@1_rank": [1, 2, 3]}), group="model").to_latex(caption="100 %", label="tab:x")
+    assert r"50 \% of a\_b \& \{c\} \$d \#e \textasciitilde{}f \textasciicircum{}g \textbackslash{}h" in text
+    assert r"$\approx$ -- $\pm$ \textless{}x\textgreater{}" in text
+    assert r"\textbf{50.0}" in text
+    assert text.count(r"\midrule") == 2
+    assert r"\caption{100 \%}" in text
+    assert text.count("{tabular}") == 2
+
+
+def test_latex_compiles(tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    Table(SCORES.assign(method=ODD), columns=SHOWN).write_latex(tmp_path / "table.tex", caption=ODD, label="tab:x")
+    packages = "\\usepackage{booktabs}\\usepackage{graphicx}"
+    (tmp_path / "all.tex").write_text(
+        f"\\documentclass{{article}}{packages}\\begin{{document}}\\input{{table}}\\end{{document}}"
+    )
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_csv_has_plain_numbers_and_leaves_no_part(tmp_path):
+    path = Table(SCORES.set_index("method"), columns=("method",)).to_csv(tmp_path / "made" / "rq1.csv")
+    back = pd.read_csv(path, index_col="method")
+    assert back["em@1"].tolist()[:3] == [0.65, 0.63, 0.1]
+    assert [each.name for each in path.parent.iterdir()] == ["rq1.csv"]

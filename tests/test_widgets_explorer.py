@@ -4,12 +4,16 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from nblib import plots, results, spec
+from nblib.provenance import REVISIONS
 from nblib.results import Prediction, Row
 from nblib.spec import Run, Training
 from nblib.tasks import Example
 from nblib.widgets import explorer
+
+MADE_NOW = {"revisions": dict(REVISIONS)}  # provenance
 
 EXAMPLES = tuple(Example(f"q{number}", f"intent <{number}>", f"answer = {number}") for number in range(4))
 
@@ -25,7 +29,7 @@ def write(folder, method, *, right, task="conala-mini", seed=42, train_seconds=N
     id = f"{spec.label(method)}.{run.precision}.{task}.{run.split}.seed{seed}"
     scores = {"em@1": {"mean": right / 4, "n": 4, "missing": 0}}
     costs = {"prompt_tokens": tokens, "train_seconds": train_seconds, "generate_peak_bytes": 2**30}
-    results.write(folder, Row(id, spec.settings(run), "ok", scores, costs, {}, {}), predictions)
+    results.write(folder, Row(id, spec.settings(run), "ok", scores, costs, {}, MADE_NOW), predictions)
     return id
 
 
@@ -79,7 +83,10 @@ def test_searches_failures_and_random_weights_are_no_points(store):
     write(store, spec.Lora(learning_rate=1.0), right=4, train_seconds=0.1, split="validation")
     write(store, spec.Lora(r=2), right=4, train_seconds=0.1, shape_only=True, seed=1)
     run = Run("tiny", "conala-mini", spec.ZeroShot(), seed=3)
-    results.write(store, Row("lost", spec.settings(run), "failed", {}, {}, {}, {}, error="RuntimeError: no"))
+    results.write(
+        store,
+        Row("lost", spec.settings(run), "failed", {}, {}, {}, MADE_NOW, error="RuntimeError: no"),
+    )
     assert len(explorer.runs(store)) == 6
 
 
@@ -93,10 +100,12 @@ def test_the_figure_says_its_front_in_words_and_names_what_is_chosen(store):
     chosen = frame.index[frame["kind"] == "icl"][0]
     figure = explorer.figure(frame, "train_seconds", "em@1", chosen=chosen)
     said = plots.alternative(figure)
-    assert (
-        said
-        == "EM@1 against training time of 6 runs; on the Pareto front: rag-2 50 at 0, lora 75 at 10 and full 100 at 30."
+    assert said.startswith(
+        "EM@1 against training time, 6 points, with a Pareto front. full 100.0 % at 30 s; ia3 50.0 % at 12 s;"
     )
+    written = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
+    assert "6 points, filled: the Pareto front, which no other beats in both (rag-2, lora and full)" in written
+    assert "ringed: icl-2" in written
     names = {text.get_text() for text in figure.axes[0].texts}
     assert {"rag-2", "lora", "full", "icl-2", "ia3", "zero-shot"} == names
 
@@ -120,7 +129,7 @@ def test_differences_count_and_put_right_against_wrong_first(store):
 def test_runs_without_a_common_example_cannot_be_set_beside_one_another(store):
     run = Run("tiny", "conala-mini", spec.ZeroShot(), seed=9)
     other = Prediction("elsewhere", ("x",), ("x",), 1, 1, scores={"em@1": 0.0})
-    results.write(store, Row("other", spec.settings(run), "ok", {}, {}, {}, {}), [other])
+    results.write(store, Row("other", spec.settings(run), "ok", {}, {}, {}, MADE_NOW), [other])
     with pytest.raises(ValueError, match="answered no common example"):
         explorer.differences(store, "other", explorer.runs(store, method="lora").index[0])
 
@@ -168,7 +177,7 @@ def test_a_chosen_run_is_ringed_and_told(store):
         "peak_bytes",
     ]
     before = widget.picture.svg
-    assert 'aria-label="EM@1 against training time of 6 runs' in before
+    assert 'aria-label="EM@1 against training time, 6 points' in before
     lora, rag = (explorer.runs(store, method=each).index[0] for each in ("lora", "rag"))
     widget.chosen.value = lora
     assert widget.picture.svg != before
@@ -198,7 +207,7 @@ def test_of_several_tasks_the_one_with_most_runs_comes_first(store):
     write(store, spec.Lora(), right=4, task="codealpaca-mini", train_seconds=1.0)
     widget = explorer.show(store)
     assert widget.filters["task"].value == "conala-mini"
-    assert "of 6 runs; on the Pareto front" in widget.picture.svg
+    assert "time, 6 points" in widget.picture.svg
     widget.filters["task"].value = "all"
     assert "without a Pareto front" in widget.picture.svg
 
@@ -206,7 +215,7 @@ def test_of_several_tasks_the_one_with_most_runs_comes_first(store):
 def test_a_filter_changes_figure_and_list(store):
     widget = explorer.show(store)
     widget.filters["method"].value = "icl"
-    assert "of 1 runs" in widget.picture.svg
+    assert "time, 1 points" in widget.picture.svg
     assert len(widget.chosen.options) == 1
     widget.filters["method"].value = "all"
     assert len(widget.chosen.options) == 6
@@ -238,4 +247,4 @@ def test_an_empty_store_says_so(tmp_path):
     widget = explorer.show(tmp_path)
     assert widget.hint.value.startswith("There are no runs yet")
     assert explorer.table(explorer.runs(tmp_path)).text == "There are no such runs."
-    assert "no run" in plots.alternative(explorer.figure(explorer.runs(tmp_path))).lower()
+    assert "nothing to show" in plots.alternative(explorer.figure(explorer.runs(tmp_path)))

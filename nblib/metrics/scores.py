@@ -54,8 +54,8 @@ def by_difficulty(predictions: Sequence[Prediction], examples: Sequence[Example]
 
     "examples" counts them, "scores" is the summary of the execution scores, "first_answer" and "all_answers" count
     how answers ended (execution.KINDS), for a stacked bar. Where tests ran in the answers' own process, where they can
-    be forged, "checked_inside" counts their examples, and "undecided" names those that are left out of the strict
-    scores because such a test passes whatever the answer. Takes the predictions as `execute` returns them.
+    be forged, "checked_inside" counts their examples; "undecided" names those that are left out of the strict scores
+    because their tests pass whatever the answer. Takes the predictions as `execute` returns them.
     """
     return {name: _ends(each) for name, each in ({"all": list(predictions)} | groups(predictions, examples)).items()}
 
@@ -73,7 +73,7 @@ def _ends(predictions: list[Prediction]) -> dict:
     executed = [each.verdicts for each in predictions if each.verdicts]
     checked_inside = [each.example for each in predictions if execution.marked(sum(each.verdicts, ()))]
     undecided = [each.example for each in predictions if execution.marked(sum(each.verdicts, ()), execution.UNDECIDED)]
-    inside = {"checked_inside": len(checked_inside), "undecided": undecided} if checked_inside else {}
+    inside = {"checked_inside": len(checked_inside), "undecided": undecided} if checked_inside or undecided else {}
     return inside | {
         "examples": len(predictions),
         "scores": {name: _mean([each.scores.get(name) for each in predictions]) for name in names},

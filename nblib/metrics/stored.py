@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from nblib import results, sandbox
+from nblib import provenance, results, sandbox
 from nblib.metrics import as_studied
 from nblib.metrics.execution import CODES, LIMITS, execute, with_verdicts
 from nblib.metrics.scores import by_difficulty, score, summary
@@ -37,7 +37,8 @@ def rescore(
     Raises FileNotFoundError where the folder has no such run, and ValueError as `read` does.
     """
     path = Path(folder) / f"{id}.predictions.jsonl"
-    rows = results.read(folder, [id])
+    older = results.to_rescore(folder, id)
+    rows = [older] if older else results.read(folder, [id])
     if not rows or not path.exists():
         raise FileNotFoundError(
             f"{folder} has no predictions of a run {id!r}; give the folder and the id of a finished run"
@@ -66,7 +67,14 @@ def rescore(
     predictions = score(examples, predictions, study_scores=study_scores)
     if any(each.verdicts for each in predictions):
         notes["by_difficulty"] = by_difficulty(predictions, examples)
-    row = replace(row, scores=summary(predictions, examples), notes=row.notes | notes)
+    renewed = ("scores", "execution") if run_programs else ("scores",)
+    revisions = row.provenance.get("revisions", {}) | {name: provenance.REVISIONS[name] for name in renewed}
+    row = replace(
+        row,
+        scores=summary(predictions, examples),
+        notes=row.notes | notes,
+        provenance=row.provenance | {"revisions": revisions},
+    )
     results.write(folder, row, predictions)
     return row
 

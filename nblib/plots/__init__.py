@@ -1,66 +1,36 @@
-"""Frames and lengths to figures, in one house style. Computes no statistics and changes no setting of matplotlib.
+"""Frames to figures, in one house style. Computes no statistics and changes no setting of matplotlib.
 
-    figure = plots.ranking(frame)              frame: what tables.comparison returns
+    figure = plots.forest(comparison)          a frame: a line a method, `em@1`, `em@1_low`, `em@1_high` …
     plots.save(figure, "../figures", "rq1_ranking")
     plots.shown(figure)                        as a cell's last line: the picture with its alternative text
-    plots.use("dark")                          all figures from there on for a dark page; "light" again for a light one
+    plots.use("dark")                          all figures that are made from there on, for a dark page; or "light"
 
 Figures are opaque, white unless told otherwise, so that they read on light and dark pages; 8 inches wide, as GitHub
 shows them; every method has its own colour everywhere, and its name beside it, so that colour is never needed.
 """
 
-from nblib.plots.across_models import across_models
-from nblib.plots.break_even import break_even
-from nblib.plots.cost_quality import COSTS, cost_quality
-from nblib.plots.endings import ENDINGS, endings
-from nblib.plots.heat_map import heat_map
-from nblib.plots.learning_curves import learning_curves
-from nblib.plots.lengths import length_histogram
-from nblib.plots.loss_curve import loss_curve
-from nblib.plots.mean_ranks import mean_ranks
-from nblib.plots.memory import KINDS, memory_by_kind
-from nblib.plots.memory_beside import predicted_memory, quality_memory, step_seconds
-from nblib.plots.picture import Picture, alternative, save, shown, svg
-from nblib.plots.quality_by_length import quality_by_length
-from nblib.plots.ranking import ranking
-from nblib.plots.sensitivity import sensitivity
-from nblib.plots.similarities import similarities
-from nblib.plots.style import COLOURS, OTHER, SCORES, colour, style
-from nblib.plots.subsets import by_group
-from nblib.plots.theme import themed, use
+from nblib.plots.costs import KINDS, NOTHING_FOR_PROMPTS, break_even, memory_by_kind, scatter
+from nblib.plots.data import ENDINGS, endings, lengths, similarities
+from nblib.plots.scores import curves, forest, heat_map, loss_curve
+from nblib.plots.style import (
+    COLOURS,
+    COSTS,
+    OTHER,
+    SCORES,
+    Picture,
+    alternative,
+    colour,
+    describe,
+    number,
+    save,
+    short,
+    shown,
+    svg,
+    unit,
+    use,
+)
 
-__all__ = [
-    "COLOURS",
-    "COSTS",
-    "ENDINGS",
-    "KINDS",
-    "OTHER",
-    "SCORES",
-    "Picture",
-    "across_models",
-    "alternative",
-    "break_even",
-    "by_group",
-    "colour",
-    "cost_quality",
-    "endings",
-    "heat_map",
-    "learning_curves",
-    "length_histogram",
-    "loss_curve",
-    "mean_ranks",
-    "memory_by_kind",
-    "predicted_memory",
-    "quality_by_length",
-    "quality_memory",
-    "ranking",
-    "save",
-    "sensitivity",
-    "shown",
-    "similarities",
-    "step_seconds",
-    "style",
-    "svg",
-    "themed",
-    "use",
-]
+__all__ = ["COLOURS", "COSTS", "ENDINGS", "KINDS", "NOTHING_FOR_PROMPTS", "OTHER", "SCORES", "Picture"]
+__all__ += ["alternative", "break_even", "colour", "curves", "describe", "endings", "forest", "heat_map", "lengths"]
+__all__ += ["loss_curve", "memory_by_kind", "number", "save", "scatter", "short", "shown", "similarities"]
+__all__ += ["svg", "unit", "use"]

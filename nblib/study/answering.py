@@ -8,7 +8,7 @@ from nblib import generate, memory, metrics, models, prompts, retrieve, sandbox,
 from nblib.results import Prediction
 from nblib.retrieve import Found
 from nblib.study import fitting, resume
-from nblib.study.planning import Planned, build_prompts, tokenizer_of, virtual_tokens
+from nblib.study.planning import Planned, build_prompts, tokenizer, virtual_tokens
 from nblib.study.record import Phase, Record
 
 
@@ -46,7 +46,7 @@ def predict(
 
 def extracted(planned: Planned, predictions: Sequence[Prediction]) -> list[Prediction]:
     """Stored answers without scores, their code taken out of the completions anew."""
-    opened = prompts.is_chat(models.load_tokenizer(tokenizer_of(planned.run)))
+    opened = prompts.is_chat(tokenizer(planned.run))
     named = tasks.get(planned.run.task)
     stops = {
         example.id: _stops(planned.run, tasks.source(named, example), opened=opened) for example in planned.data.test

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from nblib import provenance, results, tables
@@ -24,7 +25,7 @@ SECOND = {  # that notebook's parameters for a second task, whose rows the repor
     "shots": [1, 3],
     "seeds": [42],
 }
-SHOWN = ("method", "EM@1 (%)", "EM@10 (%)", "CodeBLEU (%)", "trained parameters", "training (s)", "training memory")
+SHOWN = ("method", "em@1", "em@10", "codebleu", "trainable_parameters", "train_seconds", "memory_bytes")
 
 
 def make() -> None:
@@ -71,14 +72,14 @@ def keep(source: Path, target: Path) -> None:
 
 def readme_tables(folder: str | Path = KEPT) -> dict[str, str]:
     """The README's tables by name, in Markdown: the verdicts on the claims, and the methods on `conala-mini`."""
-    rows = results.read(folder)
-    verdicts = tables.shown_claims(tables.claims(rows, folder)).frame
-    chosen = next(each for each in tables.benchmarks(rows) if each.name == "conala-mini")
-    frame = tables.report(chosen, folder)
-    shown = tables.shown_report(frame[frame["model"] == "tiny"], chosen.name).frame
+    runs, answers = results.load(folder)
+    verdicts = tables.verdict_table(tables.verdicts(runs, answers))
+    chosen = next(each for each in tables.benchmarks(runs, answers) if each.name == "conala-mini")
+    report = tables.report(chosen)
+    tiny = replace(report, frame=report.frame[report.frame["model"] == "tiny"], columns=SHOWN)
     return {
-        "claims": tables.markdown(verdicts[["claim", "model", "task", "verdict"]]),
-        "methods": tables.markdown(shown[[name for name in SHOWN if name in shown]]),
+        "claims": replace(verdicts, columns=("claim", "model", "task", "verdict")).to_markdown(),
+        "methods": tiny.to_markdown(),
     }
 
 

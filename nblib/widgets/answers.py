@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import pandas as pd
 
 from nblib.results import Prediction
-from nblib.tables.shown import NOTHING, Shown
-from nblib.tables.side_by_side import RIGHT, WRONG, Example
+from nblib.tables import Marked, Table
+from nblib.tables.protocol import RIGHT, WRONG, Example
+from nblib.tables.show import NOTHING
 from nblib.widgets.differences import as_code, code, marked
 
 SCORES = {"em@1": "EM@1", "codebleu": "CodeBLEU", "chrf": "chrF"}
@@ -51,26 +51,26 @@ class Answers:
         return compared(self).text
 
 
-def compared(given: Answers) -> Shown:
+def compared(given: Answers) -> Table:
     """One line a method: its first answer with the differences to the reference marked, scores, and costs."""
     return as_table(given.question.intent, [_reference(given), *(_line(each, given) for each in given.answers)])
 
 
-def prompts(given: Answers) -> Shown:
+def prompts(given: Answers) -> Table:
     """The exact prompt of each method, with its tokens counted, and the examples in it."""
     lines = []
     for each in (answer.asked for answer in given.answers):
         told = {"method": each.label, "prompt tokens": tokens(each), "examples": shots(each)}
-        lines.append({name: plain(value) for name, value in told.items()} | {"prompt": _code(each.prompt)})
+        lines.append(told | {"prompt": as_cell(each.prompt)})
     return as_table("What each method gives the model to read", lines)
 
 
-def top(given: Answers) -> Shown:
+def top(given: Answers) -> Table:
     """All answers of each method, best first, with the differences to the reference marked."""
     lines = [
         {
-            "method": plain(each.asked.label if place == 0 else ""),
-            "place": plain(str(place + 1)),
+            "method": each.asked.label if place == 0 else "",
+            "place": str(place + 1),
             "": _verdict(text, given.question),
             "answer": _marked(text, given.question),
         }
@@ -97,80 +97,49 @@ def verdict(text: str, question: Example) -> str:
     return "" if not question.code else RIGHT if text == question.code else WRONG
 
 
-# --- cells: HTML and text ---------------------------------------------------------------------------------------------
+# --- cells ------------------------------------------------------------------------------------------------------------
 
-# JupyterLab heeds only the style, GitHub only the others.
-_LEFT = 'align="left" valign="top" style="text-align: left; vertical-align: top"'
-Cell = tuple[str, str]
-Line = dict[str, Cell]
+Line = dict[str, str]
 
 
 def _reference(given: Answers) -> Line:
-    said = _code(given.question.code) if given.question.code else plain("(your own question: none is known)")
-    return {"method": plain("reference"), "": plain(""), "answer": said}
+    said = as_cell(given.question.code) if given.question.code else "(your own question: none is known)"
+    return {"method": "reference", "": "", "answer": said}
 
 
 def _line(each: Answer, given: Answers) -> Line:
     first = each.prediction.codes[0] if each.prediction.codes else ""
-    line = {
-        "method": plain(each.asked.label),
-        "": _verdict(first, given.question),
-        "answer": _marked(first, given.question),
-    }
+    line = {"method": each.asked.label, "": _verdict(first, given.question), "answer": _marked(first, given.question)}
     for metric, name in SCORES.items() if given.question.code else ():
         score = each.prediction.scores.get(metric)
-        line[f"{name} (%)"] = plain(NOTHING if score is None else f"{100 * score:.0f}")
-    line["prompt tokens"] = plain(f"{each.asked.prompt_tokens + each.asked.virtual_tokens:,}")
-    line["new tokens"] = plain(f"{each.prediction.new_tokens:,}")
-    line["seconds"] = plain(f"{each.seconds:.2f}")
+        line[f"{name} (%)"] = NOTHING if score is None else f"{100 * score:.0f}"
+    line["prompt tokens"] = f"{each.asked.prompt_tokens + each.asked.virtual_tokens:,}"
+    line["new tokens"] = f"{each.prediction.new_tokens:,}"
+    line["seconds"] = f"{each.seconds:.2f}"
     if any(answer.trained for answer in given.answers):
-        line["training"] = plain(each.trained or NOTHING)
+        line["training"] = each.trained or NOTHING
     return line
 
 
-def plain(text: str) -> Cell:
-    """A cell of words."""
-    return escape(text).replace("\n", "<br>"), text
+def as_cell(text: str) -> str:
+    """A cell of code."""
+    return Marked(text, as_code(code(text))) if text.strip() else "(empty)"
 
 
-def _code(text: str) -> Cell:
-    return as_code(code(text)), text
-
-
-def _verdict(text: str, question: Example) -> Cell:
+def _verdict(text: str, question: Example) -> str:
     said = verdict(text, question)
-    return said.replace(" ", "&nbsp;"), said  # in one line
+    return Marked(said, said.replace(" ", "&nbsp;"))  # in one line
 
 
-def _marked(text: str, question: Example) -> Cell:
-    if not text.strip():
-        return plain("(empty)")
-    if not question.code:
-        return _code(text)
+def _marked(text: str, question: Example) -> str:
+    if not text.strip() or not question.code:
+        return as_cell(text)
     html, words = marked(text, question.code)
-    return as_code(html), words
+    return Marked(words, as_code(html))
 
 
-def as_table(title: str, lines: Sequence[Line]) -> Shown:
+def as_table(title: str, lines: Sequence[Line]) -> Table:
     """Lines of cells under their names; a name that a line lacks is empty there."""
     names = list(dict.fromkeys(name for line in lines for name in line))
-    texts = [{name: line.get(name, ("", ""))[1] for name in names} for line in lines]
-    frame = pd.DataFrame(texts, columns=names)
-    head = "".join(f'<th scope="col" {_LEFT}>{escape(name)}</th>' for name in names)
-    body = "\n".join(f"<tr>{_cells(line, names)}</tr>" for line in lines)
-    html = (
-        f"<p><b>{escape(title)}</b></p>\n<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    )
-    return Shown(frame, html, "\n".join([title, "", _text(frame)]))
-
-
-def _cells(line: Line, names: Sequence[str]) -> str:
-    return "".join(f"<td {_LEFT}>{line.get(name, ('', ''))[0]}</td>" for name in names)
-
-
-def _text(frame: pd.DataFrame) -> str:
-    """One block a line, as prompts have many lines of their own."""
-    blocks = []
-    for values in frame.to_dict("records"):
-        blocks.append("\n".join(f"{name or 'verdict'}: {value}" for name, value in values.items() if value))
-    return "\n\n".join(blocks)
+    cells = [[line.get(name, "") for name in names] for line in lines]
+    return Table(pd.DataFrame(cells, columns=names, dtype=object), title=title, heads={name: name for name in names})

@@ -8,15 +8,13 @@ import ipywidgets
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nblib import plots, tables
-from nblib.plots import COSTS, SCORES
-from nblib.tables import Shown
-from nblib.tables.shown import table as tabled
-from nblib.widgets.answers import Example
+from nblib import plots
+from nblib.plots import COSTS
+from nblib.tables import Table, paragraph
+from nblib.tables.protocol import Example
 from nblib.widgets.onerun import differences, predictions, run
 from nblib.widgets.points import Points
 from nblib.widgets.runs import FILTERS, axes, choices, comparable, front, runs
-from nblib.widgets.scatter import scatter
 from nblib.widgets.work import sentence
 
 __all__ = [
@@ -43,10 +41,11 @@ def figure(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1", *, ch
 
     Raises ValueError for an axis that is none.
     """
-    return scatter(frame, x, y, front(frame, x, y), chosen=chosen)
+    marked = frame.assign(pareto=frame.index.isin(front(frame, x, y)))
+    return plots.scatter(marked, x, y, name="label", chosen=chosen)
 
 
-def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Shown:
+def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Table:
     """The same runs in lines: what they are, both numbers, and whether they are on the front."""
     best = front(frame, x, y)
     lines = [
@@ -60,8 +59,10 @@ def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Sho
         }
         for id, line in frame.sort_values(y, ascending=y in COSTS, kind="stable").iterrows()
     ]
-    note = [] if comparable(frame) else ["Runs of several tasks or limits: their scores do not compare, so no front."]
-    return tabled(lines, note) if lines else tables.paragraph("There are no such runs.")
+    if not lines:
+        return paragraph("There are no such runs.")
+    note = "Runs of several tasks or limits: their scores do not compare, so no front."
+    return Table(pd.DataFrame(lines), () if comparable(frame) else (note,), heads={name: name for name in lines[0]})
 
 
 def export(
@@ -82,12 +83,12 @@ def export(
             raise ValueError(f"a kind of export is one of {', '.join(KINDS)}; got {kind!r}")
     folder, written = Path(folder), []
     if "csv" in kinds:
-        written.append(tables.write_csv(frame, folder / f"{name}.csv"))
+        written.append(Table(frame).to_csv(folder / f"{name}.csv"))
     if "png" in kinds:
         written += plots.save(figure(frame, x, y), folder, name)
     if "tex" in kinds:
         caption = f"{_head(y)} and {_head(x)}; ● is on the Pareto front."
-        written.append(tables.write_latex(table(frame, x, y), folder / f"{name}.tex", caption=caption))
+        written.append(table(frame, x, y).write_latex(folder / f"{name}.tex", caption=caption))
     return written
 
 
@@ -216,21 +217,13 @@ def _first(wanted: Sequence[str], there: Sequence[str]) -> str:
 
 
 def _head(name: str) -> str:
-    """`EM@1 (%)`, `training time (seconds)`."""
-    if name in SCORES:
-        return f"{SCORES[name][0]} (%)"
-    short, axis, _ = COSTS[name]
-    unit = axis.partition("(")[2].rstrip(")").split(" ")[0]
-    return f"{short} ({unit})" if unit else short
+    """`EM@1 (%)`, `training time (s)`."""
+    sign = plots.unit(name)[1]
+    return f"{plots.short(name)} ({sign})" if sign else plots.short(name)
 
 
 def _said(value: float, name: str) -> str:
-    if pd.isna(value):
-        return "–"
-    if name in SCORES:
-        return f"{100 * value:.1f}"
-    number = value / COSTS[name][2]
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    return "–" if pd.isna(value) else plots.number(value, name, sign=False)
 
 
 def _line(line: pd.Series, id: str) -> str:

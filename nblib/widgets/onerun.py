@@ -5,27 +5,27 @@ from pathlib import Path
 
 from nblib import results
 from nblib.results import Prediction, Row
-from nblib.tables import Shown
-from nblib.tables.groups import names
-from nblib.tables.shown import NOTHING, size
-from nblib.widgets.answers import Cell, Example, Line, as_table, plain
-from nblib.widgets.differences import as_code, code, marked
+from nblib.tables import Marked, Table, names, size
+from nblib.tables.protocol import Example
+from nblib.tables.show import NOTHING
+from nblib.widgets.answers import Line, as_cell, as_table
+from nblib.widgets.differences import as_code, marked
 
 RIGHT = ("em@1", "strict_accuracy")  # the first that a run has says whether an answer is right
 CHANGED = 12  # examples where two runs differ
 
 
-def run(folder: str | Path, id: str) -> Shown:
+def run(folder: str | Path, id: str) -> Table:
     """What a run was asked and what came of it: settings, scores, costs, and where it came from."""
     row = _row(folder, id)
     told: dict[str, object] = {"run": row.id, **_flat(row.settings)}
     told |= {name: f"{100 * each['mean']:.1f} % of {each['n']}" for name, each in row.scores.items() if _known(each)}
     told |= {name: _cost(name, value) for name, value in row.costs.items() if value is not None}
     told |= {name: row.provenance.get(name, NOTHING) for name in ("commit", "device", "threads")}
-    return as_table(row.id, [{"what": plain(name), "value": plain(str(value))} for name, value in told.items()])
+    return as_table(row.id, [{"what": name, "value": str(value)} for name, value in told.items()])
 
 
-def predictions(folder: str | Path, id: str, *, examples: Sequence[Example] = (), count: int = 10) -> Shown:
+def predictions(folder: str | Path, id: str, *, examples: Sequence[Example] = (), count: int = 10) -> Table:
     """The first predictions of a run; with the task's `examples` beside their intents and references.
 
     Raises ValueError for an id that the folder lacks.
@@ -38,7 +38,7 @@ def predictions(folder: str | Path, id: str, *, examples: Sequence[Example] = ()
 
 def differences(
     folder: str | Path, one: str, other: str, *, examples: Sequence[Example] = (), count: int = CHANGED
-) -> Shown:
+) -> Table:
     """Where one run is right and the other is not, the other way round, then where only their answers differ.
 
     The answer of the second is marked with its differences to the first.
@@ -94,37 +94,33 @@ def _code(prediction: Prediction) -> str:
 
 
 def _question(id: str, known: Mapping[str, Example]) -> Line:
-    line = {"example": plain(id)}
+    line = {"example": id}
     if id in known:
-        line |= {"intent": plain(known[id].intent), "reference": _html(known[id].code)}
+        line |= {"intent": known[id].intent, "reference": as_cell(known[id].code)}
     return line
 
 
 def _answer(name: str, prediction: Prediction, known: Mapping[str, Example]) -> Line:
     """With its differences to the reference, where that is known."""
-    text, verdict = _code(prediction), plain(_verdict(prediction))
+    text, verdict = _code(prediction), _verdict(prediction)
     if prediction.example not in known or not text:
-        return {"": verdict, name: _html(text)}
+        return {"": verdict, name: as_cell(text)}
     html, words = marked(text, known[prediction.example].code)
-    return {"": verdict, name: (as_code(html), words)}
+    return {"": verdict, name: Marked(words, as_code(html))}
 
 
-def _cell(prediction: Prediction) -> Cell:
-    html, text = _html(_code(prediction))
-    return f"{_verdict(prediction)}<br>{html}", f"{_verdict(prediction)}\n{text}"
+def _cell(prediction: Prediction) -> str:
+    verdict, cell = _verdict(prediction), as_cell(_code(prediction))
+    return Marked(f"{verdict}\n{cell}", f"{verdict}<br>{getattr(cell, 'html', cell)}")
 
 
-def _beside(prediction: Prediction, other: Prediction) -> Cell:
+def _beside(prediction: Prediction, other: Prediction) -> str:
     html, text = marked(_code(prediction), _code(other))
-    return f"{_verdict(prediction)}<br>{as_code(html)}", f"{_verdict(prediction)}\n{text}"
+    return Marked(f"{_verdict(prediction)}\n{text}", f"{_verdict(prediction)}<br>{as_code(html)}")
 
 
 def _verdict(prediction: Prediction) -> str:
     return "✓" if _right(prediction) else "✗"
-
-
-def _html(text: str) -> Cell:
-    return (as_code(code(text)), text) if text.strip() else plain("(empty)")
 
 
 def _name(row: Row) -> str:

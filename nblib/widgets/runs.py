@@ -5,15 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from nblib import results
-from nblib.plots import COSTS, SCORES
-from nblib.plots.cost_quality import NOTHING_FOR_PROMPTS
-from nblib.results import Row
-from nblib.tables import family
-from nblib.tables.groups import kind, names, setting
+from nblib.plots import COSTS, NOTHING_FOR_PROMPTS, SCORES
+from nblib.tables import names
 
 FILTERS = ("model", "task", "method", "precision")
 COMPARABLE = ("task", "limit")  # scores of runs that differ in these do not compare
-PEAKS = ("load_peak_bytes", "train_peak_bytes", "generate_peak_bytes")
 
 
 def runs(folder: str | Path, *, model: str = "", task: str = "", method: str = "", precision: str = "") -> pd.DataFrame:
@@ -24,14 +20,16 @@ def runs(folder: str | Path, *, model: str = "", task: str = "", method: str = "
     shares and costs in bytes, seconds and tokens. Runs of a search or with random weights are left out.
     """
     wanted = dict(zip(FILTERS, (model, task, method, precision), strict=True))
-    rows = [row for row in results.sound(folder) if _is_shown(row)]
-    rows = [row for row in rows if all(not value or _facts(row)[name] == value for name, value in wanted.items())]
-    labels = names([row.settings for row in rows], leaving=("learning_rate", "dropout"))
-    lines = [
-        {"label": _label(label, row), **_facts(row), **_numbers(row)} for label, row in zip(labels, rows, strict=True)
-    ]
-    columns = ["label", "kind", "family", *FILTERS, "seed", "limit", *SCORES, *COSTS]
-    frame = pd.DataFrame(lines, index=pd.Index([row.id for row in rows], name="run", dtype=object), columns=columns)
+    frame = results.load(folder, quiet=True).runs
+    shown = (frame["status"] == results.OK) & (frame["split"] == "test") & ~frame["shape_only"].astype(bool)
+    frame = frame[shown].assign(method=[settings["method"]["kind"] for settings in frame.loc[shown, "settings"]])
+    for name, value in wanted.items():
+        frame = frame[frame[name] == value] if value else frame
+    labels = names(list(frame["settings"]), leaving=("learning_rate", "dropout"))
+    frame = frame.assign(label=[_label(*each) for each in zip(labels, frame["trained_on"], frame["task"], strict=True)])
+    frame = frame.reindex(columns=["label", "kind", "family", *FILTERS, "seed", "limit", *SCORES, *COSTS])
+    prompts = frame["family"].isin(("zero-shot", "ICL", "RAG"))
+    frame.loc[prompts, [*NOTHING_FOR_PROMPTS]] = 0.0
     return frame.sort_values(["task", "model", "label", "seed"], kind="stable")
 
 
@@ -76,31 +74,6 @@ def _sign(name: str) -> int:
     return 1 if name in SCORES else -1
 
 
-def _is_shown(row: Row) -> bool:
-    plain = setting(row.settings, "split") == "test" and not row.settings.get("shape_only")
-    return row.status == results.OK and plain
-
-
-def _facts(row: Row) -> dict:
-    own = {name: row.settings.get(name) for name in ("model", "task", "precision", "seed", "limit")}
-    return own | {
-        "method": row.settings["method"]["kind"],
-        "kind": kind(row.settings),
-        "family": family(kind(row.settings)),
-    }
-
-
-def _numbers(row: Row) -> dict[str, float | None]:
-    scores = {name: row.scores.get(name, {}).get("mean") for name in SCORES}
-    costs = {name: row.costs.get(name) for name in COSTS}
-    if family(kind(row.settings)) in ("zero-shot", "ICL", "RAG"):
-        costs |= dict.fromkeys(NOTHING_FOR_PROMPTS, 0.0)
-    peaks = [peak for name in PEAKS if (peak := row.costs.get(name)) is not None]
-    return scores | costs | {"peak_bytes": max(peaks, default=None)}
-
-
-def _label(label: str, row: Row) -> str:
-    trained_on = setting(row.settings, "train_task")
-    other = trained_on not in (None, row.settings["task"])
+def _label(label: str, trained_on: str | None, task: str) -> str:
     label = label.replace("precision=", "")  # its value says what it is
-    return f"{label}, from {trained_on}" if other else label
+    return label if pd.isna(trained_on) or trained_on == task else f"{label}, from {trained_on}"

@@ -1,13 +1,11 @@
 """One training with its loss drawn while it runs. Changes nothing about the training."""
 
-import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from nblib import plots, spec
 from nblib.study import Planned, fitting
@@ -89,7 +87,7 @@ class _Curve:
         """The loss of the step that has ended."""
         self.lines.append({"of": "training", "epoch": self.share * self.epochs, "loss": loss, "kept": False})
         if time.monotonic() >= self.next:
-            self._draw(_sketch)
+            self._draw()
 
     def end(self, notes: dict, costs: dict) -> None:
         """Training has ended: validation losses join."""
@@ -97,24 +95,16 @@ class _Curve:
             epoch = self.epochs * step / costs["train_steps"]
             kept = step == notes["best_step"]
             self.lines.append({"of": "validation", "epoch": epoch, "loss": loss, "kept": kept})
-        self._draw(plots.shown)
+        self._draw()
 
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame([line | self.about for line in self.lines], columns=COLUMNS)
 
-    def _draw(self, pictured: Callable[[Figure], plots.Picture]) -> None:
+    def _draw(self) -> None:
         begun = time.monotonic()
-        self.shown(pictured(plots.loss_curve(self.frame(), epochs=self.epochs)))
+        self.shown(plots.shown(plots.loss_curve(self.frame(), epochs=self.epochs)))
         now = time.monotonic()
         self.next = now + max(LEAST_SECONDS, SPARING * (now - begun))
-
-
-def _sketch(figure: Figure) -> plots.Picture:
-    """A picture that is soon replaced: a tenth of the time of the fine one."""
-    drawn = io.BytesIO()
-    with plots.style(), plots.themed(figure):
-        figure.savefig(drawn, format="png", dpi=100)
-    return plots.Picture(drawn.getvalue(), plots.alternative(figure))
 
 
 def _cell() -> Callable[[plots.Picture], None]:

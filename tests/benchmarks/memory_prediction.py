@@ -28,7 +28,7 @@ import small
 
 from nblib import generate, methods, models, plots, prompts, provenance, spec, tasks, train
 from nblib.memory import held, peak_of, predicting, shapes
-from nblib.plots.style import FAINT, colour, empty, finish, style
+from nblib.plots.style import colour, context, empty, finish, page
 from nblib.tasks import Example
 
 HEADS = 4
@@ -229,13 +229,13 @@ def table(found: list[Compared]) -> pd.DataFrame:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """How far each prediction is off, by the size of what was measured; a dot a peak."""
-    with style():
-        figure, panels = empty(3.9, columns=2)
+    with context():
+        figure, panels = empty(3.9, columns=2, sharex=True, sharey=True)
         for axes, (phase, rows) in zip(panels, frame.groupby("phase", sort=False), strict=True):
             for kind, dots in rows.groupby("method"):
                 at = dots["measured_bytes"] / 2**20, 100 * dots["error"]
                 axes.semilogx(*at, "o", color=colour(kind), label=kind, markersize=4)
-            axes.axhline(0, color=FAINT, linewidth=0.8)
+            axes.axhline(0, color=page().faint, linewidth=0.8)
             axes.grid(axis="y")
             axes.xaxis.set_major_formatter("{x:g}")
             axes.set_title(f"peak of {PHASES[phase]}", loc="left", size=10, weight="bold")
@@ -245,9 +245,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         panels[1].legend(frameon=False, bbox_to_anchor=(1, 1.05), loc="upper left", fontsize=8)
         median = frame["error"].abs().median()
         about = f"{len(frame)} peaks of small models on a CPU · half of the predictions are within {median:.1%}"
-        finish(figure, "How far memory that was predicted from a configuration is off", about, right=1.2)
-        figure.subplots_adjust(top=figure.subplotpars.top - 0.3 / figure.get_figheight(), wspace=0.12)
-        figure.set_label(f"Errors of predicted memory by measured memory. {summary(frame)}".replace("\n", "; "))
+        words = f"Errors of predicted memory by measured memory. {summary(frame)}".replace("\n", "; ")
+        finish(figure, "How far memory that was predicted from a configuration is off", (about, words))
     return figure
 
 

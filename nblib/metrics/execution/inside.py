@@ -2,8 +2,8 @@
 
 From outside a test calls the answer's functions and reads plain data, which no answer can forge. A test that patches a
 module, reads a file or uses an object's methods cannot be met so, not even by the reference, and then runs inside for
-every answer: which tests these are depends on the reference alone. Such a test may pass whatever the answer is; one
-that an object which equals everything, or None in the place of each function, passes too decides nothing.
+every answer: which tests these are depends on the reference alone. Some tests pass whatever the answer is: where an
+object that equals everything, or None, in the place of each function passes all of an example's, they decide nothing.
 """
 
 import ast
@@ -20,10 +20,10 @@ from nblib.tasks import Example
 
 @dataclass(frozen=True)
 class Inside:
-    """Numbers of an example's tests."""
+    """What is to be known of an example's tests."""
 
     tests: tuple[int, ...] = ()  # that run inside
-    undecided: tuple[int, ...] = ()  # of these, that tell nothing
+    undecided: bool = False  # all of the example's tests together tell nothing
 
 
 OUTSIDE = Inside()
@@ -71,11 +71,8 @@ def _find(references: list[Checked], run) -> list[Inside]:
     for value, setup in (("_Equal()", EQUAL), ("None", "")):
         fakes.append([replace(each, code=setup + _fake(each.code, value), inside=numbers)
                       for each, numbers in zip(references, tests, strict=True)])  # fmt: skip
-    passed = [[set(_numbers(outcomes, True)) for outcomes in _run_some(each, run)] for each in fakes]
-    return [
-        Inside(numbers, tuple(number for number in numbers if number in equal | none))
-        for numbers, equal, none in zip(tests, *passed, strict=True)
-    ]
+    passed = [[len(_numbers(outcomes, True)) == len(outcomes) for outcomes in run(each)] for each in fakes]
+    return [Inside(numbers, equal or none) for numbers, equal, none in zip(tests, *passed, strict=True)]
 
 
 def _run_some(jobs: list[Checked], run) -> list[tuple]:

@@ -146,9 +146,9 @@ def _verdicts(example: Example, outcomes: Sequence[Outcome]) -> Verdicts:
 
 
 def _marked(verdicts: Verdicts, place: Inside) -> Verdicts:
-    """With a mark before those of tests that ran inside."""
-    marks = dict.fromkeys(place.tests, INSIDE) | dict.fromkeys(place.undecided, UNDECIDED)
-    return tuple(marks.get(number, "") + each for number, each in enumerate(verdicts))
+    """With a mark before those of tests that ran inside, and before all that decide nothing."""
+    own = UNDECIDED if place.undecided else ""
+    return tuple((INSIDE if number in place.tests else "") + own + each for number, each in enumerate(verdicts))
 
 
 def _verdict(example: Example, outcome: Outcome, expected: str | None) -> str:

@@ -19,9 +19,11 @@ _PLAIN: dict[str, int | bool] = {
     COMPILE_ERROR: -2,
 }
 INSIDE = "inside:"  # before the verdict of a test that ran in the answer's own process, where it can be forged
-UNDECIDED = "undecided:"  # before that of such a test which also None, or an object that equals everything, passes
+UNDECIDED = "undecided:"  # before all of an example whose tests None, or an object that equals everything, passes
 # Verdict -> the code of the published APPS metric.
-CODES = {mark + verdict: code for mark in ("", INSIDE, UNDECIDED) for verdict, code in _PLAIN.items()}
+CODES = {
+    mark + verdict: code for mark in ("", INSIDE, UNDECIDED, INSIDE + UNDECIDED) for verdict, code in _PLAIN.items()
+}
 KINDS = tuple(each for each in _PLAIN if each != PASSED_LOOSELY)  # how an answer can end, the order of a stacked bar
 FIRST_ANSWER = ("test_accuracy", "test_accuracy_ordered", "strict_accuracy", "strict_accuracy_ordered")
 
@@ -34,7 +36,7 @@ def codes(answers: Sequence[Verdicts]) -> list[list[int | bool]]:
 def scores(answers: Sequence[Verdicts], *, sampled: bool, ks: Sequence[int]) -> dict[str, float | None]:
     """The scores of one example from the verdicts of its answers, the first answer's first.
 
-    All are None where there is no answer or no test, and the strict ones where a test decides nothing. A k above the
+    All are None where there is no answer or no test, and the strict ones where the tests decide nothing. A k above the
     number of answers is left out.
     """
     judged = answers if sampled else answers[:1]
@@ -61,9 +63,9 @@ def plain(verdict: str) -> str:
     return verdict.rpartition(":")[2]
 
 
-def marked(verdicts: Verdicts, *marks: str) -> bool:
-    """Whether one of the tests ran inside, or one of these marks is before it."""
-    return any(each.startswith(marks or (INSIDE, UNDECIDED)) for each in verdicts)
+def marked(verdicts: Verdicts, mark: str = INSIDE) -> bool:
+    """Whether that mark, by default that of a test that ran inside, is before one of the verdicts."""
+    return any(mark in each for each in verdicts)
 
 
 def kind(verdicts: Verdicts) -> str:

@@ -1,0 +1,339 @@
+"""One table for every frame: HTML that GitHub keeps, plain text, Markdown, LaTeX and CSV. Computes nothing.
+
+How a cell is written is told by the end of its column's name: a score or `_share` in percent, `difference` in points,
+`_seconds`, `_bytes`, `p`. What stands in columns with a longer name is written into the same cell: `em@1_sd` after ±,
+`em@1_low` and `em@1_high` as an interval, `em@1_tie` as ≈, and `em@1_rank` marks the best (1) and the second best (2).
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nblib import results
+
+EXECUTION = {  # scores of tasks whose answers are run
+    "test_accuracy": "average accuracy",
+    "strict_accuracy": "strict accuracy",
+    **{f"pass@{k}": f"pass@{k}" for k in (1, 2, 5)},
+}
+SCORES = {  # every score that a table shows, and how it calls it; all are shares, and higher is better
+    **EXECUTION,
+    **{f"em@{k}": f"EM@{k}" for k in (1, 2, 5, 10)},
+    "codebleu": "CodeBLEU",
+    "codebleu_corrected": "CodeBLEU (corrected)",
+    "chrf": "chrF",
+    "chrf++": "chrF++",
+}
+HEADS = {  # where the name without its unit would not do
+    "trainable_parameters": "trained parameters",
+    "total_parameters": "parameters",
+    "train_seconds": "training (s)",
+    "generate_seconds": "generation (s)",
+    "step_seconds": "seconds a step",
+    "prompt_tokens": "prompt tokens a query",
+    "adapter_bytes": "saved adapter",
+    "memory_bytes": "training memory",
+    "peak_bytes": "peak memory",
+    "saving_lora_share": "less than LoRA, not quantized (%)",
+    "saving_full_share": "less than full tuning (%)",
+    "p": "p (Holm)",
+    "effect": "effect (d)",
+    "verdict": "so it is",
+    "teraflops": "more TFLOP",
+    "gigabytes": "GB",
+    "pscp": "PSCP",
+}
+LOST = {results.OUT_OF_MEMORY: "OOM", results.FAILED: "failed", "missing": "missing"}
+SAID = {"tie": "no difference shown", True: "yes", False: "no"}
+NOTHING = "–"
+MARKS = {  # best, second best, what stands below a number; <ins>, because GitHub drops <u>
+    "html": ("<b>{}</b>", "<ins>{}</ins>", "<br><small>{}</small>"),
+    "text": ("**{}**", "_{}_", " ({})"),
+    "latex": (r"\textbf{{{}}}", r"\underline{{{}}}", " ({})"),
+}
+LATEX = {  # what LaTeX reads as a command, and signs that its standard fonts lack
+    **{each: f"\\{each}" for each in "{}&%$#_"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\n": " ",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "–": "--",
+    "…": r"\ldots{}",
+    "≈": r"$\approx$",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "●": r"$\bullet$",
+}
+LEFT = 'align="left" style="text-align: left"'  # GitHub, then JupyterLab
+TOP = 'align="left" valign="top" style="text-align: left; vertical-align: top"'  # of tables whose cells have lines
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # wide tables shrink to the text's width
+
+
+class Marked(str):
+    """A text with marks of its own in HTML, such as what is inserted and what is struck out."""
+
+    html: str
+
+    def __new__(cls, text: str, html: str):
+        made = super().__new__(cls, text)
+        made.html = html
+        return made
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame of plain values that shows itself; `.frame` has the numbers, for figures."""
+
+    frame: pd.DataFrame = field(repr=False)
+    notes: tuple[str, ...] = ()  # below it
+    title: str = ""
+    columns: tuple[str, ...] | None = None  # those to show, as far as the frame has them; None: all
+    heads: Mapping[str, str] = field(default_factory=dict)  # column -> what stands above it, where not as usual
+    group: str = ""  # a column whose repeats are left blank
+    code: tuple[str, ...] = ()  # columns of code
+    only: str = ""  # a column that says which lines are shown
+
+    @property
+    def html(self) -> str:
+        """A table without classes and style blocks, which GitHub would strip."""
+        made = "".join(f"<p><b>{escape(self.title)}</b></p>\n" if self.title else "")
+        cells = self._cells("html")
+        if cells.size:
+            with pd.option_context("display.max_colwidth", None):
+                plain = cells.to_html(index=False, escape=False, border=0)
+            plain = re.sub("<(table|tr)[^>]*>", r"<\1>", plain)
+            placed = TOP if "<br" in plain or "<pre" in plain else LEFT
+            made += re.sub(r"<(th|td)>", rf"<\1 {placed}>", plain)
+        return made + "".join(f"\n<p><small>{escape(note)}</small></p>" for note in self.notes)
+
+    @property
+    def text(self) -> str:
+        """The same in plain text; one block a line where cells have several lines."""
+        cells = self._cells("text")
+        if not cells.size:
+            shown = ""
+        elif any("\n" in text for line in cells.to_numpy() for text in line):
+            lines = cells.to_dict("records")
+            shown = "\n\n".join(
+                "\n".join(f"{name}: {text}" if name else text for name, text in line.items() if text) for line in lines
+            )
+        else:
+            shown = cells.to_string(index=False)
+        return "\n".join(each for each in [self.title, shown, *self.notes] if each)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
+
+    __str__ = __repr__
+
+    def to_markdown(self) -> str:
+        """A table of GitHub's Markdown, without the notes."""
+        cells = self._cells("text").map(lambda text: text.replace("|", "\\|").replace("\n", " "))
+        return cells.to_markdown(index=False, disable_numparse=True)
+
+    def to_latex(self, *, caption: str = "", label: str = "") -> str:
+        """A table environment; needs booktabs and graphicx. Notes are left to the caption.
+
+        A rule stands before each group, and wide tables shrink to the text's width.
+        """
+        cells = self._cells("latex")
+        shown = cells.rename(columns=_latex).style.hide(axis="index")
+        made = shown.to_latex(hrules=True, column_format="l" * max(1, len(cells.columns)))
+        head, rule, body = made.partition("\\midrule\n")
+        lines = body.splitlines()
+        if self.group:
+            begins = [bool(place and text) for place, text in enumerate(cells.iloc[:, 0])]
+            lines[: len(begins)] = [
+                f"\\midrule\n{line}" * new or line for new, line in zip(begins, lines, strict=False)
+            ]
+        told = [rf"\caption{{{_latex(caption)}}}"] * bool(caption) + [rf"\label{{{label}}}"] * bool(label)
+        inside = [r"\begin{table}", r"\centering", *told, FIT, f"{head}{rule}" + "\n".join(lines) + "}"]
+        return "\n".join([*inside, r"\end{table}"]) + "\n"
+
+    def to_csv(self, path: str | Path) -> Path:
+        """All numbers of the frame, plain, as a file."""
+        named = self.frame.index.name is not None
+        return write(path, self.frame.to_csv(index=named, float_format="%.8g", lineterminator="\n"))
+
+    def write_latex(self, path: str | Path, *, caption: str = "", label: str = "") -> Path:
+        """`to_latex` as a file."""
+        return write(path, self.to_latex(caption=caption, label=label))
+
+    def _cells(self, kind: str) -> pd.DataFrame:
+        """Every cell as it is written in that kind of text."""
+        frame = self.frame.reset_index() if self.frame.index.name else self.frame
+        frame = frame[frame[self.only]] if self.only else frame
+        names = [name for name in self.columns or _own(frame) if name in frame]
+        lines = frame.to_dict("records")
+        cells = [[_cell(line, name, kind, code=name in self.code) for name in names] for line in lines]
+        made = pd.DataFrame(cells, columns=[self.heads.get(name, head(name)) for name in names], dtype=object)
+        if self.group in names and len(made):
+            repeats = frame[self.group].astype(object).eq(frame[self.group].astype(object).shift())
+            made.loc[repeats.to_numpy(), made.columns[names.index(self.group)]] = ""
+        return made
+
+
+def paragraph(*sentences: str) -> Table:
+    """Words in the place of a table."""
+    return Table(pd.DataFrame(), sentences)
+
+
+def head(name: str) -> str:
+    """What stands above a column: `EM@1 (%)`, `training (s)`."""
+    if name in SCORES:
+        return f"{SCORES[name]} (%)"
+    if name in HEADS:
+        return HEADS[name]
+    if re.fullmatch(r".+_n", name):
+        return "n"
+    for end, unit in (
+        ("_share", " (%)"),
+        ("score", "score (%)"),
+        ("_seconds", " (s)"),
+        ("difference", "difference (points)"),
+        ("_bytes", ""),
+    ):
+        if name.endswith(end):
+            return name.removesuffix(end).replace("_", " ") + unit
+    return name.replace("_", " ")
+
+
+def size(count: float) -> str:
+    """Bytes for a person: `812 B`, `393.2 KiB`, `12.6 MiB`, `1.2 GiB`."""
+    if count < 2**10:
+        return f"{count:,.0f} B"
+    unit, name = next((each for each in ((2**30, "GiB"), (2**20, "MiB")) if count >= each[0]), (2**10, "KiB"))
+    return f"{count / unit:,.1f} {name}"
+
+
+def points(share: float) -> str:
+    """A difference of two shares in points with its sign: `+3.1`, `−0.4`."""
+    return f"{100 * share:+.1f}".replace("-", "−").replace("−0.0", "0.0").replace("+0.0", "0.0")
+
+
+def p_value(p: float) -> str:
+    """`0.012`; very small ones as `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" {last} " + names[-1]
+
+
+def number(value: float) -> str:
+    """Three digits, or all before the point: `0.0287`, `9.85`, `67,404`."""
+    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3g}"
+
+
+def write(path: str | Path, text: str) -> Path:
+    """A file, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _own(frame: pd.DataFrame) -> list[str]:
+    """Columns that are not written into the cell of another one."""
+    ends = ("_low", "_high", "_sd", "_tie", "_rank", "_corpus", "_missing", "_n")
+    return [name for name in frame if not any(name.endswith(end) and name.removesuffix(end) in frame for end in ends)]
+
+
+def _cell(line: dict[str, Any], name: str, kind: str, *, code: bool) -> str:
+    value = line[name]
+    if isinstance(value, Marked) and kind == "html":
+        return value.html
+    if isinstance(value, str) or not _known(value):
+        return _words(value, line, name, kind, code=code)
+    if name == "seeds":
+        lost = {said: line.get(each) for each, said in {"failed": "failed", **LOST}.items()}
+        told = ", ".join(f"{count} {said}" for said, count in lost.items() if count)
+        return f"{value} ({told})" if told else str(value)
+    if name.endswith("_n") and _known(line.get(missing := f"{name[:-2]}_missing")) and line[missing]:
+        return f"{value:.0f} of {value + line[missing]:.0f}"
+    return _escaped(_written(value, name), kind) if not _is_range(line, name) else _range(line, name, kind)
+
+
+def _words(value, line: dict[str, Any], name: str, kind: str, *, code: bool) -> str:
+    """A text; or why there is no value: what became of the runs, where this is a score."""
+    if not isinstance(value, str):
+        return LOST.get(str(line.get("status")), NOTHING) if name in SCORES or name == "memory_bytes" else NOTHING
+    text = _escaped(SAID.get(value, value) if name.endswith("verdict") else value, kind)
+    if kind != "html":
+        return text
+    if not code:
+        return text.replace("\n", "<br>")
+    kept = re.sub(r"^ +", lambda found: "&nbsp;" * len(found[0]), text, flags=re.MULTILINE).replace("\n", "<br>")
+    return f"<code>{kept}</code>"
+
+
+def _is_range(line: dict[str, Any], name: str) -> bool:
+    return any(_known(line.get(f"{name}_{end}")) for end in ("low", "sd", "tie", "rank"))
+
+
+def _range(line: dict[str, Any], name: str, kind: str) -> str:
+    """`41.2 ± 1.9 ≈` and below it the interval; best and second best marked."""
+    best, second, below = MARKS[kind]
+    text = _written(line[name], name)
+    rank = line.get(f"{name}_rank")
+    text = best.format(text) if rank == 1 else second.format(text) if rank == 2 else _escaped(text, kind)
+    if _known(line.get(f"{name}_sd")):
+        text += _escaped(f" ± {_written(line[f'{name}_sd'], name).lstrip('+')}", kind)
+    tie = line.get(f"{name}_tie")
+    text += _escaped(" ≈", kind) if _known(tie) and tie else ""
+    if _known(line.get(f"{name}_low")):
+        between = " to ".join(_written(line[f"{name}_{end}"], name) for end in ("low", "high"))
+        text += below.format(_escaped(between, kind))
+    return text
+
+
+def _written(value, name: str) -> str:
+    """A number by the end of its column's name."""
+    if isinstance(value, bool):
+        return "●" if value else ""
+    if name in SCORES or name.endswith("score"):
+        return f"{100 * value:.1f}"
+    if name.endswith(("_share", "error")):
+        return f"{100 * value:.1f}".replace("-", "−") if abs(value) >= 0.01 or not value else f"{100 * value:.2g}"
+    if name.endswith("difference"):
+        return points(value)
+    if name.endswith("_bytes"):
+        return size(value)
+    if name == "p" or name.endswith("_p"):
+        return p_value(value)
+    if name == "seed":
+        return str(value)
+    return f"{value:,.1f}" if name.endswith("_seconds") and value >= 10 else number(value)
+
+
+def _known(value) -> bool:
+    return not (value is None or value is pd.NA or (isinstance(value, float) and value != value))
+
+
+def _escaped(text: str, kind: str) -> str:
+    return escape(text) if kind == "html" else _latex(text) if kind == "latex" else str(text)
+
+
+def _latex(text: str) -> str:
+    """A text as LaTeX sets it, letter for letter."""
+    return "".join(LATEX.get(each, each) for each in text)
