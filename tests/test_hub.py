@@ -34,6 +34,7 @@ def conala(count: int = 3) -> dict[str, bytes]:
 
 def test_every_task_of_the_hub_loads_from_its_layout(server, tmp_path):
     function = {"task_id": "HumanEval/0", "prompt": "def f(x):\n", "canonical_solution": "    return x\n"}
+    function |= {"test": "def check(candidate):\n    assert candidate(1) == 1\n"}
     problem = {"id": 7, "question": "Double it.", "solutions": '["print(2 * int(input()))"]', "difficulty": "interview"}
     pair = {
         "text": "Double x.",

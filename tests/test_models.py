@@ -51,7 +51,8 @@ def test_keys_hub_ids_and_folders_are_places(tmp_path):
 
 def test_an_unknown_model_is_refused_with_the_known_ones():
     with pytest.raises(
-        ValueError, match="model must be one of .*codellama-7b.* a Hub id .* local folder; got 'codelama'"
+        ValueError,
+        match="model must be one of .*codellama-7b.* a Hub id .* local folder or a .gguf file; got 'codelama'",
     ):
         models.locate("codelama")
 

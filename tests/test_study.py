@@ -498,7 +498,12 @@ def test_a_transfer_trains_each_adapter_once_and_asks_every_task(model, runs, tm
             (folder / name / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     trained = []
     whole = train.fit
-    monkeypatch.setattr(train, "fit", lambda *given, **named: trained.append(len(given[2])) or whole(*given, **named))
+
+    def fit(*given, **named):
+        trained.append(len(given[2].train))
+        return whole(*given, **named)
+
+    monkeypatch.setattr(train, "fit", fit)
     two = ["conala", "codealpacapy"]
     asked = study.transfer(model, two, two, preset="quick", seeds=[1], precision="fp32", data_dir=str(folder), limit=2)
     rows = study.run_all(study.plan(asked), tmp_path / "results")

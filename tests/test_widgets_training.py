@@ -58,7 +58,7 @@ def test_the_picture_grows_and_the_last_one_has_the_validation_losses(watched):
     assert len(shown) >= 2
     assert shown[0].alternative.startswith("Loss of lora by epoch: training from")
     assert "validation" not in shown[0].alternative
-    assert re.search(r"validation from .* to .*; the checkpoint of epoch [12] is kept", shown[-1].alternative)
+    assert re.search(r"validation from .* to .*, the checkpoint of epoch [12] is kept", shown[-1].alternative)
 
 
 def test_what_is_trained_already_is_read_and_said_to_be(planned, watched):

@@ -43,16 +43,16 @@ def main() -> None:
             predicted = foreseen(runs, answer)
             how = "with gradient checkpointing" if checkpointing else "all activations kept"
             if asked.predict_only:
-                print(f"\n{how}, predicted for a GPU\n{tables.shown_memory(predicted)}")
-                print(near_the_floor(predicted))
+                print(f"\n{how}, predicted for a GPU\n{predicted}")
+                print(near_the_floor(predicted.frame))
                 continue
             made = study.run_all(study.plan(runs), asked.results)
-            frame = tables.memory(made)
-            print(f"\n{how}\n{tables.shown_memory(frame)}")
-            print(tables.shown_beside_predicted(tables.beside_predicted(frame, predicted)))
-            print(near_the_floor(frame))
+            measured = tables.memory(results.load(asked.results, [row.id for row in made]).runs)
+            print(f"\n{how}\n{measured}")
+            print(tables.beside_predicted(measured.frame, predicted.frame))
+            print(near_the_floor(measured.frame))
             name = "gpu_memory_checkpointing" if checkpointing else "gpu_memory"
-            plots.save(plots.memory_by_kind(frame, title=f"Memory of training, {how}"), asked.figures, name)
+            plots.save(plots.memory_by_kind(measured.frame, title=f"Memory of training, {how}"), asked.figures, name)
             for row in made:
                 if row.status == results.FAILED:
                     print(f"{row.id} failed: {row.error}")
@@ -68,7 +68,7 @@ def wanted(names: list[str], precisions: list[str], folder: str, *, checkpointin
     return [replace(run, training=replace(run.training, **how)) for run in runs if run.training]
 
 
-def foreseen(runs: list[spec.Run], answer: int) -> pd.DataFrame:
+def foreseen(runs: list[spec.Run], answer: int) -> tables.Table:
     """What is predicted for a GPU, from the configurations that the repository ships."""
     asked: dict[str, Any] = {"length": TOKENS, "answer_tokens": answer, "device": "cuda"}
     entries = []
