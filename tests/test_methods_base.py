@@ -16,6 +16,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from nblib import methods, models, results, spec, study
 from nblib.methods.identity import checksum
 from nblib.study.fitting import Base
+from nblib.study.record import Record
 
 TRAINING = spec.Training(epochs=1, optimizer="adamw_torch", evaluations_an_epoch=1)
 DECODING = spec.Decoding(beams=1, returned=1)
@@ -99,7 +100,7 @@ def test_every_tuner_of_peft_leaves_the_base_as_it_was_or_is_refused(place, data
         row = study.run_one(planned, tmp_path, base=base)
         # Without `init_weights` some tuners leave theirs as the memory was, which may be no number.
         assert row.status == "ok" or "training diverged" in row.error, (settings, row.error)
-        model, _ = base.load(planned, {})
+        model, _ = base.load(planned, Record())
         with torch.inference_mode():
             assert model.eval()(**rows).logits.equal(logits), settings
     assert [why for why in refused if "\n" in why or len(why) > 300] == []

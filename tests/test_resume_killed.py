@@ -1,6 +1,7 @@
 """Real signals at random moments, and two real processes on one folder. Slow: each process loads everything."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -40,8 +41,8 @@ def undisturbed(place):
     """Run -> what counts of it, from this process, which nobody kills."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(presets.PRESETS, "killed", killed_studies.SETTINGS)
-        for name in ("LEAST_SECONDS", "SPARING"):
-            patch.setattr(killed_studies.checkpoints, name, 0)
+        patch.setattr(killed_studies.checkpoints, "MIN_INTERVAL_SECONDS", 0)
+        patch.setattr(killed_studies.checkpoints, "MAX_OVERHEAD", math.inf)
         patch.setitem(tasks.TASKS, "conala", killed_studies.replace(tasks.TASKS["conala"], output_tokens=16))
         runs = killed_studies.planned(str(place / "base"), str(place / "data"))
         study.run_all(runs, place / "undisturbed")
