@@ -132,6 +132,8 @@ def _custom(method: spec.Custom, tree: PreTrainedModel, precision: str) -> None:
     begins, quantized = initialization(made), precision in spec.QUANTIZED
     if begins and made.peft_type == peft.PeftType.ADALORA:
         raise ValueError(f"adalora begins in a way of its own and does not read init_lora_weights; got {begins!r}")
+    if getattr(made, "alora_invocation_tokens", None) and made.peft_type == peft.PeftType.ADALORA:
+        raise ValueError("adalora has no layers that alora_invocation_tokens would switch on: take lora with them")
     if from_rows(made) and begins != "eva" and quantized:
         raise ValueError(f"{begins} reads whole weights, and {precision} weights are not: take fp32, bf16 or eva")
     if from_rows(made) and begins == "eva" and tree.config.is_encoder_decoder:
