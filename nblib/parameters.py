@@ -78,7 +78,7 @@ def as_folder(value: str | Path, *, name: str) -> Path:
 
     Raises OSError with one sentence where that cannot be: it is known before any work.
     """
-    folder = Path(as_text(str(value), name=name)).expanduser()
+    folder = Path(value).expanduser()
     nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise OSError(f"{name} must be a folder that files can be written to; got {folder}, and {nearest} is none")
