@@ -102,6 +102,9 @@ class UserData:
     instruction: str = ""  # words before each intent; empty: none
     executed: bool = False  # answers are run against the rows' tests
 
+    def __str__(self) -> str:
+        return self.name
+
 
 @dataclass(frozen=True)
 class Run:

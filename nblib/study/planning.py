@@ -202,14 +202,15 @@ def adjusted(
 ) -> list[Run]:
     """The runs with what a practitioner reaches for first; 0 leaves a setting as the preset has it.
 
-    `learning_rate` is of every method that trains, `rank` of LoRA and its relatives; `max_train` training rows, the
-    first ones; with `drop_leaked` test rows whose intent is in the training rows, or nearly, are left out.
+    `learning_rate` is of every method that trains, but where rates are searched; `rank` of LoRA and its relatives;
+    `max_train` rows are trained on, the first ones; with `drop_leaked` test rows whose intent is in the training rows,
+    exactly or nearly, are left out.
     Raises ValueError for what is out of range.
     """
     return [
         replace(
             run,
-            method=_at(_of_rank(run.method, rank), learning_rate) if learning_rate else _of_rank(run.method, rank),
+            method=_of(run.method, rank, learning_rate if run.split == "test" else 0.0),
             training=run.training and _trained(run.training, epochs, batch_size),
             max_train=None if isinstance(run.method, spec.ZeroShot) else max_train or run.max_train,
             drop_leaked=drop_leaked or run.drop_leaked,
@@ -218,11 +219,13 @@ def adjusted(
     ]
 
 
-def _of_rank(method: spec.Method, rank: int) -> spec.Method:
-    if not rank or not hasattr(method, "r"):
-        return method
-    initial = {"initial_r": rank + rank // 2} if isinstance(method, spec.AdaLora) else {}
-    return replace(method, r=rank, **initial)
+def _of(method: spec.Method, rank: int, learning_rate: float) -> spec.Method:
+    changed: dict[str, Any] = {"r": rank} if rank and hasattr(method, "r") else {}
+    if changed and isinstance(method, spec.AdaLora):
+        changed["initial_r"] = rank + rank // 2
+    if learning_rate and method.trained:
+        changed["learning_rate"] = learning_rate
+    return replace(method, **changed)
 
 
 def _trained(training: spec.Training, epochs: int, batch_size: int) -> spec.Training:

@@ -45,7 +45,7 @@ def resolve(
     task: Any,
     *,
     columns: str | Mapping[str, str] = "",
-    split: Sequence[float] = SHARES,
+    split: str | Sequence[float] = SHARES,
     language: str = "python",
     instruction: str = "",
     name: str = "",
@@ -62,7 +62,7 @@ def resolve(
     if isinstance(task, UserData):
         return task
     if isinstance(task, str) and set(task.split("+")) <= set(TASKS):
-        if columns or instruction or language != "python" or tuple(split) != SHARES:
+        if columns or instruction or language != "python" or _shares(split) != SHARES:
             raise ValueError(f"columns, split, language and instruction are for your own data; the task is {task!r}")
         return task
     place = str(task) if isinstance(task, str | Path) else _stored(task)
@@ -329,9 +329,9 @@ def _families(rows: list[Row]) -> list[list[int]]:
     return families
 
 
-def _shares(split: Iterable) -> tuple[float, ...]:
+def _shares(split: str | Iterable) -> tuple[float, ...]:
     try:
-        shares = tuple(float(share) for share in split)
+        shares = tuple(float(share) for share in (json.loads(split) if isinstance(split, str) else split))
     except (TypeError, ValueError):
         shares = ()
     if len(shares) != len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
