@@ -12,15 +12,8 @@ PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 ALL_LINEAR, ATTENTION_INPUTS = "all-linear", "attention-inputs"  # named choices of target modules
 NAME_BYTES, UNUSABLE = 64, '/\\:*?"<>|'  # of a custom method's name: a file's may have 255, and has more parts
 INITIAL_TEXT = "Generate Python code that follows the instruction.\n"
-ADDED = (  # fields that older rows lack
-    "length_rule",
-    "study_scores",
-    "trust_remote_code",
-    "max_train",
-    "ending",
-    "user_data",
-    "drop_leaked",
-)
+# Fields that older rows lack.
+ADDED = set("length_rule study_scores trust_remote_code max_train ending user_data drop_leaked".split())
 
 
 @dataclass(frozen=True)
