@@ -30,7 +30,7 @@ def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
     Seconds are the mean of runs of the same kind, another seed or number of examples aside, in that folder.
     """
     folder = Path(folder)
-    ended = [row for row in results.sound(folder) if row.status == results.OK and _is_here(row)]
+    ended = [row for row in results.read(folder, quiet=True) if row.status == results.OK and _is_here(row)]
     there: set[str] = set()  # trainings that an earlier run of the plan will have made
     found = []
     for each in planned:
