@@ -233,7 +233,6 @@ def _write(path: Path, text: str) -> None:
 # --- rows as two tidy frames ----------------------------------------------------------------------------------------
 
 FAMILIES = {"zero-shot": "zero-shot", "icl": "ICL", "rag": "RAG", "full": "full fine-tuning"}  # other trained: PEFT
-EARLIER = {"split": "test"}  # what a row means that was written before there was the setting
 PASSED = ("passed", "passed_loosely")  # verdicts of a test that is passed
 PHASES = ("load", "train", "generate")
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits")  # of a training step's tensors
@@ -250,23 +249,18 @@ class Frames(NamedTuple):
 def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = False) -> Frames:
     """The rows of a folder, or those of the given ids, as two tidy frames; each prediction file is read once.
 
-    `runs`, one line a run, indexed by its id (`run`), sorted by it:
-        model, task, trained_on (the task itself, another, several joined by "+"; None: nothing was read of any),
-        method (`icl-3`, `lora`), kind (`icl`, `qlora-4bit`), family (zero-shot, ICL, RAG, PEFT, full fine-tuning),
-        shots, learning_rate, precision, seed, split, limit, shape_only, status, error;
-        decoding, training: settings as JSON, the batch size of decoding left out (None: nothing was trained);
-        each score by its name (`em@1`): mean over examples; `em@1_corpus` where papers print one of the whole corpus;
-        each cost by its name (`train_seconds`, `train_peak_bytes`, `prompt_tokens`, `trainable_parameters`…);
-        memory_bytes of training: the allocated peak on a GPU, the sum of a step's tensors on a CPU (NaN: not measured);
-        peak_bytes, the highest of all phases; device, data, weights: where it ran, what the content was;
-        settings, notes, provenance: dictionaries, as they are in the row.
-    `answers`, one line a run and example, in the order of runs and of their files:
-        run, example; model, task, trained_on, method, kind and seed of the run (text as categories);
-        each score by its name, a share from 0 to 1 (NaN: not defined for it);
-        verdict of the first answer where answers were run (`passed`, or how the first failed test ended);
-        code (the first answer), prompt_tokens, new_tokens, dropped_shots, shots (ids), similarity (of the nearest).
+    `runs`, one line a run, indexed by its id (`run`), sorted by it: what was asked, such as trained_on (the task
+    itself, another, several joined by "+"; None: nothing was read of any), method (`icl-3`, `lora`), kind (`icl`, `qlora-4bit`)
+    and family (zero-shot, ICL, RAG, PEFT, full fine-tuning), decoding and training as JSON (without the batch size of
+    decoding; None: nothing was trained); status and error; each score by its name (`em@1`), its mean over examples, and
+    `em@1_corpus` where papers print one of the whole corpus; each cost by its name (`train_seconds`), with memory_bytes
+    of training (the allocated peak on a GPU, the sum of a step's tensors on a CPU) and peak_bytes, the highest of all
+    phases; device; data and weights, what the content was; the row's dictionaries settings, notes and provenance.
+    `answers`, one line a run and example, in the order of runs and of their files: the run's model, task, trained_on,
+    method, kind and seed (text as categories); each score by its name, a share from 0 to 1 (NaN: not defined for it);
+    the verdict of the first answer where answers were run (`passed`, or how the first failed test ended); code (the
+    first answer), prompt_tokens, new_tokens, dropped_shots, shots (ids) and similarity (of the nearest).
     Other groups are one line: `answers.assign(difficulty=answers["example"].map(difficulties))`.
-    A file that `read` skips is skipped, with a warning unless `quiet`.
     """
     rows = read(folder, None if ids is None else dict.fromkeys(ids), quiet=quiet)
     rows.sort(key=lambda row: row.id)
@@ -280,30 +274,9 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
     return Frames(runs, answers.astype(dict.fromkeys(_CATEGORIES, "category")))
 
 
-def kind(settings: Mapping) -> str:
-    """The name of a row's method, QLoRA's by its precision; one that this nblib does not know keeps its name."""
-    return _named(settings, spec.kind)
-
-
 def label(settings: Mapping) -> str:
     """How tables call a row's method, `icl-3`; a kind that this nblib does not know keeps its name."""
     return _named(settings, spec.label)
-
-
-def family(kind: str) -> str:
-    """What a kind of method counts as: zero-shot, ICL, RAG, full fine-tuning, PEFT or other."""
-    trained = kind in spec.QLORA or getattr(spec.METHODS.get(kind), "trained", False)
-    return FAMILIES.get(kind) or ("PEFT" if trained else "other")
-
-
-def setting(settings: Mapping, name: str):
-    """What a row says of a setting, also a row that was written before there was the setting.
-
-    `train_task` is the task itself where it is none other, and None where nothing is read of its training examples.
-    """
-    if name == "train_task":
-        return None if kind(settings) == "zero-shot" else settings.get(name) or settings["task"]
-    return settings.get(name, EARLIER.get(name))
 
 
 def _named(settings: Mapping, name: Callable[[spec.Method, str], str]) -> str:
@@ -326,17 +299,21 @@ _ANSWER_COLUMNS = [
 
 def _run(row: Row) -> dict:
     """A row as one line."""
-    settings, costs, kind_of = row.settings, row.costs, kind(row.settings)
+    settings, costs, kind = row.settings, row.costs, _named(row.settings, spec.kind)
+    is_trained = kind in spec.QLORA or getattr(spec.METHODS.get(kind), "trained", False)
     decoding = {name: value for name, value in (settings.get("decoding") or {}).items() if name != "batch_size"}
     line = {name: settings.get(name) for name in ("model", "task", "precision", "seed", "limit")}
+    line |= {"trained_on": None if kind == "zero-shot" else settings.get("train_task") or settings["task"]}
     line |= {name: settings["method"].get(name) for name in ("shots", "learning_rate")}
-    line |= {"trained_on": setting(settings, "train_task"), "split": setting(settings, "split")}
-    line |= {"method": label(settings), "kind": kind_of, "family": family(kind_of), "settings": settings}
+    line |= {"method": label(settings), "kind": kind, "split": settings.get("split", "test")}  # older rows say no split
+    line |= {"family": FAMILIES.get(kind) or ("PEFT" if is_trained else "other")}
     line |= {"shape_only": bool(settings.get("shape_only")), "status": row.status, "error": row.error}
-    line |= {"decoding": json.dumps(decoding, sort_keys=True), "training": None}
-    line |= {"training": json.dumps(settings["training"], sort_keys=True)} if settings.get("training") else {}
+    training = settings.get("training")
+    line |= {"decoding": json.dumps(decoding, sort_keys=True)}
+    line |= {"training": json.dumps(training, sort_keys=True) if training else None}
     line |= {name: row.provenance.get(name) for name in ("data", "weights")}
-    line |= {"device": str(row.provenance.get("device", "cpu")), "notes": row.notes, "provenance": row.provenance}
+    line |= {"device": str(row.provenance.get("device", "cpu"))}
+    line |= {"settings": settings, "notes": row.notes, "provenance": row.provenance}
     for name, score in row.scores.items():
         line |= {name: score.get("mean")} | ({f"{name}_corpus": score["corpus"]} if "corpus" in score else {})
     line |= {name: None if cost is None else float(cost) for name, cost in costs.items()}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from nblib import results, spec, stats
 from nblib.tables.costs import unquantized
-from nblib.tables.labels import LOST, benchmarks, counts, labelled
+from nblib.tables.labels import LOST, benchmarks, counts, labelled, named
 from nblib.tables.protocol import leaked
 from nblib.tables.scores import TESTED, across_models, tests, transfer, turned
 from nblib.tables.show import EXECUTION, SCORES, WHY_NONE, Table, listed, p_value, points, size
@@ -362,7 +362,7 @@ def _comparison(row: pd.Series) -> str:
 def _basis(runs: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
     """On how much it rests, and what is missing."""
     if "method" in by:
-        runs = labelled(runs, pd.DataFrame(columns=["run", *results.ANSWERED]), apart=by[:1]).runs
+        runs = named(runs, apart=by[:1])
     ended = counts(runs, by).reset_index()
     name, well = by[-1], ended[ended["seeds"] > 0]
     examples = runs.reindex(columns=["examples"])["examples"][runs.reindex(columns=[metric])[metric].notna()].dropna()

@@ -1,14 +1,14 @@
 """Bytes, seconds and tokens of runs as tables, also beside their scores. Measures nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nblib import results, spec
 from nblib.tables.labels import KINDS, Benchmark, counts, labelled, named
-from nblib.tables.scores import TESTED, comparison, has, tests, turned
+from nblib.tables.scores import comparison, has, tests, turned
 from nblib.tables.show import SCORES, Table, number
 
 PARTS = [f"{part}_bytes" for part in results.PARTS]
@@ -28,13 +28,6 @@ GIB = 2**30
 HALVING = {"parameters": 5e8, "teraflops": 10.0, "gigabytes": 94.0}
 READ = ("prompt-tuning", "p-tuning")  # their virtual tokens pass through every layer, as those of a prompt do
 MERGED = ("full", *READ, "prefix-tuning")  # no weights that a token passes through beside the model's own
-
-
-class Predicted(Protocol):
-    """What is read of a memory.Prediction, beside its parts."""
-
-    @property
-    def train_peak_bytes(self) -> int | None: ...
 
 
 def memory(runs: pd.DataFrame) -> Table:
@@ -60,8 +53,8 @@ def memory(runs: pd.DataFrame) -> Table:
     return _memory_table(frame.assign(measured=frame["device"].map(_measured)))
 
 
-def predicted_memory(entries: Sequence[tuple[str, spec.Method, str, Predicted]], *, device: str) -> Table:
-    """The same of predictions: each a model, a method, a precision, and what memory.predict says of them on `device`.
+def predicted_memory(entries: Sequence[tuple[str, spec.Method, str, Any]], *, device: str) -> Table:
+    """The same of predictions: each a model, a method, a precision, and the memory.Prediction of them on `device`.
 
     Parts of a prediction need not be there at the same time: they may add up to more than `memory_bytes` on a GPU.
     """
@@ -102,22 +95,20 @@ def measured_vs_predicted(measured: pd.DataFrame, predicted: pd.DataFrame) -> Ta
 def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
     """A `comparison` of trained methods with the `memory_bytes` of each, and whether it is on the `pareto` front.
 
-    On the front is what no other method beats in one of score and memory without being worse in the other. Runs of
-    random weights have no quality and are left out. Raises ValueError as `comparison` does.
+    On the front is what no other method beats in one of score and memory without being worse in the other.
     """
     has(runs, metric)
     runs = runs[runs["training"].notna() & ~runs["shape_only"].astype(bool)]
     frame = comparison(runs, answers, metrics=[metric]).frame
     if frame.empty:
         return Table(frame)
-    runs = named(runs).assign(
-        measured=runs["device"].map(_measured), label=_plain_labels(runs) + " " + runs["precision"]
-    )
-    own = runs.groupby("method", observed=True)
-    frame["precision"], frame["measured"] = own["precision"].first().astype(object), own["measured"].first()
-    frame["memory_bytes"] = own["memory_bytes"].mean()
-    if own["label"].first().is_unique:
-        frame.index = pd.Index(own["label"].first().astype(object), name="method")
+    labels = _plain_labels(runs) + " " + runs["precision"]
+    runs = named(runs).assign(measured=runs["device"].map(_measured), label=labels).astype({"method": object})
+    groups = runs.groupby("method")
+    frame = frame.join(groups[["precision", "measured", "label"]].first()).join(groups["memory_bytes"].mean())
+    labels = frame.pop("label")
+    if labels.is_unique:
+        frame.index = pd.Index(labels, name="method")
     points = frame.reindex(columns=[metric, "memory_bytes"]) * [-1, 1]
     frame["pareto"] = [
         bool(point.notna().all() and not ((points <= point).all(axis=1) & (points < point).any(axis=1)).any())
@@ -153,29 +144,19 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
 
     `base` is the label of a trained method; None: the PEFT method that scores best. In tokens and in seconds, means
     over seeds: `tokens_once` of training, `tokens_base` and `tokens_method` a query, `tokens_queries` (None:
-    `tokens_why` says the reason). Beside it `base` minus the method in `metric`. Without a trained method or without a
-    prompting one the frame is empty.
+    `tokens_why` says the reason). Beside it `base` minus the method in `metric`.
     Raises ValueError for a base that is no trained method with a result.
     """
     runs, answers = labelled(runs, answers)
     runs = runs[runs["status"] == results.OK].astype({"method": object})
     trained = _trained_base(runs, base, metric)
     frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family"]]
-    if trained is None or frame.empty:
-        columns = [
-            "kind",
-            "family",
-            "base",
-            "base_kind",
-            "score",
-            *(f"{unit}_{name}" for unit in UNITS for name in ("once", "base", "method", "queries", "why")),
-            *TESTED,
-        ]
-        note = "There is nothing to compare: it takes a trained method and one that prompts."
-        return Table(frame[:0].reindex(columns=columns), (note,), columns=())
+    frame = frame if trained else frame[:0]
     means = _query_costs(runs, metric)
-    own, base_kind = means.loc[trained], runs.loc[runs["method"] == trained, "kind"].iloc[0]
-    frame = frame.assign(base=trained, base_kind=base_kind, score=means["score"], base_score=own["score"])
+    own, base_kind = means.reindex([trained]).iloc[0], runs.loc[runs["method"] == trained, "kind"].max()
+    frame = frame.assign(
+        base=trained, base_kind=base_kind, score=means["score"].reindex(frame.index), base_score=own["score"]
+    )
     machines = runs["provenance"].map(_machines).groupby(runs["method"]).agg(lambda sets: set().union(*sets))
     for unit in UNITS:
         once, ours, theirs = own[f"{unit}_once"], own[unit], means[unit].reindex(frame.index)
@@ -190,6 +171,9 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
         frame[f"{unit}_why"] = why
     answers = answers[answers["method"].isin([trained, *frame.index])]
     frame = frame.join(turned(tests(answers, "method", metric, {"method": trained})))
+    if frame.empty:
+        note = "There is nothing to compare: it takes a trained method and one that prompts."
+        return Table(frame, (note,), columns=())
     once = [f"{number(own[f'{unit}_once'])} {words}" for unit, words in UNITS.items() if pd.notna(own[f"{unit}_once"])]
     spent = f"Training {trained} once costs {' or '.join(once)}." if once else "Training's cost is not known."
     heads = {"difference": f"{SCORES[metric]} of {trained} beside it (points)", "verdict": f"so {trained} is"}
