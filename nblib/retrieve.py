@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from nblib import hub
 from nblib.spec import Retrieved
-from nblib.tasks import Example, hub, near_duplicate
+from nblib.tasks import Example, near_duplicate
 
 BUILT_IN = ("bm25", "tfidf")  # retrievers that need no model
 # Short names: an encoder's Hub id, and the package of an index that has the same files in its folder `model`.

@@ -17,7 +17,7 @@ PACKAGE = Path(nblib.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress"),
+    1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress", "hub"),
     2: ("results",),
     3: ("tasks", "presets"),
     4: ("prompts", "retrieve", "metrics", "models", "adapters"),

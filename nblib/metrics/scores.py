@@ -6,8 +6,7 @@ from dataclasses import replace
 from nblib.metrics import code_bleu, text, verdicts
 from nblib.metrics.matching import pairs
 from nblib.results import Prediction
-from nblib.tasks import Example, unix_lines
-from nblib.tasks.loading import DIFFICULTIES
+from nblib.tasks import DIFFICULTIES, Example, unix_lines
 
 FIRST_ANSWER = (*code_bleu.NAMES, *text.CHRF_NAMES, "syntax_valid")  # scores that read the first answer only
 

@@ -13,7 +13,7 @@ from nblib.spec.methods import (
     label,
     method,
 )
-from nblib.spec.run import PRECISIONS, Decoding, Run, Training, run_id, settings, training_id
+from nblib.spec.run import PRECISIONS, Decoding, Run, Training, UserData, run_id, settings, training_id
 from nblib.spec.trained import (
     ALL_LINEAR,
     ATTENTION_INPUTS,
@@ -66,6 +66,7 @@ __all__ = [
     "Run",
     "Trained",
     "Training",
+    "UserData",
     "Vera",
     "ZeroShot",
     "kind",

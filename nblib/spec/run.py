@@ -16,6 +16,8 @@ ADDED = (
     "trust_remote_code",
     "max_train",
     "ending",
+    "user_data",
+    "drop_leaked",
 )  # fields that older rows do not have
 ENDINGS = ("task", "fence")  # where an answer ends: at the task's stop strings, or where its code fence is closed
 LENGTH_RULES = ("answer", "with-prompt")  # tokens that the score of a beam's answer is divided by
@@ -86,6 +88,25 @@ class Decoding:
 
 
 @dataclass(frozen=True)
+class UserData:
+    """A user's own data as a task: where they are, how they are read, and what holds for answers to them."""
+
+    name: str  # in titles, ids and names of files
+    place: str  # a file, a folder, or a Hub dataset: owner/name:config@revision
+    columns: tuple[tuple[str, str], ...]  # what an example has (intent, code, tests…) and the column that has it
+    input_tokens: int  # longest intent that is trained on
+    output_tokens: int  # longest answer
+    stops: tuple[str, ...]  # an answer ends before the first of these strings
+    split: tuple[float, ...] = (0.8, 0.1, 0.1)  # shares of training, validation and test rows, for splits that miss
+    language: str = "python"  # of the code
+    instruction: str = ""  # words before each intent; empty: none
+    executed: bool = False  # answers are run against the rows' tests
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
 class Run:
     """Everything that determines one result, but for the content of data and model."""
 
@@ -104,6 +125,8 @@ class Run:
     shape_only: bool = False  # random weights: bytes and seconds count, answers do not; limit bounds its training too
     trust_remote_code: bool = False  # code that the model's makers keep beside its weights may be run
     max_train: int | None = None  # only the first training rows are trained on, shown or retrieved; of each joined task
+    user_data: UserData | None = None  # a user's own, of which `task` is the name; its content counts, not its place
+    drop_leaked: bool = False  # test rows whose intent is in the training rows, or nearly, are left out
 
     def __post_init__(self):
         one_of("precision", self.precision, PRECISIONS)
@@ -152,7 +175,8 @@ def run_id(run: Run, *, data: str, weights: str) -> str:
     that a field added later keeps the ids of old results.
     """
     changed = {"data": data, "weights": weights} | _changed(run) | _parts(run, "training", "decoding")
-    changed.pop("data_dir", None)  # the content counts, not the place
+    for place in ("data_dir", "user_data"):
+        changed.pop(place, None)  # the content counts, not the place
     changed["model"] = _known_name(run.model)
     name = f"{_last(run.model)}.{run.task}.{label(run.method)}.{run.precision}.seed{run.seed}.{_digest(changed)}"
     return name.lower()
