@@ -245,7 +245,7 @@ def test_samples_are_needed_for_k_above_1(played):
 
 
 def test_tests_and_expected_outputs_must_be_as_many(played):
-    with pytest.raises(ValueError, match="example 'a' has 1 tests, 2 expected outputs"):
+    with pytest.raises(ValueError, match="example 'a' has 1 tests, but 2 expected outputs"):
         metrics.execute([replace(script(), outputs=("1", "2"))], [answers("a", "1")], sampled=False)
 
 

@@ -62,15 +62,14 @@ def execute(
     matched = pairs(examples, predictions)
     if not any(has_tests(row) for row in examples):
         return list(predictions)
-    answers = {
-        (example.id, code): (example, code) for example, row in matched if has_tests(example) for code in row.codes
-    }
+    answers = {(example.id, code): (example, code) for example, row in matched for code in row.codes}
 
     def run(jobs: Sequence[sandbox.Job], limits: Limits) -> list[tuple[Outcome, ...]]:
-        settings = {"workers": workers, "allow_code_execution": allow_code_execution}
-        return sandbox.run_all(jobs, limits=limits, **settings) if jobs else []
+        if not jobs:
+            return []
+        return sandbox.run_all(jobs, limits=limits, workers=workers, allow_code_execution=allow_code_execution)
 
-    found = _judge(list(answers.values()), limits, run)
+    found = _judge([(example, code) for example, code in answers.values() if has_tests(example)], limits, run)
     return [
         with_verdicts(row, [found.get((example.id, code), ()) for code in row.codes], sampled=sampled, ks=ks)
         for example, row in matched
@@ -138,14 +137,12 @@ def _judge(answers: Sequence[Answer], limits: Limits, run: Run) -> Found:
 
 
 def _verdicts(answers: Sequence[Answer], inside: dict[str, Inside], run: Run) -> Found:
-    found: Found = {}
-    programs: list[Answer] = []
-    for example, code in answers:
-        if verdict := hopeless(example, code):
-            found[example.id, code] = (verdict,) * _tests(example)
-        else:
-            programs.append((example, code))
-    for part in _parts(programs):
+    found = {
+        (example.id, code): (verdict,) * _tests(example)
+        for example, code in answers
+        if (verdict := hopeless(example, code))
+    }
+    for part in _parts([(example, code) for example, code in answers if (example.id, code) not in found]):
         for (example, code), outcomes in zip(part, run(_jobs(part, inside)), strict=True):
             found[example.id, code] = _compared(example, outcomes)
     return {(id, code): _marked(verdicts, inside.get(id, OUTSIDE)) for (id, code), verdicts in found.items()}
@@ -191,10 +188,7 @@ def _tests(example: Example) -> int:
 def _compared(example: Example, outcomes: Sequence[Outcome]) -> Verdicts:
     expected = (None,) * len(example.tests) if example.tests else example.outputs
     if len(expected) != len(outcomes):
-        raise ValueError(
-            f"example {example.id!r} has {_tests(example)} tests, {len(expected)} expected outputs and {len(outcomes)} "
-            "outcomes; there must be one of each for a test"
-        )
+        raise ValueError(f"example {example.id!r} has {len(outcomes)} tests, but {len(expected)} expected outputs")
     return tuple(_verdict(example, *pair) for pair in zip(outcomes, expected, strict=True))
 
 

@@ -94,9 +94,9 @@ def _corpus(answered: list[tuple[str, str]], *, study_scores: bool) -> dict[str,
     """Of references and first answers."""
     if not answered:
         return dict.fromkeys(("codebleu", *code_bleu.PARTS, *text.CHRF_NAMES, text.CODEBLEU_STUDY))
-    pooled = [code_bleu.corpus, text.chrf_corpus, *([text.study_corpus] if study_scores else [])]
-    references, answers = zip(*answered, strict=True)
-    return {name: value for corpus in pooled for name, value in corpus(references, answers).items()}
+    texts = tuple(zip(*answered, strict=True))  # references, answers
+    found = code_bleu.corpus(*texts) | text.chrf_corpus(*texts)
+    return found | text.study_corpus(*texts) if study_scores else found
 
 
 def _means(predictions: Sequence[Prediction]) -> dict[str, dict]:

@@ -23,12 +23,10 @@ def exact_match(reference: str, answers: Sequence[str], ks: Sequence[int]) -> di
 
     A k beyond the number of answers is left out: what was not generated cannot be judged.
     """
-    scores = {}
-    for name, form in {"em": str.strip, "em_ast": normal_form}.items():
-        wanted = form(reference)
-        matches = [form(answer) == wanted for answer in answers]
-        scores |= {f"{name}@{k}": float(any(matches[:k])) for k in reached(ks, answers)}
-    return scores
+    plain, normal = [answer.strip() for answer in answers], [normal_form(answer) for answer in answers]
+    wanted, wanted_normal = reference.strip(), normal_form(reference)
+    em = {f"em@{k}": float(wanted in plain[:k]) for k in reached(ks, answers)}
+    return em | {f"em_ast@{k}": float(wanted_normal in normal[:k]) for k in reached(ks, answers)}
 
 
 def normal_form(code: str) -> str:
