@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from nblib import generate, methods, models, prompts, spec, tasks, train
-from nblib.generate import reading
+from nblib.generate import cache
 
 PROMPTS = [
     "### Instruction:\nadd 3 to list `xs1`\n### Response:\n",
@@ -79,7 +79,7 @@ def test_shots_that_are_encoded_once_give_the_same_answers(family, beams, monkey
     read = tokens_read(model)
     shared = answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
     together = sum(read)
-    monkeypatch.setattr(reading, "WORTH_SHARING", 10_000)
+    monkeypatch.setattr(cache, "MIN_SHARED_TOKENS", 10_000)
     assert shared == answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
     assert together < sum(read) - together
 
@@ -87,7 +87,7 @@ def test_shots_that_are_encoded_once_give_the_same_answers(family, beams, monkey
 def test_what_all_prompts_of_a_run_begin_with_is_read_once():
     tokenizer, model = small.tokenizer(), small.model(seed=3)
     encoded = [tokenizer(SHOTS + prompt)["input_ids"] for prompt in PROMPTS]
-    shared = reading.common_start(encoded)
+    shared = cache.shared_prefix(encoded)
     read = tokens_read(model)
     answers(model, tokenizer, [SHOTS + prompt for prompt in PROMPTS], batch_size=1)
     own = sorted((len(ids) - shared - 1 for ids in encoded), reverse=True)  # the last token is read beam by beam
@@ -123,7 +123,7 @@ def test_a_batch_shares_its_own_beginning_where_the_run_has_none(monkeypatch):
     read = tokens_read(model)
     shared = answers(model, tokenizer, asked, batch_size=2)
     assert len(read) == 4  # for each batch its beginning, then what follows
-    monkeypatch.setattr(reading, "WORTH_SHARING", 10_000)
+    monkeypatch.setattr(cache, "MIN_SHARED_TOKENS", 10_000)
     assert shared == answers(model, tokenizer, asked, batch_size=2)
 
 
@@ -145,7 +145,7 @@ def test_models_that_look_back_a_window_only_share_where_it_holds_all(beams, win
     read = tokens_read(model)
     shared = answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
     assert len(read) == (4 if window == 4096 else 3)  # the shared beginning, then three batches
-    monkeypatch.setattr(reading, "WORTH_SHARING", 10_000)
+    monkeypatch.setattr(cache, "MIN_SHARED_TOKENS", 10_000)
     assert shared == answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=1)
 
 

@@ -5,7 +5,7 @@ from test_generate import DECODER_ONLY, PROMPTS, answers, read, varied_t5
 from transformers import AutoModelForCausalLM, BloomConfig, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from nblib import generate, methods, spec
-from nblib.generate import beams
+from nblib.generate import search
 
 ENDS = [1, *range(20, 60)]  # many, so that answers of random weights end, and at different steps
 
@@ -156,7 +156,7 @@ def test_the_rules_of_length_are_one_for_an_encoder_decoder():
 def test_candidates_that_ended_otherwise_are_not_waited_for():
     stopped = torch.tensor([[True, False, True, False], [True, False, False, True]])
     ended = torch.tensor([[False, True, False, False], [False, True, False, False]])
-    assert beams.all_stopped(stopped, ended, 2).tolist() == [[True], [False]]
+    assert search.all_stopped(stopped, ended, 2).tolist() == [[True], [False]]
 
 
 def test_all_beams_needs_beams():

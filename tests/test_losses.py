@@ -10,7 +10,7 @@ from torch import nn
 
 from nblib import methods, spec, tasks, train
 from nblib.memory import peak_of
-from nblib.methods import losses
+from nblib.train import losses
 
 FAMILIES = ("llama", "codegen", "gpt2", "t5", "qwen2")
 METHODS = {
