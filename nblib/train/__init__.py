@@ -5,19 +5,3 @@ from nblib.train.encoding import answer_tokens, collate, encode, encode_all, ste
 from nblib.train.fitting import Fitted, check, fit
 from nblib.train.losses import IGNORED
 from nblib.train.monitor import Monitor, check_report_to
-
-__all__ = [
-    "IGNORED",
-    "Checkpoints",
-    "Fitted",
-    "Monitor",
-    "answer_tokens",
-    "check",
-    "check_report_to",
-    "collate",
-    "encode",
-    "encode_all",
-    "fit",
-    "saved_facts",
-    "steps",
-]
