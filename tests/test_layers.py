@@ -20,10 +20,11 @@ FLOORS = {
     1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress", "hub", "files"),
     2: ("results",),
     3: ("tasks", "presets"),
-    4: ("prompts", "retrieve", "metrics", "models", "adapters"),
+    4: ("prompts", "retrieve", "metrics", "models"),
     5: ("methods", "generate"),
-    6: ("train", "memory"),
-    7: ("study",),
+    6: ("train",),
+    7: ("memory",),
+    8: ("study",),
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FACE = ("tables", "plots")  # what a person sees

@@ -270,7 +270,7 @@ class TestAnswersWithoutMemoryForAllOfABatch:
     @pytest.fixture
     def room(self, monkeypatch):
         """A device that reads so many prompts at a time; the sizes of the batches that it was given."""
-        sizes, whole = [], generate.reading.read
+        sizes, whole = [], generate.prefill
 
         def give(most):
             def read(model, rows, *others):
@@ -279,7 +279,7 @@ class TestAnswersWithoutMemoryForAllOfABatch:
                     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
                 return whole(model, rows, *others)
 
-            monkeypatch.setattr(generate.reading, "read", read)
+            monkeypatch.setattr(generate, "prefill", read)
             return sizes
 
         return give

@@ -218,12 +218,7 @@ def _card(planned: Planned, folder: Path, row: Row) -> None:
     if row.status != results.OK or not planned.training or not fitting.is_saved(path):
         return
     used = [each for each in results.read(folder) if each.notes.get("adapter") == planned.training]
-    scores = {
-        f"{metric} on {each.settings['task']} ({each.settings.get('split', 'test')})": score
-        for each in used
-        for metric, score in each.scores.items()
-    }
-    methods.card(path, facts=asdict(row), scores=scores)
+    methods.card(path, scores={(row.settings["task"], row.settings.get("split", "test")): row.scores for row in used})
 
 
 def _origin(planned: Planned) -> dict:
