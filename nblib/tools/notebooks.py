@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 
+from nblib import files
 from nblib.provenance import ROOT
 
 MAX_BYTES = 600_000
@@ -243,9 +244,4 @@ def _read(path: Path):
 
 
 def _write(path: Path, notebook) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        nbformat.write(notebook, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    files.write(path, nbformat.writes(notebook) + "\n")
