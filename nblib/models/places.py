@@ -4,9 +4,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from nblib import provenance
+from nblib import hub, provenance
 from nblib.models import gguf
-from nblib.tasks import hub
 
 CONFIGS = provenance.ROOT / "data" / "configs"  # of known models, without weights: <key>/config.json
 EMBEDDED = provenance.ROOT / "data" / "models"  # models that the repository ships

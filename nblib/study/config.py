@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import yaml
 
 from nblib import spec
-from nblib.spec import Count, Decoding, Flag, Rule, Run
-from nblib.study.planning import compare
+from nblib.rules import Count, Flag, Rule, Settings
+from nblib.spec import Decoding, Run
+from nblib.study.comparing import compare
 
 
 def _holds(*kinds: type) -> Any:
@@ -29,7 +30,7 @@ Methods = Annotated[tuple[str | spec.Method, ...], Rule("a list of methods", _ho
 
 
 @dataclass(frozen=True)
-class Study(spec.Settings):
+class Study(Settings):
     """The arguments of `compare`; several models, tasks or precisions stand for every combination of them."""
 
     model: Texts

@@ -81,7 +81,7 @@ def peak_bytes(planned: Planned) -> int | None:
             length=length,
             answer_tokens=answer,
             beams=max(decoding.beams, decoding.returned if decoding.temperature else 1),
-            new_tokens=tasks.get(run.task).output_tokens,
+            new_tokens=tasks.of(run).output_tokens,
             prompt_length=prompt,
             generation_batch=min(decoding.batch_size, len(planned.data.test)),
         ).peak_bytes
@@ -101,6 +101,6 @@ def _lengths(planned: Planned) -> tuple[int, int, int]:
     prompt = max(prompt.tokens for prompt in built)
     if run.training is None:
         return prompt, 1, prompt
-    task, seq2seq = tasks.get(run.train_task or run.task), planning.config(run).is_encoder_decoder
+    task, seq2seq = tasks.trained(run), planning.config(run).is_encoder_decoder
     rows = train.encode_all(data.train[:ROWS], tokenizer, task, encoder_decoder=seq2seq)
     return max(len(row["input_ids"]) for row in rows), max(map(train.answer_tokens, rows)), prompt

@@ -154,7 +154,7 @@ def _save(planned: Planned, model: nn.Module, path: Path, record: Record) -> Non
 
 def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record, monitor: train.Monitor) -> nn.Module:
     """The base with the method attached and trained, from where an earlier process stopped."""
-    run, data, task = planned.run, planned.data, tasks.get(planned.run.train_task or planned.run.task)
+    run, data, task = planned.run, planned.data, tasks.trained(planned.run)
     assert isinstance(run.method, spec.Trained)
     training = _training(planned, record)
     before = (train.saved_facts(checkpoints) if checkpoints else None) or {}
@@ -200,7 +200,7 @@ def _training(planned: Planned, record: Record) -> spec.Training:
 def _attached(planned: Planned, base: Base, training: spec.Training) -> nn.Module:
     """The base with the method on it, untrained; some methods begin with the training rows in their order."""
     run, data, tokenizer = planned.run, planned.data, base.tokenizer
-    task = tasks.get(run.train_task or run.task)
+    task = tasks.trained(run)
     seq2seq = base.model.config.is_encoder_decoder
     steps, batches = train.steps(data.train, tokenizer, task, training, encoder_decoder=seq2seq), []
     if methods.begins_with_rows(run.method):

@@ -1,15 +1,12 @@
-"""What to run: the runs of a comparison, a search or a transfer, and their plan, which checks each before any work."""
+"""What is run: data, ids and prompts of runs, each checked before any work."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from nblib import methods, models, presets, prompts, retrieve, sandbox, spec, tasks, train
+from nblib import methods, models, prompts, retrieve, sandbox, spec, tasks, train
 from nblib.spec import Decoding, Run
 from nblib.tasks import Data, Example
-
-GREEDY = Decoding(beams=1, returned=1, batch_size=50)  # of a search: one answer an example tells settings apart
 
 
 @dataclass(frozen=True)
@@ -23,123 +20,6 @@ class Planned:
     training: str = ""  # spec.training_id where weights are trained
 
 
-def compare(
-    model: str,
-    task: str,
-    *,
-    preset: str = "default",
-    names: Sequence[str | spec.Method] = (),
-    shots: Sequence[int] = (),
-    seeds: Sequence[int] = (),
-    precision: str = "auto",
-    decoding: Decoding | None = None,
-    **settings: Any,
-) -> list[Run]:
-    """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
-
-    `names` are methods as the preset sets them, or methods with settings of their own. Empty lists and no `decoding`
-    stand for the preset's own. A method without randomness runs with the first seed only. `settings` are further ones
-    of `spec.Run`: `limit` (queries), `max_train` (training rows), `data_dir`, `train_task`, `shape_only`,
-    `trust_remote_code`. With a `train_task`, training examples and shots are that task's, and `data_dir` has a folder
-    for each task. With `shape_only` weights are random: such runs measure memory and seconds, have no scores, and
-    `limit` bounds their training batches and validation rows as well.
-    Raises ValueError for anything unknown or out of range.
-    """
-    own = presets.get(preset)
-    decoding = decoding or (own.sampling if tasks.get(task).sampled else own.decoding)
-    shared = {"decoding": decoding, "study_scores": own.study_scores} | settings
-    precision = models.choose_precision(precision)
-    runs = []
-    for method, own_precision in presets.methods(own, list(names), list(shots)):
-        shared |= {"training": own.training if method.trained else None, "precision": own_precision or precision}
-        unread = ("train_task", "max_train") if isinstance(method, spec.ZeroShot) else ()
-        read = {name: value for name, value in shared.items() if name not in unread}
-        for seed in _seeds(method, own, decoding, seeds):
-            runs.append(Run(model, task, method, seed=seed, **read))
-    return runs
-
-
-def _seeds(method: spec.Method, preset: presets.Preset, decoding: Decoding, seeds: Sequence[int]) -> list[int]:
-    prompted = isinstance(method, spec.InContext)
-    chosen = list(seeds or (preset.icl_seeds if prompted else preset.seeds))
-    return chosen if method.trained or prompted or decoding.temperature is not None else chosen[:1]
-
-
-def sizes(
-    model: str,
-    task: str,
-    *,
-    preset: str = "default",
-    names: Sequence[str | spec.Method] = ("lora",),
-    precisions: Sequence[str] = ("auto",),
-    batches: int = 1,
-    data_dir: str | None = None,
-) -> list[Run]:
-    """The runs that measure memory and seconds of a model too large to be had, or to be trained here: random weights.
-
-    Each named method at each precision trains one epoch of so many batches and answers as many queries greedily.
-    Raises ValueError for anything unknown or out of range.
-    """
-    shared: dict = {"preset": preset, "names": names, "seeds": [0], "limit": batches, "data_dir": data_dir}
-    decoding = replace(GREEDY, batch_size=1)
-    runs = [
-        run
-        for precision in precisions
-        for run in compare(model, task, precision=precision, decoding=decoding, shape_only=True, **shared)
-    ]
-    return [replace(run, training=run.training and replace(run.training, epochs=1)) for run in runs]
-
-
-def search(
-    model: str, task: str, *, preset: str = "default", names: Sequence[str] = (), seed: int = 1, **settings: Any
-) -> list[Run]:
-    """The runs that choose learning rates: each trained method at the rates of the preset, as many for each.
-
-    Greedy answers to the validation split decide; the test split is not read. Empty `names` stand for all methods that
-    the preset trains. `settings` are as in `compare`; `limit` and `max_train` make it cheaper.
-    Raises ValueError for anything unknown or out of range.
-    """
-    trained, rates = names or presets.trained(presets.get(preset)), presets.get(preset).rates
-    for name in trained:
-        if name not in rates:
-            raise ValueError(f"method of a search must be one of {', '.join(rates)}; got {name!r}")
-    return [
-        replace(run, method=replace(run.method, learning_rate=rate), split="validation")  # type: ignore[call-arg]
-        for run in compare(model, task, preset=preset, names=trained, seeds=[seed], decoding=GREEDY, **settings)
-        for rate in rates[run.method.kind]
-    ]
-
-
-def transfer(
-    model: str,
-    trained: Sequence[str],
-    asked: Sequence[str],
-    *,
-    method: str | spec.Method = "lora",
-    preset: str = "default",
-    data_dir: str | None = None,
-    **settings: Any,
-) -> list[Run]:
-    """The runs that ask each of the tasks `asked` with no training and with the method trained on each of `trained`.
-
-    Where these are several, it is trained on all of them jointly as well. `data_dir` has a folder for each task;
-    `settings` are as in `compare`.
-    Raises ValueError for anything unknown or out of range.
-    """
-    first = presets.methods(presets.get(preset), [method], [])[0][0]
-    if not first.trained:
-        raise ValueError(f"transfer takes a method that trains; got {first.kind!r}")
-    sources = [*trained, *(["+".join(trained)] if len(trained) > 1 else [])]
-    runs = []
-    for task in asked:
-        own = {"data_dir": str(Path(data_dir) / task) if data_dir else None}
-        runs += compare(model, task, preset=preset, names=["zero-shot"], **settings | own)
-        for source in sources:
-            other = {"data_dir": data_dir, "train_task": source}
-            runs += compare(model, task, preset=preset, names=[method], **settings | (own if source == task else other))
-    return runs
-
-
 def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Planned]:
     """The runs, each once, with their ids and data; everything that can be checked is checked here, before any work.
 
@@ -151,7 +31,7 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
     checked = set()
     for run in runs:
         key: tuple = (run.task, run.train_task, run.split, run.data_dir, run.max_train)
-        key += (run.model, run.shape_only, run.trust_remote_code)
+        key += (run.model, run.shape_only, run.trust_remote_code, run.user_data, run.drop_leaked)
         if key not in loaded:
             loaded[key] = _load(run, allow_code_execution)
         data, trained_on, checks = loaded[key]
@@ -172,10 +52,10 @@ def build_prompts(
     run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer
 ) -> list[prompts.Prompt]:
     """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
-    task, halves = tasks.get(run.task), config(run).is_encoder_decoder
+    task, halves = tasks.of(run), config(run).is_encoder_decoder
     room = max_prompt_tokens(run, new_tokens=task.output_tokens)
     return [
-        prompts.build(example, shown, tokenizer, room=room, style=task.prompt, encoder_decoder=halves)
+        prompts.build(example, shown, tokenizer, room=room, task=task, encoder_decoder=halves)
         for example, shown in zip(examples, shots, strict=True)
     ]
 
@@ -223,17 +103,18 @@ def _limited(run: Run, data: Data) -> Data:
 
 def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
     """What a run reads, what its training reads, and what is to be known of the data."""
-    if tasks.get(run.task).executed:
+    if tasks.of(run).executed:
         sandbox.require(allow_code_execution)
-    data = own = tasks.load(run.task, _folder(run, run.task))
+    data = own = tasks.load(run.user_data or run.task, _folder(run, run.task))
     trained_on = tasks.load(run.train_task, _folder(run, run.train_task)) if run.train_task else own
     if run.train_task:
         rows = {name: getattr(trained_on, name) for name in ("train", "validation", "without_code")}
         data = replace(own, content=f"{trained_on.content} to {own.content}", **rows)
     if run.split == "validation":
         data = replace(data, test=own.validation)
+    data = tasks.without_leaked(data) if run.drop_leaked else data  # of all training rows, the same for every method
     data = tasks.first_trained(data, run.max_train)
-    return data, trained_on, asdict(tasks.checks(data, tokenizer(run)))
+    return data, trained_on, asdict(tasks.checks(data, tokenizer(run), tasks.of(run)))
 
 
 def _folder(run: Run, task: str) -> str | None:
@@ -265,8 +146,7 @@ def _check(run: Run, data: Data) -> None:
 
 def _require_rows(run: Run, checks: dict) -> None:
     """Refuses a training whose rows are all too long for its task."""
-    name = run.train_task or run.task
-    task = tasks.get(name)
+    name, task = run.train_task or run.task, tasks.trained(run)
     for split in checks["splits"]:
         if split["split"] != "test" and split["rows"] and split["rows_too_long"] == split["rows"]:
             raise ValueError(
@@ -277,9 +157,9 @@ def _require_rows(run: Run, checks: dict) -> None:
 
 def _ids(run: Run, data: Data, trained_on: Data) -> tuple[str, str]:
     """The ids of a run and of its training, which is empty where nothing is trained."""
-    content, own = f"{data.content} {tasks.settings(run.task)}", weights(run)
+    content, own = f"{data.content} {tasks.settings(tasks.of(run))}", weights(run)
     id = spec.run_id(run, data=content, weights=own)
     if not run.method.trained:
         return id, ""
-    content = f"{trained_on.content} {tasks.settings(run.train_task or run.task)}"
+    content = f"{trained_on.content} {tasks.settings(tasks.trained(run))}"
     return id, spec.training_id(run, data=content, weights=own)

@@ -169,7 +169,7 @@ def _answer(
     run, opened = planned.run, prompts.is_chat(tokenizer)  # the prompt ends in a code fence
     parts: dict[tasks.Task, list[int]] = {}
     for index, example in enumerate(planned.data.test):
-        parts.setdefault(tasks.source(tasks.get(run.task), example), []).append(index)
+        parts.setdefault(tasks.source(tasks.of(run), example), []).append(index)
     for task, indices in parts.items():
         stops = _stops(run, task, opened=opened)
         completions = generate.completions(
@@ -224,7 +224,7 @@ def _score(
     """The predictions with their scores, and the means; the record gets what running the answers cost."""
     run, examples = planned.run, planned.data.test
     scored = metrics.score(examples, predictions, study_scores=run.study_scores)
-    if tasks.get(run.task).executed:
+    if tasks.of(run).executed:
         sampled = run.decoding.temperature is not None
         with record.phase("execute"):
             scored = metrics.execute(examples, scored, sampled=sampled, allow_code_execution=allow_code_execution)
@@ -249,7 +249,7 @@ def _rescored(planned: Planned, folder: Path, earlier: Row, allow_code_execution
 def _extracted(planned: Planned, predictions: Sequence[Prediction]) -> list[Prediction]:
     """Stored answers without scores, their code taken out of the completions anew."""
     run, opened = planned.run, prompts.is_chat(planning.tokenizer(planned.run))
-    task = tasks.get(run.task)
+    task = tasks.of(run)
     stops = {example.id: _stops(run, tasks.source(task, example), opened=opened) for example in planned.data.test}
 
     def codes(prediction: Prediction) -> tuple[str, ...]:
