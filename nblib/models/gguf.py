@@ -1,7 +1,6 @@
 """A GGUF file, as llama.cpp reads them, to an ordinary model folder in a cache of its own. Loads no other model."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
