@@ -17,7 +17,7 @@ PACKAGE = Path(nblib.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress", "hub"),
+    1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress", "hub", "files"),
     2: ("results",),
     3: ("tasks", "presets"),
     4: ("prompts", "retrieve", "metrics", "models", "adapters"),
@@ -27,7 +27,7 @@ FLOORS = {
 }
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FACE = ("tables", "plots")  # what a person sees
-FACE_READS = ("spec", "results", "stats")
+FACE_READS = ("spec", "results", "stats", "files")
 FRONT = ("widgets",)  # what a person plays with: may import every floor and the face; only notebooks use it
 APART = ("tools", "colab")  # may import anything; nobody imports them
 HEAVY = ("torch", "transformers", "peft", "datasets")

@@ -3,7 +3,6 @@
 import base64
 import colorsys
 import io
-import os
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from nblib import files
 
 WIDTH, EDGE, DPI = 8.0, 0.2, 150  # inches, as wide as GitHub shows them; inches around everything; dots an inch
 GIB, MIB = 2**30, 2**20
@@ -381,12 +382,9 @@ def save(figure: Figure, folder: str | Path, name: str, *, alt: str | None = Non
     The same figure gives the same bytes: no date, no random ids.
     """
     folder, said = Path(folder), alt or alternative(figure)
-    folder.mkdir(parents=True, exist_ok=True)
     contents = {".png": _png(figure, said), ".svg": svg(figure, alt=said).encode()}
     for ending, content in contents.items():
-        part = folder / f".{name}{ending}.{os.getpid()}.part"
-        part.write_bytes(content)
-        part.replace(folder / f"{name}{ending}")
+        files.write(folder / f"{name}{ending}", content)
     return [folder / f"{name}{ending}" for ending in contents]
 
 

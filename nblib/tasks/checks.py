@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
 
@@ -49,19 +49,36 @@ class Checks:
     overlaps: tuple[Overlap, ...]
     rows_left_out: int  # training and validation rows without code
     known_intents: int  # test rows left out because another task trains on their intent
+    remarks: tuple[str, ...] = ()  # on how a user's own data were read
+    ids: dict[str, list[str]] = field(default_factory=dict)  # of a user's own rows, by split
 
 
-def checks(data: Data, tokenizer=None) -> Checks:
-    """Counts of a task's rows, gaps, repetitions and overlaps; with a tokenizer also lengths and rows too long."""
+def checks(data: Data, tokenizer=None, task: Task | None = None) -> Checks:
+    """Counts of a task's rows, gaps, repetitions and overlaps; with a tokenizer also lengths and rows too long.
+
+    `task` has the limits of a user's own data.
+    """
     splits = {split: getattr(data, split) for split in SPLITS if getattr(data, split)}
-    limits = get(data.name) if data.name else None
+    limits = task or (get(data.name) if data.name else None)
     return Checks(
         task=data.name,
         splits=tuple(_split(split, rows, limits, tokenizer) for split, rows in splits.items()),
         overlaps=tuple(_overlap(pair, *(splits[split] for split in pair)) for pair in combinations(splits, 2)),
         rows_left_out=data.without_code,
         known_intents=data.known_intents,
+        remarks=data.remarks,
+        ids={split: [row.id for row in rows] for split, rows in splits.items()} if data.remarks else {},
     )
+
+
+def without_leaked(data: Data) -> Data:
+    """The data without the test rows whose intent is in the training rows, exactly or nearly; they are counted."""
+    leaked = _near({row.intent for row in data.train}, data.test)
+    kept = tuple(row for row in data.test if word_set(row.intent) not in leaked)
+    if data.test and not kept:
+        raise ValueError(f"every test intent of {data.name} is in its training rows; give other test rows")
+    said = f"{len(data.test) - len(kept)} test rows are left out because their intent is in the training rows."
+    return replace(data, test=kept, remarks=(*data.remarks, said))
 
 
 def near_duplicate(one: str, other: str) -> bool:
@@ -118,14 +135,19 @@ def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
 def _overlap(names: tuple[str, str], rows: Sequence[Example], others: Sequence[Example]) -> Overlap:
     intents = {row.intent for row in rows}
     same = {words(intent) for intent in intents}
-    sets = {word_set(intent) for intent in intents}
-    near = sets | {asked for _, asked in near_pairs(sets, {word_set(row.intent) for row in others})}
+    near = _near(intents, others)
     return Overlap(
         names,
         exact=sum(row.intent in intents for row in others),
         normalized=sum(words(row.intent) in same for row in others),
         near=sum(word_set(row.intent) in near for row in others),
     )
+
+
+def _near(intents: Collection[str], asked: Sequence[Example]) -> set[frozenset[str]]:
+    """Words of those intents asked that are nearly one of `intents`, or the same."""
+    known = {word_set(intent) for intent in intents}
+    return known | {text for _, text in near_pairs(known, {word_set(row.intent) for row in asked})}
 
 
 def _split(name: str, rows: Sequence[Example], limits: Task | None, tokenizer) -> Split:
@@ -139,7 +161,7 @@ def _split(name: str, rows: Sequence[Example], limits: Task | None, tokenizer) -
     )
     if tokenizer is None:
         return found
-    intents, codes = (_lengths([getattr(row, field) for row in rows], tokenizer) for field in ("intent", "code"))
+    intents, codes = (_lengths([getattr(row, part) for row in rows], tokenizer) for part in ("intent", "code"))
     return replace(
         found,
         intent_tokens=_quantiles(intents),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+from nblib.spec import Run
 from nblib.tasks.schema import Example, Task
 
 # The commits are those that the repositories' pages showed; codealpaca-filtered's was not to be seen in full.
@@ -129,10 +130,36 @@ def get(name: str) -> Task:
     return TASKS[name]
 
 
-def settings(name: str) -> str:
+def of(run: Run) -> Task:
+    """The task whose queries a run answers: a known one, or that of a user's own data."""
+    own = run.user_data
+    if own is None:
+        return get(run.task)
+    return Task(
+        f"your own data, {own.place}",
+        own.input_tokens,
+        own.output_tokens,
+        own.stops,
+        language=own.language,
+        instruction=own.instruction,
+        checks="assertions" if own.executed else "none",
+        executed=own.executed,
+    )
+
+
+def trained(run: Run) -> Task:
+    """The task that a run trains on or takes its shots from."""
+    return get(run.train_task) if run.train_task else of(run)
+
+
+def settings(task: Task) -> str:
     """What of a task's definition determines a result beside its rows: lengths, stops, prompt. As text, for a hash."""
     names = ("input_tokens", "output_tokens", "training_tokens", "stops", "prompt")
-    return json.dumps([[getattr(get(part), setting) for setting in names] for part in name.split("+")])
+    values = [
+        [getattr(part, setting) for setting in names] for part in (map(get, task.parts) if task.parts else [task])
+    ]
+    worded = [task.language, task.instruction] if task.instruction or task.language != "python" else []
+    return json.dumps([*values, *worded])
 
 
 def source(task: Task, example: Example) -> Task:

@@ -16,21 +16,21 @@ def example(layout: str, row: Any, where: str, number: int) -> Example:
     """
     if not isinstance(row, dict):
         raise ValueError(f"{where}: no intent; a row must be a JSON object")
-    made = LAYOUTS[layout](row, where, number)
-    for value in vars(made).values():
+    return require_characters(LAYOUTS[layout](row, where, number), where)
+
+
+def require_characters(example: Example, where: str) -> Example:
+    """The example, whose texts can be written. Raises ValueError, which begins with `where`."""
+    for value in vars(example).values():
         for text in value if isinstance(value, tuple) else (value,):
-            _require_characters(text, where)
-    return made
-
-
-def _require_characters(text: Any, where: str) -> None:
-    try:
-        str(text).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{where}: {str(text)[error.start]!r} is half of a character (a lone surrogate), which no tokenizer and no "
-            "file takes; mend the row or leave it out"
-        ) from None
+            try:
+                str(text).encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"{where}: {str(text)[error.start]!r} is half of a character (a lone surrogate), which no "
+                    "tokenizer and no file takes; mend the row or leave it out"
+                ) from None
+    return example
 
 
 # --- layouts --------------------------------------------------------------------------------------------------------

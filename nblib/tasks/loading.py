@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nblib import hub, provenance
-from nblib.tasks import files, layouts
+from nblib.spec import UserData
+from nblib.tasks import files, layouts, own
 from nblib.tasks.known import get
 from nblib.tasks.schema import DIFFICULTIES, SPLITS, Data, Example, Task, content
 
@@ -26,8 +27,8 @@ class Files:
     revision: str | None = None  # commit; None: local
 
 
-def load(name: str, data_dir: str | Path | None = None, *, revision: str | None = None) -> Data:
-    """The task's examples: from `data_dir` if given, else from the repository or the Hub.
+def load(name: str | UserData, data_dir: str | Path | None = None, *, revision: str | None = None) -> Data:
+    """The task's examples: from `data_dir` if given, else from the repository or the Hub; or a user's own data.
 
     `data_dir` is a folder with train.jsonl, validation.jsonl and test.jsonl in the Hub's field names, or with the one
     file that the authors publish (HumanEval.jsonl.gz, mbpp.jsonl, sanitized-mbpp.json), or that file; for tasks joined
@@ -37,6 +38,8 @@ def load(name: str, data_dir: str | Path | None = None, *, revision: str | None 
     Raises ValueError for an unknown task or bad rows, FileNotFoundError for missing files, ConnectionError where the
     Hub is out of reach; each names the file and the line.
     """
+    if isinstance(name, UserData):
+        return own.load(name)
     task = get(name)
     if revision and (data_dir or task.parts or not task.hub):
         raise ValueError(f"revision is for one repository of the Hub; got {revision!r} for {data_dir or name}")

@@ -48,6 +48,8 @@ class Task:
     revision: str = "main"  # commit, tag or branch of that repository
     columns: str = "pairs"  # layout of its rows, a name in nblib.tasks.layouts
     prompt: str = "instruction"  # or apps
+    language: str = "python"  # of the code
+    instruction: str = ""  # words before each intent
     checks: str = "none"  # how answers are tested: none, assertions or input-output
     executed: bool = False  # every run tests its answers; where it is False, exact match is the task's score
     sampled: bool = False  # answers are independent samples, as pass@k needs them, not beams
@@ -72,6 +74,7 @@ class Data:
     known_intents: int = 0  # test rows left out because another task trains on their intent
     name: str = ""  # of the task
     revision: str | None = None  # commit of the Hub's repository; None: local files
+    remarks: tuple[str, ...] = ()  # what a reader should know of how a user's own data were read
 
 
 def first(data: Data, limit: int | None) -> Data:
