@@ -17,7 +17,7 @@ PACKAGE = Path(nblib.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress"),
+    1: ("spec", "sandbox", "stats", "provenance", "progress"),
     2: ("results",),
     3: ("tasks", "presets"),
     4: ("prompts", "retrieve", "metrics", "models", "adapters"),
@@ -29,7 +29,7 @@ FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 FACE = ("tables", "plots")  # what a person sees
 FACE_READS = ("spec", "results", "stats")
 FRONT = ("widgets",)  # what a person plays with: may import every floor and the face; only notebooks use it
-APART = ("tools", "colab")  # may import anything; nobody imports them
+APART = ("tools", "notebook")  # may import anything; nobody imports them
 HEAVY = ("torch", "transformers", "peft", "datasets")
 MAXIMUM_LINES = 450
 
@@ -72,7 +72,7 @@ class TestEveryFile:
         ("study", "from nblib.tables import table", "face"),
         ("tables", "from nblib.widgets import playground", "reads only"),
         ("study", "from nblib.widgets import playground", "face"),
-        ("widgets", "from nblib import colab", "nobody imports"),
+        ("widgets", "from nblib import notebook", "nobody imports"),
         ("train", "from nblib.tools import text", "nobody imports"),
         ("train", "from nblib import nowhere", "is no room"),
         ("train", "import nblib", "hides"),
