@@ -86,9 +86,7 @@ def test_a_finished_run_is_not_run_again_and_force_runs_it(runs, tmp_path, monke
     first = study.run_all(planned, tmp_path)
     called = []
     whole = study.run_one
-    monkeypatch.setattr(
-        study.run, "run_one", lambda *given, **named: called.append(given) or whole(*given, **named)
-    )
+    monkeypatch.setattr(study.run, "run_one", lambda *given, **named: called.append(given) or whole(*given, **named))
     assert study.run_all(planned, tmp_path) == first
     assert called == []
     again = study.run_all(planned, tmp_path, force=True)
