@@ -250,12 +250,13 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
     """The rows of a folder, or those of the given ids, as two tidy frames; each prediction file is read once.
 
     `runs`, one line a run, indexed by its id (`run`), sorted by it: what was asked, such as trained_on (the task
-    itself, another, several joined by "+"; None: nothing was read of any), method (`icl-3`, `lora`), kind (`icl`, `qlora-4bit`)
-    and family (zero-shot, ICL, RAG, PEFT, full fine-tuning), decoding and training as JSON (without the batch size of
-    decoding; None: nothing was trained); status and error; each score by its name (`em@1`), its mean over examples, and
-    `em@1_corpus` where papers print one of the whole corpus; each cost by its name (`train_seconds`), with memory_bytes
-    of training (the allocated peak on a GPU, the sum of a step's tensors on a CPU) and peak_bytes, the highest of all
-    phases; device; data and weights, what the content was; the row's dictionaries settings, notes and provenance.
+    itself, another, several joined by "+"; None: nothing was read of any), method (`icl-3`, `lora`), kind (`icl`,
+    `qlora-4bit`) and family (zero-shot, ICL, RAG, PEFT, full fine-tuning), decoding and training as JSON (without the
+    batch size of decoding; None: nothing was trained); status and error; each score by its name (`em@1`), its mean over
+    examples, and `em@1_corpus` where papers print one of the whole corpus; each cost by its name (`train_seconds`),
+    with memory_bytes of training (the allocated peak on a GPU, the sum of a step's tensors on a CPU) and peak_bytes,
+    the highest of all phases; device; data and weights, what the content was; the row's dictionaries settings, notes
+    and provenance.
     `answers`, one line a run and example, in the order of runs and of their files: the run's model, task, trained_on,
     method, kind and seed (text as categories); each score by its name, a share from 0 to 1 (NaN: not defined for it);
     the verdict of the first answer where answers were run (`passed`, or how the first failed test ended); code (the

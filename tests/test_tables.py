@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
@@ -37,24 +36,6 @@ SCORES = pd.DataFrame(
 SHOWN = ("method", "em@1", "train_seconds", "adapter_bytes", "difference", "p", "verdict", "seeds", "em@1_n")
 
 
-class Tags(HTMLParser):
-    """Notes whether every tag is closed, and which tags there are."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.seen = [], set()
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.add(tag)
-        names = {name for name, _ in attrs}
-        assert "class" not in names
-        assert "style" not in names or "align" in names  # GitHub strips styles: another attribute must say the same
-        self.open += [tag] if tag != "br" else []
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
 def test_the_ends_of_names_say_how_a_cell_is_written():
     lines = Table(SCORES, columns=SHOWN).to_markdown().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -73,10 +54,8 @@ def test_the_ends_of_names_say_how_a_cell_is_written():
 
 def test_html_is_what_github_keeps():
     html = Table(SCORES.assign(method=["a<b>"] * 4), ("a & b",), "50 %", SHOWN)._repr_html_()
-    parser = Tags()
-    parser.feed(html)
-    assert parser.open == []
-    assert parser.seen <= {"p", "table", "thead", "tbody", "tr", "th", "td", "b", "ins", "br", "small"}
+    assert set(re.findall(r"</?(\w+)", html)) <= set("p table thead tbody tr th td b ins br small".split())
+    assert not re.search(r"class=|<t[hd]\b(?! align)", html)  # GitHub strips styles: another attribute must say the same
     for said in ("<b>65.0</b> ± 1.7<br><small>60.0 to 70.0</small>", "<ins>63.0</ins> ≈", "a&lt;b&gt;", "a &amp; b"):
         assert said in html
     assert "nan" not in html.lower()

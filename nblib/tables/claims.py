@@ -110,25 +110,14 @@ def beats(
         if name not in FAMILIES:
             raise ValueError(f"a family must be one of {', '.join(FAMILIES)}; got {name!r}")
     runs, answers = labelled(runs, answers)
-    frame, lines = _methods(runs, metric), []
+    frame = _methods(runs, metric)
     best = {name: _best(frame[frame["family"] == name], metric) for name in (ours, *against)}
-    for name in against:
-        line, base = best[ours], best[name]
-        numbers = {"line": line or f"no {ours} run", "base": base or f"no {name} run"}
-        numbers |= {"score": frame[metric].get(line), "base_score": frame[metric].get(base)}
-        if line and base:
-            is_ahead = frame.at[line, metric] >= frame.at[base, metric]
-            ahead, behind = (line, base) if is_ahead else (base, line)
-            found = _tests(answers, metric, ahead).loc[[behind]]
-            numbers |= (turned(found) if is_ahead else found).iloc[0][TESTS].to_dict()
-            numbers["relative_share"] = numbers["score"] / (numbers["base_score"] or float("nan")) - 1
-            numbers["trainable_parameters"] = frame.at[line, "trainable_parameters"]
-            for cost in ("train_seconds", "prompt_tokens"):
-                numbers |= {cost: frame.at[line, cost], f"base_{cost}": frame.at[base, cost]}
-        lines.append(numbers)
-    decided = {line.get("verdict") or "tie" for line in lines}
+    numbers = pd.DataFrame([_duel(frame, answers, metric, best[ours], best[name]) for name in against])
+    for column, names in (("line", [ours] * len(against)), ("base", against)):
+        numbers[column] = numbers[column].fillna(pd.Series([f"no {name} run" for name in names]))
+    decided = set(numbers["verdict"].fillna("tie"))
     verdict = FAILS if "lower" in decided else HOLDS if decided == {"higher"} else OPEN
-    return _verdict(claim or f"{ours} beats {listed(against)}", runs, metric, verdict, pd.DataFrame(lines))
+    return _verdict(claim or f"{ours} beats {listed(against)}", runs, metric, verdict, numbers)
 
 
 def claim_1(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
@@ -294,6 +283,22 @@ def _methods(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """`counts` of methods that have the score, with its mean over seeds, by label in the house order."""
     means = runs.reindex(columns=[metric])[metric].astype(float).groupby(runs["method"].astype(object)).mean()
     return counts(runs, ["method"]).join(means).dropna(subset=[metric])
+
+
+def _duel(frame: pd.DataFrame, answers: pd.DataFrame, metric: str, line: str | None, base: str | None) -> dict:
+    """One method beside another, what both cost, and their test; of a method that was not run nothing is known."""
+    numbers = {"line": line, "base": base, "score": frame[metric].get(line), "base_score": frame[metric].get(base)}
+    if not line or not base:
+        return numbers | {"verdict": None}
+    is_ahead = frame.at[line, metric] >= frame.at[base, metric]
+    ahead, behind = (line, base) if is_ahead else (base, line)
+    test = _tests(answers, metric, ahead).loc[[behind]]
+    numbers |= (turned(test) if is_ahead else test).iloc[0][TESTS].to_dict()
+    numbers["relative_share"] = numbers["score"] / (numbers["base_score"] or float("nan")) - 1
+    numbers["trainable_parameters"] = frame.at[line, "trainable_parameters"]
+    for cost in ("train_seconds", "prompt_tokens"):
+        numbers |= {cost: frame.at[line, cost], f"base_{cost}": frame.at[base, cost]}
+    return numbers
 
 
 def _best(frame: pd.DataFrame, metric: str) -> str | None:

@@ -22,6 +22,7 @@ BREAK_EVEN = (
     "once and the tokens of all its answers. Differences are paired over the same examples; p with Holm's correction "
     "over the lines."
 )
+RANDOM = "*: the real architecture with random weights, which need the same memory."
 GIB = 2**30
 # PEFT-Bench (Belanec et al. 2025, arXiv 2511.21285): what halves the score, each exponent 1. Its script calls them
 # 5e8 parameters, 10 TFLOP more than the base model's forward pass, and the 94 GB of one H100 NVL.
@@ -241,25 +242,11 @@ def _plain_labels(runs: pd.DataFrame) -> pd.Series:
 
 def _memory_table(frame: pd.DataFrame) -> Table:
     """With labels, what is left for `other`, and savings; in order of size, method and precision."""
-    measures = [*PARTS, "memory_bytes", "step_seconds", "total_parameters"]
-    frame = frame.reindex(
-        columns=[
-            "model",
-            "method",
-            "kind",
-            "precision",
-            "device",
-            "measured",
-            "status",
-            "shape_only",
-            "seeds",
-            *measures,
-        ]
-    ).astype(dict.fromkeys(measures, float))
+    about = ["model", "method", "kind", "precision", "device", "measured", "status", "shape_only", "seeds"]
+    measures = [*PARTS, "other_bytes", "memory_bytes", "step_seconds", "total_parameters"]
+    frame = frame.reindex(columns=[*about, *measures]).astype(dict.fromkeys(measures, float))
     other = (frame["memory_bytes"] - frame[PARTS].sum(axis=1, skipna=False)).clip(lower=0.0)
-    frame.insert(
-        frame.columns.get_loc("memory_bytes"), "other_bytes", other.where(frame["device"] == "cuda", 0 * other)
-    )
+    frame["other_bytes"] = other.where(frame["device"] == "cuda", 0 * other)
     sizes = frame.groupby("model")["total_parameters"].transform("max")
     sizes = sizes.fillna(frame.groupby("model")["weights_bytes"].transform("max")).fillna(0)
     kinds = [[*KINDS, method].index(method) for method in frame["method"].str.split(" ").str[0]]
@@ -274,13 +261,11 @@ def _memory_table(frame: pd.DataFrame) -> Table:
                 saving = 1 - lines["memory_bytes"] / base["memory_bytes"]
                 frame.loc[lines.index, f"saving_{method}_share"] = saving
     frame["name"] = frame["model"] + frame["shape_only"].map({True: "*", False: ""})
-    notes = {
-        "GiB, MiB and KiB are powers of two: 1 GiB is 2^30 bytes.": True,
-        "On a CPU memory is the sum of a step's tensors, so nothing is left for other.": "sum of tensors",
-        "On a GPU memory is the allocated peak; other is what a step's tensors do not explain.": "allocated peak",
-        "*: the real architecture with random weights, which need the same memory.": bool(frame["shape_only"].any()),
-    }
-    notes = tuple(note for note, when in notes.items() if when is True or when in set(frame["measured"]))
+    notes = (
+        "GiB, MiB and KiB are powers of two: 1 GiB is 2^30 bytes. On a CPU memory is the sum of a step's tensors, so "
+        "nothing is left for other; on a GPU it is the allocated peak, and other is what these tensors do not explain.",
+        RANDOM if frame["shape_only"].any() else "",
+    )
     shown = ("name", "method", "precision", "memory_bytes", *PARTS, "other_bytes", "saving_lora_share")
     heads = {"name": "model", "memory_bytes": "memory"}
     return Table(frame, notes, columns=(*shown, "saving_full_share", "step_seconds"), heads=heads)

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from nblib import results, stats
+from nblib import results
 from nblib.tables.labels import Benchmark, counts, labelled, plain_index
-from nblib.tables.scores import base_of, has
+from nblib.tables.scores import base_of, has, summary
 from nblib.tables.show import EXECUTION, SCORES, Table
 
 DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS, from easy to hard
@@ -24,13 +24,11 @@ def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mappi
     answers = answers[answers["example"].isin(list(difficulties))]
     both = [answers.assign(difficulty="all"), answers.assign(difficulty=answers["example"].map(difficulties))]
     answers = pd.concat(both).assign(difficulty=lambda frame: pd.Categorical(frame["difficulty"], order, ordered=True))
-    frame, by = _each_method(runs, "difficulty", order), ["difficulty", "method"]
-    frame = frame[["kind", "status", "seeds"]]
+    frame, by = _each_method(runs, "difficulty", order)[["kind", "status", "seeds"]], ["difficulty", "method"]
     sizes = {"all": len(difficulties), **pd.Series(difficulties).value_counts()}
     frame.insert(1, "n", [sizes[name] for name in frame.index.get_level_values("difficulty")])
     for metric in [name for name in EXECUTION if has(runs, name)]:
-        found = plain_index(stats.summarise(answers, by, metric), by)
-        frame = frame.join(found[[metric, f"{metric}_low", f"{metric}_high"]])
+        frame = frame.join(summary(answers, by, metric)[[metric, f"{metric}_low", f"{metric}_high"]])
     ended = answers.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
     frame = frame.join(plain_index(ended.add_prefix("ended ").reset_index(), by)).reset_index()
     return Table(frame, _judging(runs), columns=(*by, *EXECUTION, "seeds", "n"))
@@ -80,9 +78,9 @@ def by_group(
     order = [name for name in dict.fromkeys([*groups.values(), "other"]) if name in set(answers["group"])]
     answers["group"] = pd.Categorical(answers["group"], order, ordered=True)
     chosen = None if base is None else base_of(answers, base, metric)
-    found = stats.summarise(answers, by, metric, base=chosen, within=["group"], family=(), turned=False)
+    found = summary(answers, by, metric, base=chosen, within=["group"], family=(), turned=False)
     about = ["kind", "family", "model", "task", "limit", "status", "seeds"]
-    frame = _each_method(runs, "group", order)[about].join(plain_index(found, by).drop(columns="seeds")).reset_index()
+    frame = _each_method(runs, "group", order)[about].join(found.drop(columns="seeds")).reset_index()
     total = frame["group"].map(answers.groupby("group", observed=True)["example"].nunique()).astype(int)
     frame[f"{metric}_n"] = frame["examples"].fillna(0).astype(int)
     frame[f"{metric}_missing"] = total - frame[f"{metric}_n"]
@@ -117,21 +115,16 @@ def retrieval(
     pairs = zip(answers["shots"], operations, strict=True)
     same, count = [sum(shown.get(shot) == own for shot in shots) for shots, own in pairs], answers["shots"].map(len)
     answers = answers.assign(same=same, count=count, reachable=operations.isin(set(shown.values())))
-    answers["hit"] = answers["same"] > 0
+    answers = answers.assign(hit=answers["same"] > 0).astype({"method": object})
     known = answers[(operations != "") & ((count > 0) | (answers["dropped_shots"] > 0))]
-    every, found = (part.groupby("method", observed=True) for part in (answers, known))
-    frame = runs.astype({"method": object}).drop_duplicates("method").set_index("method")[["kind", "family"]]
-    frame = frame.loc[[label for label in runs["method"].cat.categories if label in frame.index]]
-    frame = frame.assign(seeds=every["run"].nunique(), n=found.size())
+    every, found = answers.groupby("method"), known.groupby("method")
+    frame = counts(runs, ["method"])[["kind", "family"]].assign(seeds=every["run"].nunique(), n=found.size())
     frame["unknown"] = every.size() - frame["n"]
-    frame = frame.assign(hit_share=found["hit"].mean(), similarity=found["similarity"].mean())
+    frame = frame.join(found[["hit", "reachable"]].mean().add_suffix("_share")).join(found["similarity"].mean())
     frame["same_share"] = found["same"].sum() / found["count"].sum().replace(0, np.nan)
-    frame["reachable_share"] = found["reachable"].mean()
     for name, part in (("with", known[known["hit"]]), ("without", known[~known["hit"]])):
-        scores = plain_index(stats.summarise(part, "method", metric), ["method"])
-        for end in ("", "_low", "_high"):
-            frame[f"{name}_score{end}"] = scores[f"{metric}{end}"]
-        frame[f"{name}_score_n"] = scores["examples"]
+        scores = summary(part, "method", metric)[[metric, f"{metric}_low", f"{metric}_high", "examples"]]
+        frame[[f"{name}_score{end}" for end in ("", "_low", "_high", "_n")]] = scores.reindex(frame.index)
     frame = frame.fillna({"with_score_n": 0, "without_score_n": 0})
     reach, unknown = frame["reachable_share"].dropna(), frame["unknown"].sum()
     notes = (
@@ -154,13 +147,11 @@ def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") 
     runs, answers = labelled(runs, answers)
     columns = ["method", "kind", "model", "task", "example", "similarity", "score", "unknown"]
     runs = runs[(runs["family"] == "RAG") & (runs["status"] == results.OK)].sort_values(["method", "seed"])
-    for run in runs.drop_duplicates("method").index:
-        queries = answers[answers["run"] == run]
-        queries = queries.assign(unknown=queries["similarity"].isna().sum(), score=queries[metric])
-        queries = queries[queries["similarity"].notna()]
-        if len(queries):
-            return queries[columns].astype(dict.fromkeys(columns[:5], object)).reset_index(drop=True)
-    return pd.DataFrame(columns=columns)
+    unknown = answers["similarity"].isna().groupby(answers["run"], observed=True).transform("sum")
+    queries = answers.assign(unknown=unknown, score=answers.get(metric)).dropna(subset="similarity")
+    first = [run for run in runs.drop_duplicates("method").index if run in set(queries["run"])][:1]
+    queries = queries.loc[queries["run"].isin(first), columns]
+    return queries.astype(dict.fromkeys(columns[:5], object)).reset_index(drop=True)
 
 
 def _each_method(runs: pd.DataFrame, name: str, values: Sequence[str]) -> pd.DataFrame:

@@ -100,9 +100,8 @@ def named(runs: pd.DataFrame, *, apart: Sequence[str] = (), leaving: Sequence[st
 
 def attached(answers: pd.DataFrame, runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """The answers with these columns of their runs, categories kept."""
-    ids = answers["run"].astype(object)
-    new = {name: ids.map(runs[name].astype(object)).astype(runs[name].dtype) for name in columns}
-    return answers.assign(**new)
+    columns = list(columns)
+    return answers.drop(columns=columns, errors="ignore").join(runs[columns], on="run")
 
 
 def counts(runs: pd.DataFrame, by: Sequence[str], costs: Sequence[str] = COSTS) -> pd.DataFrame:

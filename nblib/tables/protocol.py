@@ -42,24 +42,30 @@ def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = Non
 
     With `costs`, what `study.costs` says of each run, also the minutes that its other runs will take and their memory.
     """
-    frame = pd.DataFrame({"run": list(runs), "done": done, "cost": costs or [None] * len(runs)})
-    labels = [spec.label(run.method, run.precision) for run in runs]
-    lines = []
-    for label, part in frame.groupby(labels, sort=False):
-        settings = vars(part["run"].iloc[0].method)
-        words = [f"{name.replace('_', ' ')} {settings[name]:g}" for name in PLANNED if name in settings]
-        line = {"method": label, "settings": ", ".join(words)}
-        line |= {"seeds of its runs": ", ".join(str(run.seed) for run in part["run"])}
-        line |= {"done": f"{part['done'].sum()} of {len(part)}"}
-        lines.append(line | (_cost_words(list(part["cost"])) if costs else {}))
+    lines = [
+        {
+            "method": spec.label(run.method, run.precision),
+            "settings": _settings(run),
+            "seeds of its runs": str(run.seed),
+        }
+        for run in runs
+    ]
+    frame, how = pd.DataFrame(lines).assign(done=done), {"settings": "first", "seeds of its runs": ", ".join}
+    how["done"] = lambda ended: f"{ended.sum()} of {len(ended)}"
+    if costs:
+        frame["minutes left"] = pd.Series([cost.seconds for cost in costs], dtype=float) / 60
+        frame["memory (GiB)"] = pd.Series([cost.peak_bytes for cost in costs], dtype=float) / 2**30
+        how["minutes left"] = lambda left: "unknown" if left.isna().any() else f"{left.sum():.1f}"
+        how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "unknown"
+    left = [_time_left(frame["minutes left"])] if costs else []
     decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} an example"
-    notes = [_time_left(costs) if costs else "", f"{decoding}; precision {runs[0].precision}."]
+    notes = [*left, f"{decoding}; precision {runs[0].precision}."]
     for training in [run.training for run in runs if run.training][:1]:
         notes.append(
             f"Training of every trained method: {training.epochs} epochs, batches of {training.batch_size}, "
             f"{training.optimizer}, {training.schedule} schedule, the checkpoint with the lowest validation loss."
         )
-    return Table(pd.DataFrame(lines), tuple(notes))
+    return Table(frame.groupby("method", sort=False).agg(how).reset_index(), tuple(notes))
 
 
 def examples(shown: Sequence[Example]) -> Table:
@@ -319,23 +325,17 @@ def _flat(provenance: Mapping) -> dict:
     return {name: value for name, value in provenance.items() if name != "packages"} | versions
 
 
-def _cost_words(costs: Sequence) -> dict[str, str]:
-    seconds = [cost.seconds for cost in costs]
-    peaks = [cost.peak_bytes for cost in costs if cost.peak_bytes is not None]
-    return {
-        "minutes left": "unknown" if None in seconds else f"{sum(seconds) / 60:.1f}",
-        "memory (GiB)": f"{max(peaks) / 2**30:.2f}" if peaks else "unknown",
-    }
+def _settings(run: Run) -> str:
+    settings = vars(run.method)
+    return ", ".join(f"{name.replace('_', ' ')} {settings[name]:g}" for name in PLANNED if name in settings)
 
 
-def _time_left(costs: Sequence) -> str:
-    known = [cost.seconds for cost in costs if cost.seconds is not None]
-    unknown = len(costs) - len(known)
-    words = (
-        f"About {sum(known) / 60:.1f} minutes, as such runs took on this machine" if known else "Minutes are unknown"
-    )
-    words += f"; no run of the kind of {unknown if known else 'these'} has ended here yet" if unknown else ""
-    return f"{words}. Memory is predicted."
+def _time_left(minutes: pd.Series) -> str:
+    unknown = minutes.isna().sum()
+    if unknown == len(minutes):
+        return "Minutes are unknown; no run of the kind of these has ended here yet. Memory is predicted."
+    others = f"; no run of the kind of {unknown} has ended here yet" if unknown else ""
+    return f"About {minutes.sum():.1f} minutes, as such runs took on this machine{others}. Memory is predicted."
 
 
 def _overlaps(runs: pd.DataFrame) -> pd.DataFrame:

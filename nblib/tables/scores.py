@@ -42,7 +42,7 @@ def scored(
     """
     frame, by = counts(runs, by), list(by)
     for metric in [name for name in metrics if has(runs, name)]:
-        found = plain_index(stats.summarise(answers, by, metric, base=stats.BEST, within=within), by)
+        found = summary(answers, by, metric, base=stats.BEST, within=within)
         whole = [name for name in (metric, f"{metric}_corpus") if name in runs]
         means = plain_index(runs.groupby(by, observed=True)[whole].mean().reset_index(), by)
         ends = [f"{metric}_{end}" for end in ("sd", "low", "high", "n", "missing")]
@@ -56,12 +56,15 @@ def scored(
     return frame
 
 
-def tests(
-    answers: pd.DataFrame, by: str | Sequence[str], metric: str, base: Mapping[str, object], **settings
-) -> pd.DataFrame:
-    """Every line of `by` minus the base, indexed by it: the columns TESTED; settings are those of `summarise`."""
-    found = stats.summarise(answers, by, metric, base=base, **settings).rename(columns={"pairs": "n"})
-    return plain_index(found, [by] if isinstance(by, str) else by)[TESTED]
+def summary(answers: pd.DataFrame, by: str | Sequence[str], metric: str, **settings) -> pd.DataFrame:
+    """`stats.summarise` indexed by `by`; `n` counts the examples with a score of the line and of its base."""
+    found = stats.summarise(answers, by, metric, **settings).rename(columns={"pairs": "n"})
+    return plain_index(found, [by] if isinstance(by, str) else by)
+
+
+def tests(answers: pd.DataFrame, by: str | Sequence[str], metric: str, base: Mapping, **settings) -> pd.DataFrame:
+    """Every line of `by` minus the base: the columns TESTED of its summary."""
+    return summary(answers, by, metric, base=base, **settings)[TESTED]
 
 
 def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[str] = METRICS) -> Table:
@@ -83,10 +86,7 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
 
 
 def report(benchmark: Benchmark) -> Table:
-    """A comparison of each model, every method of any model under each: what was not run is `missing`.
-
-    `memory_bytes` of training are the allocated peak on a GPU, the sum of the tensors' bytes on a CPU.
-    """
+    """A comparison of each model, every method of any model under each: what was not run is `missing`."""
     runs, by = benchmark.runs, ["model", "method"]
     frame = scored(runs, benchmark.answers, by, REPORTED, within=["model"])
     trained = runs[runs["training"].notna() & (runs["status"] == results.OK)].astype({"method": object})
@@ -97,12 +97,10 @@ def report(benchmark: Benchmark) -> Table:
     frame[["kind", "family"]] = of_method.loc[frame["method"], ["kind", "family"]].to_numpy()
     frame = frame.fillna({"status": "missing", **dict.fromkeys(("seeds", *LOST), 0)})
     frame = frame.astype(dict.fromkeys(("seeds", *LOST), int))
-    measures = {"cuda": "allocated peak, on a GPU", "cpu": "sum of the tensors of a step, on a CPU"}
-    measured = "; ".join(words for device, words in measures.items() if device in set(trained["device"]))
     notes = (
         "Means over examples and seeds, 95 % intervals. Bold: best of that model, underlined: second best; ≈: a paired "
         "test cannot tell it from the best (5 %, Holm's correction over that model's column).",
-        f"Training memory: {measured}." if measured else "",
+        "Training memory: the allocated peak on a GPU, the sum of a step's tensors on a CPU.",
         PARTIAL if benchmark.limit else "",
     )
     costs = ("trainable_parameters", "train_seconds", "memory_bytes", "prompt_tokens", "generate_seconds", "seeds")
@@ -116,8 +114,7 @@ def tested(benchmark: Benchmark) -> Table:
     `mcnemar_p` is of McNemar's exact test on them. Both p values are after Holm's correction over the model's lines.
     """
     metric, by = benchmark.metric, ["model", "method"]
-    found = stats.summarise(benchmark.answers, by, metric, base=stats.BEST, within=["model"])
-    found = found.rename(columns={"pairs": "n"}).astype(dict.fromkeys(by, object))
+    found = summary(benchmark.answers, by, metric, base=stats.BEST, within=["model"]).reset_index()
     best = found[found["is_base"]].set_index("model")["method"]
     frame = turned(found[~found["is_base"] & found[metric].notna()]).reset_index(drop=True)
     frame = frame.assign(best=frame["model"].map(best), metric=metric)
