@@ -19,7 +19,7 @@ import pandas as pd
 
 # one sequence a seed; one score an example, None where it is missing
 Scores = Sequence[Sequence[float | None]] | np.ndarray
-LEVEL = 0.95
+ERROR = 0.05  # of an interval and of a test
 BLOCK = 500  # resamples at a time, whose products then stay in the cache
 BEST = "best"  # as the base of `summarise`: the line with the highest mean
 
@@ -58,27 +58,16 @@ class McNemar(NamedTuple):
     p: float | None  # two-sided; None: no example has scores of both
 
 
-def interval(
-    scores_by_seed: Scores,
-    *,
-    level: float = LEVEL,
-    resamples: int = 2000,
-    seed: int = 0,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
-) -> Interval:
-    """Mean and interval of a method's scores; see `_deviations` for how.
+def interval(scores_by_seed: Scores, *, resamples: int = 2000) -> Interval:
+    """Mean and 95 % interval of a method's scores, which are shares; see `_deviations` for how.
 
-    `bounds` are the smallest and the largest possible score: the interval stays inside. None: there are none.
-    In simulated studies the 95 % interval held the truth in 91 to 99 % with three seeds or more, and with one where
-    seeds do not matter; with two whose spread outweighs that of the examples, in 85 to 92 %.
-    Raises ValueError for scores outside the bounds.
+    In simulated studies it held the truth in 91 to 99 % with three seeds or more, and with one where seeds do not
+    matter; with two whose spread outweighs that of the examples, in 85 to 92 %.
+    Raises ValueError for scores below 0 or above 1.
     """
     table = _table(scores_by_seed)
-    if bounds is not None and table.size and (np.nanmin(table) < bounds[0] or np.nanmax(table) > bounds[1]):
-        raise ValueError(
-            f"scores must lie from {bounds[0]:g} to {bounds[1]:g}; got {np.nanmin(table):g} to {np.nanmax(table):g}: "
-            "give their bounds, or bounds=None"
-        )
+    if table.size and (np.nanmin(table) < 0 or np.nanmax(table) > 1):
+        raise ValueError(f"scores must lie from 0 to 1; got {np.nanmin(table):g} to {np.nanmax(table):g}: give shares")
     counts = {"missing": int(np.isnan(table).any(axis=0).sum()), "seeds": len(table)}
     means, examples = _by_example(table)
     if not len(examples):
@@ -87,15 +76,12 @@ def interval(
     if len(examples) < 2:
         return Interval(mean, None, None, len(examples), **counts)
     halves = (0.0, 1.0) if _yes_or_no(table) else None
-    deviations = _deviations(examples, [means], halves=halves, resamples=resamples, seed=seed)
-    low, high = _limits(mean, deviations, level, bounds)
-    return Interval(mean, low, high, len(examples), **counts)
+    low, high = _limits(mean, _deviations(examples, [means], halves=halves, resamples=resamples))
+    return Interval(mean, max(low, 0.0), min(high, 1.0), len(examples), **counts)
 
 
-def paired_difference(
-    a_by_seed: Scores, b_by_seed: Scores, *, level: float = LEVEL, resamples: int = 5000, seed: int = 0
-) -> Difference:
-    """Mean of a minus mean of b with interval, two-sided p and effect size; the examples are paired, by their place.
+def paired_difference(a_by_seed: Scores, b_by_seed: Scores, *, resamples: int = 5000) -> Difference:
+    """Mean of a minus mean of b with 95 % interval, two-sided p and effect size; examples are paired, by their place.
 
     Seeds are not paired, and may be of different number: seed 42 of one method has nothing in common with seed 42 of
     another. p and interval come from the same resamples, so they agree; p is at least 2 / (resamples + 1), and at
@@ -116,8 +102,8 @@ def paired_difference(
     if n < 2:
         return Difference(mean, None, None, None, None, n, total - n, seeds)
     halves = (-1.0, 1.0) if _yes_or_no(a) and _yes_or_no(b) else None
-    deviations = _deviations(examples, [a_means, b_means], halves=halves, resamples=resamples, seed=seed)
-    low, high = _limits(mean, deviations, level, None)
+    deviations = _deviations(examples, [a_means, b_means], halves=halves, resamples=resamples)
+    low, high = _limits(mean, deviations)
     deviation = float(np.std(examples, ddof=1))
     effect = mean / deviation if deviation > 1e-12 else None
     return Difference(mean, low, high, _p(mean + deviations, n), effect, n, total - n, seeds)
@@ -132,9 +118,9 @@ def reverse(difference: Difference) -> Difference:
     return replace(difference, mean=mean, low=low, high=high, effect=effect, seeds=difference.seeds[::-1])
 
 
-def decide(difference: Difference, *, level: float = LEVEL) -> str:
+def decide(difference: Difference) -> str:
     """`higher` or `lower` where p says that a differs from b, else `tie`: no difference that this data can show."""
-    if difference.p is None or difference.mean is None or difference.p >= 1 - level or not difference.mean:
+    if difference.p is None or difference.p >= ERROR or not difference.mean:
         return "tie"
     return "higher" if difference.mean > 0 else "lower"
 
@@ -169,9 +155,7 @@ def mcnemar(a: Sequence[float | None], b: Sequence[float | None]) -> McNemar:
     return McNemar(only_a, only_b, min(1.0, 2 * tail / 2 ** (only_a + only_b)))
 
 
-def mean_ranks(
-    scores: Sequence[Sequence[Sequence[float]]], *, level: float = LEVEL, resamples: int = 2000, seed: int = 0
-) -> np.ndarray:
+def mean_ranks(scores: Sequence[Sequence[Sequence[float]]], *, resamples: int = 2000) -> np.ndarray:
     """(methods, 3): the mean rank of each method over benchmarks with its interval, 1 the best, ties sharing places.
 
     `scores`: one a benchmark, of one a method in the same order, of one score an example: its mean over seeds. The
@@ -184,10 +168,10 @@ def mean_ranks(
         raise ValueError(f"every benchmark must have the same methods; got {[len(table) for table in tables]}")
     if not tables or not len(tables[0]):
         return np.zeros((0, 3))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     ranks = np.mean([_ranks(table.mean(axis=1)[None]) for table in tables], axis=0)[0]
     draws = np.mean([_ranks(_reweighted(table, resamples, random)) for table in tables], axis=0)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(draws, [ERROR / 2, 1 - ERROR / 2], axis=0)
     return np.stack([ranks, np.minimum(low, ranks), np.maximum(high, ranks)], axis=1)
 
 
@@ -319,12 +303,7 @@ def _yes_or_no(table: np.ndarray) -> bool:
 
 
 def _deviations(
-    examples: np.ndarray,
-    seed_means: list[np.ndarray],
-    *,
-    halves: tuple[float, float] | None,
-    resamples: int,
-    seed: int,
+    examples: np.ndarray, seed_means: list[np.ndarray], *, halves: tuple[float, float] | None, resamples: int
 ) -> np.ndarray:
     """How far the mean may be from what it would be for all examples and all seeds, one value a resample.
 
@@ -336,8 +315,8 @@ def _deviations(
        that errs on the side of caution.
     3. Both, widened by Student's t, its degrees of freedom after Satterthwaite (1946) and Welch (1947).
     """
-    random = np.random.default_rng(seed)
-    blocks, random.bit_generator.state = _weights(resamples, len(examples), halves is not None, seed)
+    random = np.random.default_rng(0)
+    blocks, random.bit_generator.state = _weights(resamples, len(examples), halves is not None)
     weighted = [
         (weights @ examples + (half_weights @ np.array(halves) if halves else 0.0)) / totals
         for weights, half_weights, totals in blocks
@@ -352,9 +331,9 @@ def _deviations(
 
 
 @lru_cache(maxsize=4)  # tables ask for hundreds of intervals over the same number of examples
-def _weights(resamples: int, examples: int, halved: bool, seed: int) -> tuple[list[tuple], Any]:
+def _weights(resamples: int, examples: int, halved: bool) -> tuple[list[tuple], Any]:
     """Random weights of the examples and of both halves with their sums, in blocks; and the generator after them."""
-    random, blocks = np.random.default_rng(seed), []
+    random, blocks = np.random.default_rng(0), []
     for start in range(0, resamples, BLOCK):
         weights = random.standard_exponential((min(BLOCK, resamples - start), examples))
         half_weights = random.standard_gamma(0.5, (len(weights), 2)) if halved else np.zeros((len(weights), 2))
@@ -368,11 +347,10 @@ def _degrees_of_freedom(parts: list[tuple[float, int]]) -> float:
     return sum(variance for variance, _ in parts) ** 2 / doubt if doubt > 0 else float(parts[-1][1])
 
 
-def _limits(mean: float, deviations: np.ndarray, level: float, bounds) -> tuple[float, float]:
-    """The interval; it holds the mean and stays inside the bounds."""
-    low, high = (float(end) for end in mean + np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2]))
-    low, high = min(low, mean), max(high, mean)
-    return (low, high) if bounds is None else (max(low, bounds[0]), min(high, bounds[1]))
+def _limits(mean: float, deviations: np.ndarray) -> tuple[float, float]:
+    """The interval; it holds the mean."""
+    low, high = mean + np.quantile(deviations, [ERROR / 2, 1 - ERROR / 2])
+    return float(min(low, mean)), float(max(high, mean))
 
 
 def _p(draws: np.ndarray, n: int) -> float:

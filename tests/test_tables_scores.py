@@ -1,14 +1,11 @@
-"""Scores by method, benchmark, group, model, task and rate: nothing invented, nothing dropped."""
+"""Scores by method, benchmark, model, task and rate: nothing invented, nothing dropped."""
 
 import pandas as pd
 import pytest
-from made_rows import EXAMPLES, put, right, run, study
+from made_rows import put, right, run, study
 
 from nblib import results, spec, tables
-from nblib.spec import Custom, Decoding, FullTuning, Ia3, InContext, Lora, Retrieved, ZeroShot
-
-KNOWN = {example.id: "known" if place % 2 else "new" for place, example in enumerate(EXAMPLES)}
-DIFFICULTIES = {example.id: "introductory" if place < 80 else "interview" for place, example in enumerate(EXAMPLES)}
+from nblib.spec import Custom, Decoding, FullTuning, Ia3, InContext, Lora, ZeroShot
 
 
 def comparison(folder) -> pd.DataFrame:
@@ -24,26 +21,20 @@ class TestComparison:
         put(tmp_path, run(Lora(), 1), [1.0] * 30 + [0.0] * 90)
         put(tmp_path, run(Lora(), 2), [1.0] * 60 + [0.0] * 60, costs={"train_seconds": 50.0})
         line = comparison(tmp_path).loc["lora"]
-        assert line["em@1"] == pytest.approx((0.25 + 0.5) / 2)
-        assert line["em@1_sd"] == pytest.approx(0.25 / 2**0.5)
+        assert (line["em@1"], line["em@1_sd"]) == pytest.approx(((0.25 + 0.5) / 2, 0.25 / 2**0.5))
         assert 0 <= line["em@1_low"] < 0.25  # two seeds: wide
-        assert (line["seeds"], line["em@1_n"], line["em@1_missing"]) == (2, 120, 0)
-        assert (line["train_seconds"], line["peak_bytes"]) == (45.0, 2**30)
+        assert line[["seeds", "em@1_n", "em@1_missing", "train_seconds"]].tolist() == [2, 120, 0, 45]
 
     def test_one_line_a_method_in_the_house_order_ties_with_the_best_marked(self, tmp_path):
         shares = {ZeroShot(): 0.1, InContext(3): 0.3, InContext(1): 0.2, InContext(16): 0.25, Lora(): 0.65, Ia3(): 0.63}
         study(tmp_path, shares, seeds=(1, 2))
         frame = comparison(tmp_path)
         assert list(frame.index) == ["zero-shot", "icl-1", "icl-3", "icl-16", "lora", "ia3"]
-        assert list(frame["family"]) == ["zero-shot", "ICL", "ICL", "ICL", "PEFT", "PEFT"]
         assert list(frame["em@1_rank"]) == [6, 5, 3, 4, 1, 2]
-        assert frame.loc["ia3", "em@1_tie"]
-        assert frame.loc["lora", "em@1_tie"] is pd.NA
-        assert not frame.loc["icl-3", "em@1_tie"]
+        assert frame["em@1_tie"].tolist() == [False, False, False, False, pd.NA, True]
         versus = tables.versus(*results.load(tmp_path), "zero-shot", "em@1").frame
-        assert "zero-shot" not in versus.index
+        assert versus.loc["lora", ["n", "verdict"]].tolist() == [120, "higher"]
         assert versus.loc["lora", "difference"] == pytest.approx(0.55, abs=0.01)
-        assert (versus.loc["lora", "n"], versus.loc["lora", "verdict"]) == (120, "higher")
         with pytest.raises(ValueError, match="base must be one of zero-shot, .*; got 'rag-1'"):
             tables.versus(*results.load(tmp_path), "rag-1", "em@1")
 
@@ -55,11 +46,9 @@ class TestComparison:
         put(tmp_path, run(Ia3(), 7, limit=4), [], status=results.FAILED)
         table = tables.comparison(*results.load(tmp_path))
         assert table.frame.loc["zero-shot", "em@1"] == pytest.approx(2 / 3)
-        assert list(table.frame["status"]) == ["ok", "out_of_memory", "ok"]
-        assert list(table.frame["failed"]) == [0, 0, 1]
-        for words in ("3 of 4", "CodeBLEU is not defined for some examples: zero-shot 1", "0 (1 OOM)", "1 (1 failed)"):
+        undefined, partial = "CodeBLEU is not defined for some examples: zero-shot 1", "a partial result"
+        for words in ("3 of 4", undefined, "0 (1 OOM)", "1 (1 failed)", partial):
             assert words in table.text
-        assert "only its first 4 examples: a partial result" in table.text
 
     def test_em_at_10_needs_every_run_and_rows_without_predictions_keep_their_mean(self, tmp_path):
         row = put(tmp_path, run(Lora()), right(0.5), metrics=("em@1", "em@10"))
@@ -125,12 +114,10 @@ class TestBenchmarks:
         put(tmp_path, run(Lora(), model="large"), right(0.6))
         put(tmp_path, run(FullTuning(), model="large"), [], status=results.OUT_OF_MEMORY)
         table = tables.report(benchmarks(tmp_path)[0])
-        frame = table.frame
-        assert [*zip(frame["model"], frame["method"], strict=True)] == [
-            (model, method) for model in ("large", "tiny") for method in ("zero-shot", "lora", "full")
-        ]
-        assert list(frame["status"]) == ["missing", "ok", "out_of_memory", "ok", "ok", "missing"]
-        assert frame.loc[1, "memory_bytes"] == 500
+        assert list(table.frame["model"]) == ["large"] * 3 + ["tiny"] * 3
+        assert list(table.frame["method"]) == ["zero-shot", "lora", "full"] * 2
+        assert list(table.frame["status"]) == ["missing", "ok", "out_of_memory", "ok", "ok", "missing"]
+        assert table.frame.loc[1, "memory_bytes"] == 500
         assert "**50.0**" in table.text
 
     def test_mcnemar_stands_beside_the_paired_test(self, tmp_path):
@@ -138,10 +125,9 @@ class TestBenchmarks:
         put(tmp_path, run(Ia3()), [0.0, 1.0] * 60)
         put(tmp_path, run(ZeroShot()), [0.0] * 120)
         frame = tables.tested(benchmarks(tmp_path)[0]).frame.set_index("method")
-        tie, clear = frame.loc["ia3"], frame.loc["zero-shot"]
-        assert (tie["only_best"], tie["only_other"], tie["mcnemar_p"], tie["verdict"]) == (30, 30, 1.0, "tie")
-        assert (clear["only_best"], clear["only_other"], clear["verdict"]) == (60, 0, "higher")
-        assert (clear["difference"], clear["mcnemar_p"]) == (0.5, pytest.approx(2 * 2 / 2**60))  # of a family of two
+        frame = frame[["only_best", "only_other", "mcnemar_p", "difference", "verdict"]]
+        assert frame.loc["ia3"].tolist() == [30, 30, 1.0, 0.0, "tie"]
+        assert frame.loc["zero-shot"].tolist() == [60, 0, pytest.approx(2 * 2 / 2**60), 0.5, "higher"]  # of two tests
 
     def test_only_methods_of_every_benchmark_are_ranked_and_the_others_named(self, tmp_path):
         for task in ("a", "b"):
@@ -153,40 +139,6 @@ class TestBenchmarks:
         assert list(table.frame["mean_rank"]) == [1.0, 2.0]
         assert "Not in all of them, so not ranked: ia3." in table.text
         assert "With too few methods to rank: a with large." in table.text
-
-
-def test_difficulties_stand_from_easy_to_hard_with_how_answers_ended_and_were_judged(tmp_path):
-    passed = right(0.5)
-    verdicts = [{"verdicts": ((("passed",) if score else ("passed", "wrong")),)} for score in passed]
-    part = {"examples": 80, "scores": {"strict_accuracy": {"mean": 0.25}}}
-    notes = {"by_difficulty": {"all": {"checked_inside": 3, "undecided": ["7:plot"]}, "introductory": part}}
-    put(tmp_path, run(Lora()), passed, metrics=("strict_accuracy",), fields=verdicts, notes=notes)
-    put(tmp_path, run(Ia3()), [], status=results.FAILED)
-    table = tables.by_difficulty(*results.load(tmp_path), dict(reversed(DIFFICULTIES.items())))
-    frame = table.frame
-    assert list(frame["difficulty"].unique()) == ["all", "introductory", "interview"]
-    assert list(frame["n"]) == [120, 120, 80, 80, 40, 40]
-    easy = frame[(frame["difficulty"] == "introductory") & (frame["method"] == "lora")].iloc[0]
-    assert easy["strict_accuracy"] == pytest.approx(sum(passed[:80]) / 80) == easy["ended passed"]
-    assert easy["ended wrong"] == pytest.approx(1 - easy["ended passed"])
-    assert "Checked inside: 3 examples" in table.text
-    assert "Left out of the strict scores: 1 examples, whose tests pass whatever the answer (7:plot)." in table.text
-    from_notes = tables.difficulties(benchmarks(tmp_path)[0]).frame.set_index("difficulty")
-    assert from_notes.loc["introductory", ["n", "seeds", "strict_accuracy"]].tolist() == [80, 1, 0.25]
-
-
-def test_groups_are_tested_and_examples_without_one_are_told(tmp_path):
-    put(tmp_path, run(Lora()), [0.0, 1.0] * 60)
-    put(tmp_path, run(ZeroShot()), [0.0] * 120)
-    frame = tables.by_group(*results.load(tmp_path), KNOWN, base="zero-shot").frame
-    assert list(frame["group"]) == ["new", "new", "known", "known"]
-    assert list(frame["em@1"]) == [0, 0, 0, 1]
-    assert list(frame["verdict"].dropna()) == ["tie", "higher"]
-    frame = tables.by_group(*results.load(tmp_path), {"e000": "first", "e001": ""}).frame
-    assert list(frame["group"]) == ["first", "first", "other", "other"]
-    assert list(frame["em@1_n"]) == [1, 1, 119, 119]
-    with pytest.raises(ValueError, match="groups must name examples of the runs, such as 'e000'"):
-        tables.by_group(*results.load(tmp_path), {"x": "first"})
 
 
 def test_every_model_is_tested_against_the_smallest_full_tuning(tmp_path):
@@ -241,22 +193,3 @@ def test_a_method_has_a_line_a_rate_in_their_order(tmp_path):
     assert list(frame["best"]) == [False, True, False]
     assert list(frame["chosen"]) == [True, False, False]
     assert frame["best_minus_worst_difference"].iloc[0] == pytest.approx(0.3)
-
-
-def test_retrieval_hand_worked(tmp_path):
-    put(tmp_path, run(Lora()), right(0.5))
-    assert "No method with examples" in tables.retrieval(*results.load(tmp_path), asked={}, shown={}).text
-    shots = [(("a", "b"), (0.1, 0.9)), (("b", "b"), (0.5, 0.4)), (("a", "a"), (0.2, 0.3)), ((), ())]
-    fields = [{"shots": ids, "similarities": near} for ids, near in shots]
-    put(tmp_path, run(Retrieved(2)), [1.0, 1.0, 0.0, 0.0], fields=fields)
-    asked = dict.fromkeys(("e000", "e001", "e002", "e003"), "sort")
-    table = tables.retrieval(*results.load(tmp_path), asked=asked, shown={"a": "sort", "b": "open"})
-    line = table.frame.loc["rag-2"]
-    assert (line["hit_share"], line["same_share"]) == (pytest.approx(2 / 3), 3 / 6)
-    assert line["similarity"] == pytest.approx((0.9 + 0.5 + 0.3) / 3)
-    assert (line["with_score"], line["with_score_n"]) == (0.5, 2)
-    assert (line["without_score"], line["without_score_n"]) == (1.0, 1)
-    assert (line["n"], line["unknown"], line["reachable_share"]) == (3, 1, 1.0)
-    near = tables.nearest(*results.load(tmp_path))
-    assert near[["similarity", "score"]].to_numpy().tolist() == [[0.9, 1.0], [0.5, 1.0], [0.3, 0.0]]
-    assert set(near["unknown"]) == {1}

@@ -69,12 +69,12 @@ def by_group(
     Raises ValueError for a base that has no result, and where `groups` names no example of the runs.
     """
     runs, answers = labelled(runs, answers)
-    found = answers["example"].astype(object).map(groups).replace("", None)
-    if found.isna().all():
+    names = answers["example"].astype(object).map(groups).replace("", None)
+    if names.isna().all():
         raise ValueError(
             f"groups must name examples of the runs, such as {min(answers['example'])!r}; got none of them"
         )
-    answers, by = answers.assign(group=found.fillna("other")), ["group", "method"]
+    answers, by = answers.assign(group=names.fillna("other")), ["group", "method"]
     order = [name for name in dict.fromkeys([*groups.values(), "other"]) if name in set(answers["group"])]
     answers["group"] = pd.Categorical(answers["group"], order, ordered=True)
     chosen = None if base is None else base_of(answers, base, metric)

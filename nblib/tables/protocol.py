@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,21 +20,11 @@ PLANNED = ("learning_rate", "r", "alpha", "virtual_tokens")  # settings that a p
 ORIGIN = ("commit", "clean", "device", "device_name", "threads", "processes", "data", "weights", "python", "system")
 FOUND = ("only in b", "only in a", "differs", "same")
 LEAKS = "A test row whose intent is in the train split is answered from memory: scores on it are too high."
+Example = Any  # a tasks.Example, of which the id, the intent and the code are read
 UNSEEN = (
     "What a base model read before it came here cannot be seen from these files: public benchmarks may be part of "
     "its training data. The sample tasks are generated, and no model but the embedded one was trained on them."
 )
-
-
-class Example(Protocol):
-    """What is read of nblib.tasks.Example."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def intent(self) -> str: ...
-    @property
-    def code(self) -> str: ...
 
 
 def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = None) -> Table:
