@@ -8,7 +8,7 @@ import pandas as pd
 
 from nblib import results, spec
 from nblib.tables.labels import KINDS, Benchmark, counts, labelled, named
-from nblib.tables.scores import comparison, has, tests, turned
+from nblib.tables.scores import comparison, tests, turned
 from nblib.tables.show import SCORES, Table, number
 
 PARTS = [f"{part}_bytes" for part in results.PARTS]
@@ -98,7 +98,6 @@ def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@
 
     On the front is what no other method beats in one of score and memory without being worse in the other.
     """
-    has(runs, metric)
     runs = runs[runs["training"].notna() & ~runs["shape_only"].astype(bool)]
     frame = comparison(runs, answers, metrics=[metric]).frame
     if frame.empty:
