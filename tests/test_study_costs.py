@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 import small
 
-from nblib import presets, results, spec, study, tables
+from nblib import presets, results, spec, study
 from nblib.provenance import REVISIONS
-from nblib.study import Cost
 
 MADE_NOW = {"revisions": dict(REVISIONS)}  # provenance
 
@@ -35,8 +34,11 @@ def row(planned, **costs):
     return results.Row(planned.id, spec.settings(planned.run), "ok", {}, {"examples": 8, **costs}, {}, here)
 
 
-def test_nothing_is_known_of_seconds_before_any_run_of_the_kind(runs, tmp_path):
-    costs = study.costs(study.plan(runs), tmp_path / "results")
+def test_nothing_is_known_of_seconds_before_any_run_of_the_kind_on_such_a_machine(runs, tmp_path):
+    planned = study.plan(runs)
+    here = row(planned[0], generate_seconds=1.0)
+    results.write(tmp_path / "results", replace(here, id="other", provenance=MADE_NOW | {"device": "another"}))
+    costs = study.costs(planned, tmp_path / "results")
     assert [each.seconds for each in costs] == [None] * 4
     assert all(each.peak_bytes > 1e5 for each in costs)
     assert costs[3].peak_bytes == costs[2].peak_bytes > costs[0].peak_bytes
@@ -55,21 +57,3 @@ def test_a_training_that_is_shared_counts_once(runs, tmp_path):
     planned = study.plan([runs[2], runs[3], other])
     results.write(tmp_path, row(planned[0], load_seconds=1.0, train_seconds=50.0, generate_seconds=8.0))
     assert [each.seconds for each in study.costs(planned, tmp_path)] == [0.0, 59.0, 9.0]
-
-
-def test_rows_of_another_machine_say_nothing_of_seconds(runs, tmp_path):
-    planned = study.plan(runs[:1])
-    elsewhere = replace(row(planned[0], generate_seconds=1.0), id="other", provenance=MADE_NOW | {"device": "cuda"})
-    results.write(tmp_path, elsewhere)
-    assert study.costs(planned, tmp_path)[0].seconds is None
-
-
-def test_the_table_of_a_plan_shows_minutes_and_memory_and_what_nobody_knows(runs):
-    costs = [Cost(60.0, 2**30), Cost(None, None), Cost(0.0, 2**31), Cost(90.0, 2**31)]
-    shown = tables.plan(runs, [False, False, True, False], costs)
-    assert list(shown.frame["minutes left"]) == ["1.0", "unknown", "1.5"]
-    assert list(shown.frame["memory (GiB)"]) == ["1.00", "unknown", "2.00"]
-    assert "About 2.5 minutes, as such runs took on this machine; no run of the kind of 1 has ended here" in shown.text
-    nothing = tables.plan(runs, [False] * 4, [Cost(None, 1)] * 4)
-    assert "Minutes are unknown; no run of the kind of these has ended here yet." in nothing.text
-    assert "minutes left" not in tables.plan(runs, [False] * 4).frame
