@@ -98,28 +98,28 @@ def test_a_run_that_is_killed_at_each_stage_ends_as_an_undisturbed_one(kind, pla
     assert left - {"adapters"} == {f"{run.id}.json", f"{run.id}.predictions.jsonl"}
 
 
-def test_what_a_run_cost_before_it_was_killed_counts(planned, tmp_path):
-    kill(planned["lora"], tmp_path, resume.Answers, "keep", 7)
-    path = resume.answers_file(tmp_path, planned["lora"])
+def test_what_a_run_cost_before_it_was_killed_counts_and_force_begins_anew(planned, tmp_path, monkeypatch):
+    run = planned["full"]
+    kill(run, tmp_path, methods, "after_step", 3)
+    (place,) = resume.checkpoint_folder(tmp_path, run).iterdir()
+    noted = json.loads((place / checkpoints.WHOLE).read_text())
+    noted["facts"]["costs"]["seconds"], noted["facts"]["kinds"]["logits"] = 1000.0, 12345
+    (place / checkpoints.WHOLE).write_text(json.dumps(noted))
+    kill(run, tmp_path, resume.Answers, "keep", 7)
+    path = resume.answers_file(tmp_path, run)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     lines[-1]["costs"] |= {"seconds": 1000.0, "peak_bytes": 2**60}
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (row,) = study.run_all([planned["lora"]], tmp_path)
-    assert 1000 < row.costs["generate_seconds"] < 1100
-    assert row.costs["generate_peak_bytes"] == 2**60
-
-
-def test_the_seconds_and_kinds_of_an_earlier_training_count(planned, tmp_path):
-    kill(planned["full"], tmp_path, methods, "after_step", 3)
-    folder = resume.checkpoint_folder(tmp_path, planned["full"])
-    (place,) = folder.iterdir()
-    noted = json.loads((place / checkpoints.WHOLE).read_text())
-    noted["facts"]["costs"]["seconds"] = 1000.0
-    noted["facts"]["kinds"]["logits"] = 12345
-    (place / checkpoints.WHOLE).write_text(json.dumps(noted))
-    (row,) = study.run_all([planned["full"]], tmp_path)
+    seen = generated(monkeypatch)
+    (row,) = study.run_all([run], tmp_path)
     assert row.costs["train_seconds"] > 1000
     assert row.costs["train_logits_bytes"] == 12345
+    assert 1000 < row.costs["generate_seconds"] < 1100
+    assert row.costs["generate_peak_bytes"] == 2**60
+    assert len(seen) == 2  # of eight, two a batch
+    assert row.notes["answers_resumed"] == 1
+    (again,) = study.run_all([run], tmp_path, force=True)
+    assert not [name for name in again.notes if name.endswith("resumed")]
 
 
 def test_a_last_line_that_is_cut_is_dropped_and_answers_of_other_packages_are_left_aside(tmp_path, monkeypatch):

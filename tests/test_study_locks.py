@@ -3,7 +3,6 @@
 import errno
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import filelock
@@ -83,23 +82,6 @@ def test_a_child_of_the_holder_does_not_keep_it(tmp_path):
     with locks.lock(tmp_path, "a") as free:
         assert free
     process.communicate()
-
-
-def test_threads_that_wait_have_it_one_after_the_other(tmp_path):
-    inside, most = [], []
-
-    def work():
-        with locks.lock(tmp_path, "a", wait=True):
-            inside.append(1)
-            most.append(len(inside))
-            inside.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == [1, 1, 1, 1]
 
 
 def test_waiting_can_be_stopped(other, tmp_path):

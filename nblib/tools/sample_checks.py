@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 
-from nblib.tools import questions, recipes
-from nblib.tools.questions import VARIABLES, Problem, Question
-from nblib.tools.recipes import KNOWN, NEW
+from nblib.tools import recipes
+from nblib.tools.recipes import KNOWN, NEW, VARIABLES, Problem, Question
 
 CHECK_DRAWS = 12  # sample values tried for one question
 LIST_DRAWS = 5  # inputs tried for one problem; most that fail once have a step without effect
@@ -37,15 +36,15 @@ def line_check(rng: random.Random, question: Question, *, result: str) -> Check 
 
     def draw() -> Check | None:
         setup = "\n".join([*_imports(question), *_assignments(_sample_values(rng, question))])
-        left = _run(setup, questions.assign(question, question.code, result))
+        left = _run(setup, recipes.assign(question, question.code, result))
         return None if left is None else Check(setup, tuple(_assertion(name, left[name]) for name in names))
 
-    return _first_sharp(draw, [questions.assign(question, code, result) for code in _wrong_codes(question)])
+    return _first_sharp(draw, [recipes.assign(question, code, result) for code in _wrong_codes(question)])
 
 
 def function_check(rng: random.Random, question: Question, *, name: str, result: str, calls: int) -> Check | None:
     """A check of the function `name`: its values, or what it leaves of its arguments where it holds a statement."""
-    define = partial(questions.define, question, name=name, result=result)
+    define = partial(recipes.define, question, name=name, result=result)
     setup = "\n".join(_imports(question))
     defined = _run(setup, define(question.code)) or {}
 

@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from nblib import files
-from nblib.tools import questions, recipes, sample_checks
-from nblib.tools.questions import SAMPLE_REQUEST, VARIABLES, Problem, Question
-from nblib.tools.recipes import KNOWN, NEW, Operation
+from nblib.tools import recipes, sample_checks
+from nblib.tools.recipes import KNOWN, NEW, SAMPLE_REQUEST, VARIABLES, Operation, Problem, Question
 from nblib.tools.sample_checks import Check
 
 SIZES = {"train": 800, "validation": 100, "test": 200}  # rows
@@ -68,10 +67,10 @@ def _conala_row(rng: random.Random, operation: Operation, result: str, seen: set
     return {
         "question_id": f"{(KNOWN + NEW).index(operation) + 1}-{len(seen)}",
         "nl": question.intent,
-        "cmd": questions.assign(question, question.code, result),
+        "cmd": recipes.assign(question, question.code, result),
         "cmd_name": "conala",
         "oracle_man": _manual_entries(operation),
-        "canonical_cmd": questions.assign(question, _canonical(question), result),
+        "canonical_cmd": recipes.assign(question, _canonical(question), result),
         "test_setup_code": check.setup,
         "test_list": list(check.tests),
         "operation": operation.code,
@@ -128,7 +127,7 @@ def _function_row(rng: random.Random, operation: Operation, result: str, seen: s
     question, check = _question(rng, operation, imperative, seen, check_question, taken=name)
     return {
         "nl": SAMPLE_REQUEST.format(name=name, intent=question.intent),
-        "cmd": questions.define(question, question.code, name=name, result=result),
+        "cmd": recipes.define(question, question.code, name=name, result=result),
         "test_setup_code": check.setup,
         "test_list": list(check.tests),
     }
@@ -138,7 +137,7 @@ def _program_row(rng: random.Random, length: int, seen: set) -> dict:
     """A problem of several steps as a function."""
     problem, examples = _problem(rng, length, shortest=0, seen=seen)
     name = _function_name(rng)
-    question, code = questions.call_based(problem, name)
+    question, code = recipes.call_based(problem, name)
     tests = [f"assert {name}({xs}) == {value}" for xs, value in examples]
     return {"nl": question, "cmd": code, "test_setup_code": "", "test_list": tests}
 
@@ -158,10 +157,10 @@ def _apps_row(rng: random.Random, difficulty: str, by_call: bool, seen: set) -> 
     problem, examples = _problem(rng, DIFFICULTIES[difficulty], shortest=0 if by_call else 1, seen=seen)
     if by_call:
         name = _function_name(rng)
-        question, code = questions.call_based(problem, name)
+        question, code = recipes.call_based(problem, name)
         tests = {"fn_name": name, "inputs": [[xs] for xs, _ in examples], "outputs": [value for _, value in examples]}
     else:
-        question, code = questions.standard_input(problem)
+        question, code = recipes.standard_input(problem)
         inputs = [" ".join(map(str, xs)) + "\n" for xs, _ in examples]
         tests = {"inputs": inputs, "outputs": [f"{value}\n" for _, value in examples]}
     return {
@@ -185,7 +184,7 @@ def _question(
 ) -> tuple[Question, Check]:
     """An operation with an intent not seen before and its check; no variable has the name that is `taken`."""
     for _ in range(_MAX_DRAWS):
-        question = questions.ask(rng, operation, rng.choice(phrasings))
+        question = recipes.ask(rng, operation, rng.choice(phrasings))
         if question.intent in seen or taken in question.variables:
             continue
         if check := check_question(question) if operation.checkable else Check():
@@ -199,7 +198,7 @@ def _problem(
 ) -> tuple[Problem, list[tuple[list[int], int]]]:
     """A problem whose solution was not asked for before, with five inputs and outputs."""
     for _ in range(_MAX_DRAWS):
-        problem = questions.problem(rng, length, new=True)
+        problem = recipes.problem(rng, length, new=True)
         if (problem.stages, problem.end) in seen:
             continue
         if examples := sample_checks.sharp_examples(rng, problem, shortest):

@@ -14,9 +14,8 @@ import re
 from dataclasses import dataclass
 
 from nblib.prompts import INSTRUCTION
-from nblib.tools import questions, recipes
-from nblib.tools.questions import VARIABLES
-from nblib.tools.recipes import KNOWN, NEW, Operation, pick
+from nblib.tools import recipes
+from nblib.tools.recipes import KNOWN, NEW, VARIABLES, Operation, pick
 
 _TABLE = recipes.table("invented")
 _OBJECTS, _ARGUMENTS, _REQUESTS, _SPELLING = (_TABLE[name] for name in ("objects", "arguments", "requests", "spelling"))
@@ -39,18 +38,18 @@ def document(rng: random.Random, progress: float) -> list[Block]:
     kind = rng.random()
     if kind < 0.1:
         return _program_blocks(rng, min(count, 3))
-    style = questions.random_function(rng) if kind < 0.25 else questions.random_line(rng)
+    style = recipes.random_function(rng) if kind < 0.25 else recipes.random_line(rng)
     return _operation_blocks(rng, style, count, progress)
 
 
-def block(rng: random.Random, operation: Operation, style: questions.Style, *, learned: bool = True) -> Block:
+def block(rng: random.Random, operation: Operation, style: recipes.Style, *, learned: bool = True) -> Block:
     """An operation asked for and answered in a style; its last phrasing belongs to the sample tasks."""
-    question = questions.ask(rng, operation, rng.choice(operation.phrasings[:-1]))
+    question = recipes.ask(rng, operation, rng.choice(operation.phrasings[:-1]))
     request, answer = style(question)
     return Block(INSTRUCTION.format(intent=request), answer, learned)
 
 
-def _operation_blocks(rng: random.Random, style: questions.Style, count: int, progress: float) -> list[Block]:
+def _operation_blocks(rng: random.Random, style: recipes.Style, count: int, progress: float) -> list[Block]:
     recurring: list[Operation] = []
     blocks = []
     known_share = rng.choice((0.9, 0.3, 0.1)) if count > 1 else 1.0
@@ -78,11 +77,11 @@ def _program_blocks(rng: random.Random, count: int) -> list[Block]:
     blocks = []
     by_call = rng.random() < 0.5
     for _ in range(count):
-        problem = questions.problem(rng, rng.choice((0, 1, 1, 2, 3)), new=False)
+        problem = recipes.problem(rng, rng.choice((0, 1, 1, 2, 3)), new=False)
         if by_call:
-            request, code = questions.call_based(problem, recipes.function_name(rng))
+            request, code = recipes.call_based(problem, recipes.function_name(rng))
         else:
-            request, code = questions.standard_input(problem)
+            request, code = recipes.standard_input(problem)
         blocks.append(Block(INSTRUCTION.format(intent=request), code, learned=True))
     return blocks
 
