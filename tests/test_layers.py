@@ -16,20 +16,21 @@ import nblib
 PACKAGE = Path(nblib.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
-    ("rules", "sandbox", "stats", "provenance", "parameters", "progress", "files"),
+    ("rules", "sandbox", "stats", "provenance", "progress", "files"),
     ("spec", "hub"),
     ("results",),
     ("tasks", "presets"),
-    ("prompts", "retrieve", "metrics", "models", "adapters"),
+    ("prompts", "retrieve", "metrics", "models"),
     ("methods", "generate"),
-    ("train", "memory"),
+    ("train",),
+    ("memory",),
     ("study",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FACE = {"tables", "plots"}  # what a person sees
 FACE_READS = {"spec", "results", "stats", "files"}
 FRONT = {"widgets"}  # what a person plays with: may import every floor and the face; only notebooks use it
-APART = {"tools", "colab"}  # may import anything; nobody imports them
+APART = {"tools", "notebook"}  # may import anything; nobody imports them
 LIGHT = {*FLOORS[0], *FLOORS[1], *FLOORS[2], *FACE}
 HEAVY = {"torch", "transformers", "peft", "datasets"}
 MAX_LINES = 450
@@ -59,7 +60,7 @@ def test_a_room_imports_only_what_stands_below_it_and_its_files_are_short_and_sa
         ("models", "from . import prompts", "sideways"),
         ("plots", "from nblib import tasks", "reads only"),
         ("study", "from nblib.tables import table", "face"),
-        ("widgets", "from nblib import colab", "nobody imports"),
+        ("widgets", "from nblib import notebook", "nobody imports"),
         ("train", "from nblib import nowhere", "is no room"),
         ("train", "import nblib", "hides"),
         ("tables", "try:\n    from datasets import load_dataset\nexcept ImportError:\n    pass", "heavy"),

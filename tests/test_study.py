@@ -216,7 +216,7 @@ def test_without_memory_for_all_of_a_batch_answers_come_half_as_many_at_a_time(
 ):
     planned, seen = study.plan([runs[ICL]]), []
     study.run_all(planned, tmp_path / "roomy")
-    whole = generate.reading.read
+    whole = generate.prefill
 
     def read(model, rows, *others):
         seen.append(len(rows))
@@ -224,7 +224,7 @@ def test_without_memory_for_all_of_a_batch_answers_come_half_as_many_at_a_time(
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return whole(model, rows, *others)
 
-    monkeypatch.setattr(generate.reading, "read", read)
+    monkeypatch.setattr(generate, "prefill", read)
     (row,) = study.run_all(planned, tmp_path / "narrow")
     assert seen == sizes
     if most:

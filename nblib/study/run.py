@@ -263,13 +263,9 @@ def _card(planned: Planned, folder: Path, row: Row) -> None:
     path = fitting.adapter_folder(folder, planned)
     if row.status != results.OK or not planned.training or not fitting.is_saved(path):
         return
-    scores = {
-        f"{metric} on {used.settings['task']} ({used.settings.get('split', 'test')})": score
-        for used in results.read(folder)
-        if used.notes.get("adapter") == planned.training
-        for metric, score in used.scores.items()
-    }
-    methods.card(path, facts=asdict(row), scores=scores)
+    used = [other for other in results.read(folder) if other.notes.get("adapter") == planned.training]
+    scores = {(other.settings["task"], other.settings.get("split", "test")): other.scores for other in used}
+    methods.card(path, scores=scores)
 
 
 def _origin(planned: Planned) -> dict:
