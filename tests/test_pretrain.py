@@ -65,13 +65,6 @@ def test_loss_is_on_answers_and_single_answers_end_with_the_end_token(tokenizer)
     assert pretrain.encode([block], tokenizer)[0][0] == tokenizer.bos_token_id
 
 
-def test_a_name_has_the_same_tokens_wherever_it_stands(tokenizer):
-    name = tokenizer.tokenize("median_price", add_special_tokens=False)
-    for around in ("`median_price`", "f(median_price)", "x = median_price"):
-        found = tokenizer.tokenize(around, add_special_tokens=False)
-        assert any(found[start : start + len(name)] == name for start in range(len(found)))
-
-
 def test_a_few_steps_lower_the_loss_and_repeat_exactly(tmp_path, tokenizer, monkeypatch):
     monkeypatch.setattr(pretrain, "make_tokenizer", lambda recipe: tokenizer)
     monkeypatch.setattr(pretrain, "QUESTIONS", 2)
