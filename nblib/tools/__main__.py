@@ -78,7 +78,7 @@ def _make(args: argparse.Namespace) -> None:
 def _readme(args: argparse.Namespace) -> None:
     from nblib.tools import shipped
 
-    shipped.write_readme()
+    shipped.write_tables()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nblib import files
 from nblib.tools import recipes, sample_checks
@@ -51,8 +52,7 @@ def write(folder: Path, seed: int) -> None:
 def _conala(rng: random.Random) -> Rows:
     result = recipes.pick(rng, "answer_names")
     shares, test_only = _choose(rng, "conala-mini", lambda operation: bool(operation.slots))
-    seen: set[str] = set()
-    rows = {}
+    seen, rows = set[str](), {}
     for split, size in SIZES.items():
         extra = test_only * TEST_ONLY_ROWS if split == "test" else []
         operations = _spread(shares, size - len(extra)) + extra
@@ -109,8 +109,7 @@ def _manual_entry(name: str) -> str:
 def _codealpaca(rng: random.Random) -> Rows:
     result = recipes.pick(rng, "answer_names")
     shares, _ = _choose(rng, "codealpaca-mini", lambda operation: not set(VARIABLES).isdisjoint(operation.slots))
-    seen: set = set()
-    rows = {}
+    seen, rows = set[Any](), {}
     for split, size in SIZES.items():
         rows[split] = [_function_row(rng, operation, result, seen) for operation in _spread(shares, size // 2)]
         lengths = [1 + index % 3 for index in range(size - size // 2)]
@@ -143,8 +142,7 @@ def _program_row(rng: random.Random, length: int, seen: set) -> dict:
 
 
 def _apps(rng: random.Random) -> Rows:
-    seen: set = set()
-    rows = {}
+    seen, rows = set[Any](), {}
     for split, size in SIZES.items():
         difficulties = list(DIFFICULTIES) * -(-size // 3)
         kinds = [(difficulties[index], index // 3 % 2 == 0) for index in range(size)]
