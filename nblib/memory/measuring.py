@@ -167,7 +167,7 @@ def kinds(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> d
     return {
         "weights": sum(weights(model).values()),
         "adapter": held(_adapter(model)),
-        "gradients": held(each.grad for each in model.parameters() if each.grad is not None),
+        "gradients": held(weight.grad for weight in model.parameters() if weight.grad is not None),
         "optimizer": held(tensors(list(optimizer.state.values()))) if optimizer else 0,
     }
 
@@ -200,7 +200,7 @@ def tensors(tree: Any) -> Iterable[torch.Tensor]:
 
 def _adapter(model: nn.Module) -> list[nn.Parameter]:
     """Not all that requires a gradient: so do the embeddings of a quantized base that nobody trains."""
-    return [each for each in model.parameters() if each.requires_grad] if hasattr(model, "peft_config") else []
+    return [weight for weight in model.parameters() if weight.requires_grad] if hasattr(model, "peft_config") else []
 
 
 def _constants(model: nn.Module) -> Iterator[torch.Tensor]:

@@ -196,7 +196,7 @@ def _static(setup: Setup, optimizer: str) -> _Static:
         base = shapes.build(config, setup.precision, setup.dtype)
         loaded, unpacked = _bytes(base), shapes.largest_quantized(base)
         attached = shapes.attach(base, method)
-        trained = [each.shape for each in attached.parameters() if each.requires_grad]
+        trained = [weight.shape for weight in attached.parameters() if weight.requires_grad]
         weights = _bytes(attached) if isinstance(method, spec.FullTuning) else loaded  # trained weights are fp32
         states = state_bytes(optimizer, trained, device=setup.device)
         if isinstance(method, spec.AdaLora):  # three numbers for each of its own, by which it prunes

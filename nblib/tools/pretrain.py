@@ -253,7 +253,9 @@ def fit(recipe: Recipe, folder: Path, device: str, *, name: str = "tiny") -> Non
     tokenizer = make_tokenizer(recipe)
     model = make_model(recipe, tokenizer).to(device)
     optimizers = _optimizers(recipe, model)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(each, lambda step: _rate(recipe, step)) for each in optimizers]
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(recipe, step)) for optimizer in optimizers
+    ]
     log, tokens, smooth, start = [], 0, math.nan, time.monotonic()
     for step, (ids, labels) in enumerate(batches(recipe, tokenizer), start=1):
         with torch.autocast(device, dtype=torch.bfloat16):
