@@ -351,3 +351,25 @@ def test_checkpointing_is_switched_off_where_a_method_cannot_have_it_and_the_row
     (row,) = study.run_all(study.plan([prefix]), tmp_path)
     assert row.status == "ok"
     assert row.notes["gradient_checkpointing"] == "off: prefix-tuning cannot be trained with it"
+
+
+# --- what a plan will cost --------------------------------------------------------------------------------------------
+
+
+def test_a_run_takes_what_its_kind_took_here_for_as_many_examples_and_a_shared_training_counts_once(runs, tmp_path):
+    def made(one, device="cpu", **costs):
+        here = {"revisions": dict(provenance.REVISIONS), "device": device, "device_name": None}
+        return results.Row(one.id, spec.settings(one.run), "ok", {}, {"examples": 8, **costs}, {}, here)
+
+    def seconds():
+        return [cost.seconds for cost in study.costs(planned, tmp_path)]
+
+    zero_shot, lora = runs[ZERO_SHOT], runs[LORA + 1]
+    planned = study.plan([zero_shot, runs[LORA], lora, replace(lora, split="validation"), replace(zero_shot, limit=4)])
+    results.write(tmp_path, replace(made(planned[0], "another", generate_seconds=1.0), id="elsewhere"))
+    costs = study.costs(planned, tmp_path)
+    assert seconds() == [None] * 5
+    assert costs[2].peak_bytes == costs[1].peak_bytes > costs[0].peak_bytes > 1e5
+    results.write(tmp_path, made(planned[0], load_seconds=1.0, generate_seconds=16.0))
+    results.write(tmp_path, made(planned[1], load_seconds=1.0, train_seconds=50.0, generate_seconds=8.0))
+    assert seconds() == [0.0, 0.0, 59.0, 9.0, 9.0]
