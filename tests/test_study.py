@@ -24,6 +24,12 @@ QUICK = presets.Preset(
 ZERO_SHOT, ICL, LORA = 0, 1, 3  # of `runs`
 
 
+@pytest.fixture(autouse=True)
+def no_collection(monkeypatch):
+    """Which is most of the time of such small runs."""
+    monkeypatch.setattr(fitting, "free", lambda: None)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")

@@ -90,6 +90,7 @@ def test_an_interrupt_ends_the_others_and_gives_the_threads_back(planned, tmp_pa
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells when a process of another one ends")
 def test_the_others_end_when_this_one_is_killed(planned, tmp_path):
     starting = (
