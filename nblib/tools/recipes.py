@@ -85,14 +85,12 @@ def value(rng: random.Random) -> str:
 
 def variable_name(rng: random.Random, usual: list[str]) -> str:
     """A variable's name, mostly a usual one, at times one made of words or syllables."""
-    kind = rng.random()
-    if kind < 0.7:
+    if (kind := rng.random()) < 0.7:
         return rng.choice(usual)
     if kind < 0.8:
         return f"{pick(rng, 'adjectives')}_{pick(rng, 'nouns')}s"
-    if kind < 0.9:
-        return f"{pick(rng, 'nouns')}s{rng.choice(('', '_list', str(rng.randint(1, 9))))}"
-    return syllables(rng)
+    noun = f"{pick(rng, 'nouns')}s" if kind < 0.9 else ""
+    return noun + rng.choice(("", "_list", str(rng.randint(1, 9)))) if noun else syllables(rng)
 
 
 def function_name(rng: random.Random) -> str:
