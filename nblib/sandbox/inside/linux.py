@@ -177,8 +177,6 @@ def _refuse(error: int) -> tuple[int, int, int, int]:
 
 # --- /proc: what processes use --------------------------------------------------------------------------------------
 
-_TICK = os.sysconf("SC_CLK_TCK")
-
 
 @dataclass(frozen=True)
 class Process:
@@ -196,15 +194,17 @@ def shows_processes() -> bool:
 
 def processes() -> dict[int, Process]:
     """All by their number; none where /proc does not show them."""
-    found = {}
-    for name in os.listdir("/proc") if shows_processes() else ():
+    if not shows_processes():
+        return {}
+    found, tick = {}, os.sysconf("SC_CLK_TCK")
+    for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
                     user, fields = os.fstat(file.fileno()).st_uid, file.read().rpartition(")")[2].split()
             except OSError:  # it has ended
                 continue
-            own, system, waited, system_waited = (int(ticks) / _TICK for ticks in fields[11:15])  # proc(5): 14 to 17
+            own, system, waited, system_waited = (int(ticks) / tick for ticks in fields[11:15])  # proc(5): 14 to 17
             found[int(name)] = Process(int(fields[1]), own + system, waited + system_waited, int(fields[17]), user)
     return found
 
