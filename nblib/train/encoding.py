@@ -8,9 +8,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from nblib import prompts, tasks
-from nblib.methods.losses import IGNORED
 from nblib.spec import Training
 from nblib.tasks import Example, Task
+from nblib.train.losses import IGNORED
 
 
 def encode(

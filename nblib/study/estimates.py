@@ -1,4 +1,4 @@
-"""What planned runs will cost: seconds as their like took in a results folder, bytes by arithmetic. Runs nothing."""
+"""What planned runs will cost: seconds as their like took in a results folder, bytes by arithmetic."""
 
 import json
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ import torch
 
 from nblib import memory, models, results, retrieve, spec, tasks, train
 from nblib.results import Row
-from nblib.study import fitting
-from nblib.study.planning import Planned, build_prompts, is_encoder_decoder, model_source, tokenizer
+from nblib.study import fitting, planning
+from nblib.study.planning import Planned
 
 OWN = ("seed", "limit", "split", "data_dir")  # settings in which runs of one kind differ
 ROWS = 500  # of the training data, whose longest stands for all
@@ -33,10 +33,12 @@ def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
     ended = [row for row in results.sound(folder) if row.status == results.OK and _is_here(row)]
     there: set[str] = set()  # trainings that an earlier run of the plan will have made
     found = []
-    for each in planned:
-        seconds = 0.0 if results.finished(folder, each.id) else _seconds(each, ended, folder, there)
-        found.append(Cost(seconds, peak_bytes(each)))
-        there.add(each.training)
+    for one in planned:
+        saved = one.training in there or fitting.is_saved(fitting.adapter_folder(folder, one))
+        shared = saved and bool(one.training) and not isinstance(one.run.method, spec.FullTuning)
+        seconds = 0.0 if results.finished(folder, one.id) else _seconds(one, ended, shared)
+        found.append(Cost(seconds, peak_bytes(one)))
+        there.add(one.training)
     return found
 
 
@@ -46,20 +48,17 @@ def _is_here(row: Row) -> bool:
     return (row.provenance.get("device"), row.provenance.get("device_name")) == (models.device(), name)
 
 
-def _seconds(planned: Planned, ended: Sequence[Row], folder: Path, there: set[str]) -> float | None:
+def _seconds(planned: Planned, ended: Sequence[Row], shared: bool) -> float | None:
+    """The mean of the rows that ended; a training that is `shared` costs nothing."""
     kind = _kind(spec.settings(planned.run))
     alike = [row for row in ended if _kind(row.settings) == kind and row.costs.get("examples")]
-    if not alike:
-        return None
-    saved = planned.training in there or fitting.is_saved(fitting.adapter_folder(folder, planned))
-    shared = saved and bool(planned.training) and not isinstance(planned.run.method, spec.FullTuning)
-    once = ("load",) if shared else ("load", "train")
+    once, each = ("load",) if shared else ("load", "train"), ("retrieve", "generate", "execute")
     total = 0.0
     for row in alike:
+        share = len(planned.data.test) / (row.costs["examples"] or 1.0)
         total += sum(row.costs.get(f"{name}_seconds") or 0.0 for name in once)
-        each = sum(row.costs.get(f"{name}_seconds") or 0.0 for name in ("retrieve", "generate", "execute"))
-        total += each / (row.costs["examples"] or 1.0) * len(planned.data.test)
-    return total / len(alike)
+        total += share * sum(row.costs.get(f"{name}_seconds") or 0.0 for name in each)
+    return total / len(alike) if alike else None
 
 
 def _kind(settings: dict) -> str:
@@ -69,42 +68,39 @@ def _kind(settings: dict) -> str:
 
 def peak_bytes(planned: Planned) -> int | None:
     """The most that the run will need; None: not known for this method or model."""
-    run, task = planned.run, tasks.of(planned.run)
+    run, training, decoding = planned.run, planned.run.training, planned.run.decoding
     try:
         length, answer, prompt = _lengths(planned)
-        said = memory.predict(
-            model_source(run),
+        return memory.predict(
+            planning.model_source(run),
             run.method,
             run.precision,
-            batch=run.training.device_batch if run.training else 1,
-            length=length,
-            training=run.training,
-            answer_tokens=answer,
-            beams=max(run.decoding.beams, run.decoding.returned if run.decoding.temperature else 1),
-            new_tokens=task.output_tokens,
-            prompt_length=prompt,
-            generation_batch=min(run.decoding.batch_size, len(planned.data.test)),
+            training=training,
             device="cuda" if models.device() == "cuda" else "cpu",
-        )
+            batch=training.device_batch if training else 1,
+            length=length,
+            answer_tokens=answer,
+            beams=max(decoding.beams, decoding.returned if decoding.temperature else 1),
+            new_tokens=tasks.of(run).output_tokens,
+            prompt_length=prompt,
+            generation_batch=min(decoding.batch_size, len(planned.data.test)),
+        ).peak_bytes
     except (ValueError, ConnectionError):  # a model or a method that it does not know
         return None
-    return said.peak_bytes
 
 
 def _lengths(planned: Planned) -> tuple[int, int, int]:
-    """Tokens of the longest training row, of its answer, and of the longest prompt."""
-    run, data = planned.run, planned.data
-    reader = tokenizer(run)
-    prompt = max(each.tokens for each in build_prompts(run, data.test, _shots(planned), reader))
+    """Tokens of the longest training row, of its answer, and of the longest prompt.
+
+    Which shots retrieval will find is not known yet, so random ones stand for them.
+    """
+    run, data, tokenizer = planned.run, planned.data, planning.tokenizer(planned.run)
+    count = getattr(run.method, "shots", 0)
+    shots = retrieve.random_shots(data.train, count, run.seed) if count else ()
+    built = planning.build_prompts(run, data.test, [shots] * len(data.test), tokenizer)
+    prompt = max(prompt.tokens for prompt in built)
     if run.training is None:
         return prompt, 1, prompt
-    task = tasks.trained(run)
-    rows = train.encode_all(data.train[:ROWS], reader, task, encoder_decoder=is_encoder_decoder(run))
+    task, seq2seq = tasks.trained(run), planning.config(run).is_encoder_decoder
+    rows = train.encode_all(data.train[:ROWS], tokenizer, task, encoder_decoder=seq2seq)
     return max(len(row["input_ids"]) for row in rows), max(map(train.answer_tokens, rows)), prompt
-
-
-def _shots(planned: Planned) -> list:
-    """As many shots as the method takes; which ones retrieval finds is not known yet, so random ones."""
-    count = getattr(planned.run.method, "shots", 0)
-    drawn = retrieve.random_shots(planned.data.train, count, planned.run.seed) if count else ()
-    return [drawn] * len(planned.data.test)

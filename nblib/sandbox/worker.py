@@ -1,21 +1,35 @@
-"""Programs as the caller sees them: limits, a channel, two streams of output, an end. Knows no job."""
+"""A worker, a fresh interpreter that forks programs; and programs as the caller sees them. Knows no job."""
 
 import os
 import selectors
 import socket
+import subprocess
+import sys
 import tempfile
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 from nblib.sandbox.inside import linux, wire
 
-_PATIENCE_SECONDS = 0.5  # between the end of a channel and that of its process
-_UNREAD = 8  # frames that wait to be heard at most
+_UNREAD = 8  # frames of a program that wait to be heard at most
+# Not `-I`, which is the same but for the seed of hashes: sets must have the same order in every worker.
+_FLAGS = ("-s", "-P")
+# Of this very package by its place, whatever the path has of the same name, and without what only the caller needs.
+_START = """
+import sys, types
+for name, folder in {folders!r}.items():
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [folder]
+from nblib.sandbox.inside import spawner
+spawner.main()
+"""
+_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
+_PATIENCE_SECONDS = 10.0  # for a worker to clear up after itself
 
 
 class BrokenError(RuntimeError):
@@ -41,16 +55,55 @@ class Limits:
                 raise ValueError(f"{item.name} must be above 0; got {getattr(self, item.name)}")
 
 
-class Programs:
-    """Starts programs by way of the spawner, and hears from them."""
+class Worker:
+    """One interpreter that serves one job at a time; `without` names layers to leave out."""
 
-    def __init__(self, spawner: socket.socket):
-        self.spawner = spawner
+    def __init__(self, without: Sequence[str] = ()):
+        self.channel, far = socket.socketpair()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
+        sandbox = Path(__file__).resolve().parent
+        code = _START.format(folders={"nblib": str(sandbox.parent), "nblib.sandbox": str(sandbox)})
+        with far:
+            self.process = subprocess.Popen(
+                [sys.executable, *_FLAGS, "-c", code, str(far.fileno()), *without],
+                pass_fds=(far.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self.errors,
+                env=_ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,  # an interrupt typed into the terminal comes to the caller only
+            )
         self.running: dict[int, Process] = {}
+        self.count = 0  # of processes that were started
+        self.reply: dict | None = None  # to the last request
         self.selector = selectors.DefaultSelector()
-        self.selector.register(spawner, selectors.EVENT_READ)
-        self.count = 0
-        self.reply: dict | None = None  # of the spawner to the last request
+        self.selector.register(self.channel, selectors.EVENT_READ)
+        try:
+            message = wire.receive(self.channel)
+            if "map" in message:
+                wire.send(self.channel, {"nobody": _map_users(self.process.pid)})
+                message = wire.receive(self.channel)
+            self.layers: dict[str, bool] = message["layers"]
+        except wire.ClosedError:
+            raise BrokenError(f"the sandbox did not start: {self.close()}") from None
+
+    def close(self) -> str:
+        """Ends it and all that it has started; the last line that it wrote to standard error."""
+        if self.errors.closed:
+            return ""
+        with suppress(OSError):
+            self.channel.shutdown(socket.SHUT_RDWR)
+        try:
+            self.process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.channel.close()
+        with self.errors as file:
+            file.seek(0)
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {self.process.returncode}"
 
     def start(self, mode: str, begin: dict, limits: Limits, *, outcomes: int = 1, text: str = "") -> "Process":
         """A new program or judge, told how to begin; `text` is its standard input, and it may take `outcomes` times
@@ -64,8 +117,11 @@ class Programs:
             if linux.LINUX:  # so that another user can open /dev/stdout
                 os.fchmod(to_output, 0o622)
                 os.fchmod(to_errors, 0o622)
-            wire.send(self.spawner, message, tuple(file.fileno() for file in (far, given, first, second)))
+            wire.send(self.channel, message, tuple(file.fileno() for file in (far, given, first, second)))
         process.tell(begin)
+        process.first = process.hear()
+        if process.first and "broken" in process.first:
+            raise BrokenError(process.first["broken"])
         return process
 
     def renew(self, process: "Process") -> float:
@@ -87,13 +143,13 @@ class Programs:
         self.running.clear()
         self.selector.close()
 
-    def wait(self, seconds: float | None = None) -> None:
+    def wait(self) -> None:
         """Takes what there is to read, or comes."""
-        ready = [key.data for key, _ in self.selector.select(seconds)]
+        ready = [key.data for key, _ in self.selector.select()]
         for process, stream in filter(None, ready):
             process.read(stream)
         if None in ready:
-            message = wire.receive(self.spawner)
+            message = wire.receive(self.channel)
             if "ended" in message:
                 self.running.pop(message["ended"]).ended(message)
             else:
@@ -101,7 +157,7 @@ class Programs:
 
     def _ask(self, request: dict) -> dict:
         self.reply = None
-        wire.send(self.spawner, request)
+        wire.send(self.channel, request)
         while self.reply is None:
             self.wait()
         return self.reply
@@ -110,11 +166,12 @@ class Programs:
 class Process:
     """One program or judge."""
 
-    def __init__(self, programs: Programs, number: int, limits: Limits, channel: socket.socket, *pipes: int):
-        self.programs, self.number, self.limits, self.channel = programs, number, limits, channel
+    def __init__(self, worker: Worker, number: int, limits: Limits, channel: socket.socket, *pipes: int):
+        self.worker, self.number, self.limits, self.channel = worker, number, limits, channel
         self.output, self.errors, self.written = bytearray(), bytearray(), 0  # written: bytes to both
         self.frames = wire.Frames(2 * limits.output_bytes + 2**14)  # a text may double when it is written as JSON
         self.inbox: deque = deque()
+        self.first: dict | None = None  # its first message, which no code of a program can send
         self.end: dict | None = None  # status, cpu, reason
         self.reason: str | None = None  # why this side had it killed
         self.streams: dict[Any, Callable[[bytes], None]] = {channel: self._hear}  # what takes what comes
@@ -123,7 +180,7 @@ class Process:
         channel.settimeout(limits.wall_seconds)
         for stream in self.streams:
             os.set_blocking(stream.fileno(), False)
-            programs.selector.register(stream, selectors.EVENT_READ, (self, stream))
+            worker.selector.register(stream, selectors.EVENT_READ, (self, stream))
 
     def tell(self, message: dict) -> None:
         """One that is gone will be noticed by its end."""
@@ -133,34 +190,26 @@ class Process:
     def hear(self):
         """Its next message; None when it has ended and sent no more."""
         while not self.inbox and self.end is None:
-            self.programs.wait()
+            self.worker.wait()
         return self.inbox.popleft() if self.inbox else None
 
     def finish(self) -> dict:
         """Waits for the end."""
         while self.end is None:
-            self.programs.wait()
+            self.worker.wait()
         return self.end
-
-    def stop(self) -> dict:
-        """As `finish`, of a process that has left its channel: one that goes on without it is killed."""
-        patience = time.monotonic() + _PATIENCE_SECONDS
-        while self.end is None and time.monotonic() < patience:
-            self.programs.wait(_PATIENCE_SECONDS)
-        self.kill("channel")
-        return self.finish()
 
     def kill(self, reason: str) -> None:
         if self.end is None and self.reason is None:
             self.reason = reason
-            wire.send(self.programs.spawner, {"kill": reason, "number": self.number})
+            wire.send(self.worker.channel, {"kill": reason, "number": self.number})
 
     def ended(self, end: dict) -> None:
-        """All that it has left to read is read."""
+        """Reads what it has left."""
+        self.end = end
         for stream in list(self.streams):
             while self.read(stream):
                 pass
-        self.end = end
         self.close_all()
 
     def read(self, stream) -> bool:
@@ -185,7 +234,7 @@ class Process:
 
     def _close(self, stream) -> None:
         if self.streams.pop(stream, None):
-            self.programs.selector.unregister(stream)
+            self.worker.selector.unregister(stream)
             stream.close()
 
     def _hear(self, data: bytes) -> None:
@@ -214,3 +263,18 @@ def _standard_input(text: str) -> IO[bytes]:
     made.write(text.encode("utf-8", "surrogatepass"))
     made.seek(0)
     return made
+
+
+def _map_users(pid: int) -> bool:
+    """In a worker's new user namespace: root maps itself and `nobody`, others themselves; whether `nobody` is there."""
+    user, group, place = os.geteuid(), os.getegid(), Path(f"/proc/{pid}")
+    if user == 0:
+        with suppress(OSError):
+            (place / "gid_map").write_text(f"{group} {group} 1\n65534 65534 1\n")
+            (place / "uid_map").write_text("0 0 1\n65534 65534 1\n")
+            return True
+    with suppress(OSError):
+        (place / "setgroups").write_text("deny")
+        (place / "gid_map").write_text(f"{group} {group} 1\n")
+        (place / "uid_map").write_text(f"{user} {user} 1\n")
+    return False

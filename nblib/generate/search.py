@@ -12,7 +12,7 @@ from torch import nn
 from transformers import GenerationConfig
 from transformers.generation.stopping_criteria import StopStringCriteria
 
-from nblib.generate.reading import Prompts
+from nblib.generate.cache import Prefilled
 
 NEVER = -1e9  # the score of what is not to be chosen
 
@@ -49,7 +49,7 @@ class _Candidates:
 
 def search(
     model: nn.Module,
-    prompts: Prompts,
+    prompts: Prefilled,
     settings: GenerationConfig,
     stops: StopStringCriteria,
     *,
@@ -77,7 +77,7 @@ def search(
     return answers[:, :, :step].flatten(0, 1)
 
 
-def _begin(prompts: Prompts, settings: GenerationConfig, tail: int) -> _Beams:
+def _begin(prompts: Prefilled, settings: GenerationConfig, tail: int) -> _Beams:
     """One beam a query, before the last token of its prompt."""
     queries, device = len(prompts.rows), prompts.position.device
     shape = (queries, settings.num_beams)
@@ -94,7 +94,7 @@ def _begin(prompts: Prompts, settings: GenerationConfig, tail: int) -> _Beams:
     )
 
 
-def _read_tokens(model: nn.Module, prompts: Prompts, beams: _Beams) -> torch.Tensor:
+def _read_tokens(model: nn.Module, prompts: Prefilled, beams: _Beams) -> torch.Tensor:
     """Logits (queries, beams, vocabulary) after the newest token of every beam."""
     queries, count = beams.score.shape
     itself = torch.eye(count, dtype=torch.bool, device=beams.sees.device).expand(queries, count, count)

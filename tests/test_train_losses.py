@@ -10,7 +10,7 @@ from torch import nn
 
 from nblib import methods, spec, tasks, train
 from nblib.memory import peak_of
-from nblib.methods import losses
+from nblib.train import losses
 
 FAMILIES = ("llama", "codegen", "gpt2", "t5", "qwen2")
 METHODS = {
@@ -65,8 +65,14 @@ def assert_alike(these: dict[str, torch.Tensor], those: dict[str, torch.Tensor],
         torch.testing.assert_close(these[name], that, rtol=share, atol=share * that.abs().max().item() + 1e-8)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("kind", ["full", "lora", "prompt-tuning", "prefix-tuning", "p-tuning"])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        *((family, "lora") for family in FAMILIES),
+        *(("llama", kind) for kind in ("full", "prompt-tuning", "prefix-tuning", "p-tuning")),
+        *(("t5", kind) for kind in ("full", "prompt-tuning", "prefix-tuning")),
+    ],
+)
 def test_loss_and_gradients_are_those_of_all_logits(family, kind):
     model = prepared(family, kind)
     rows = batch(model)
@@ -79,19 +85,7 @@ def test_loss_and_gradients_are_those_of_all_logits(family, kind):
     assert_alike(gradients(model, output.loss), wanted)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_head_sees_the_positions_that_count_only(family):
-    model = prepared(family, "prompt-tuning")
-    rows, seen = batch(model), []
-    with losses.lean(model):
-        hook = model.get_output_embeddings().register_forward_hook(lambda head, given, made: seen.append(made.shape))
-        model(**rows)
-        hook.remove()
-    assert seen == [(1, counted(model, rows), 420)]
-
-
-@pytest.mark.parametrize("family", ["llama", "t5"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("family", "dtype"), [("llama", torch.bfloat16), ("t5", torch.float16)])
 def test_it_is_the_usual_loss_in_mixed_precision(family, dtype):
     model = prepared(family)
     rows = batch(model)
@@ -141,15 +135,6 @@ def test_adalora_keeps_its_penalty(family):
         torch.testing.assert_close(model(**rows).loss, expected)
 
 
-@pytest.mark.parametrize("family", ["llama", "t5"])
-def test_where_no_gradient_is_taken_the_loss_is_that_of_the_data_alone(family):
-    model = prepared(family, "adalora")
-    rows = batch(model)
-    with losses.lean(model), torch.no_grad():
-        evaluated = model(**rows).loss
-    torch.testing.assert_close(evaluated, plainly(model, rows).detach(), rtol=1e-5, atol=0)
-
-
 def test_validation_losses_are_those_of_the_data_alone():
     model, training = prepared("llama", "adalora"), spec.Training(epochs=1, evaluations_an_epoch=1)
     task = tasks.Task("small", 64, 64, ("\n",))
@@ -191,8 +176,7 @@ def test_afterwards_the_model_is_as_before():
     assert after.loss.equal(before.loss)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("mixed", [False, True], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("family", "mixed"), [("llama", True), ("gpt2", False), ("t5", False)])
 def test_a_large_vocabulary_needs_less(family, mixed):
     model = prepared(family, vocabulary=20_000)
     rows = batch(model)

@@ -1,4 +1,8 @@
-"""Configuration, layer and tuner of the bottleneck adapter, in the shape that PEFT asks of its methods."""
+"""The bottleneck adapter of Houlsby et al. (2019) and Pfeiffer et al. (2021), which PEFT has not, as a PEFT tuner.
+
+Once this is imported, `peft.get_peft_model(model, BottleneckConfig(…))`, `save_pretrained` and
+`PeftModel.from_pretrained` treat it as one of PEFT's own methods. It cannot be merged into a linear layer.
+"""
 
 import enum
 from dataclasses import dataclass
@@ -6,10 +10,12 @@ from typing import Any
 
 import torch
 from peft import PeftConfig
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 
-from nblib.adapters.places import PLACEMENTS, find_places, layer_width
+from nblib.methods.targets import blocks, is_attention, output_width, sub_block_ends
+from nblib.spec import Adapter
 
 
 class BottleneckType(str, enum.Enum):  # noqa: UP042 - PEFT also reads how an enum's member prints
@@ -35,10 +41,7 @@ class BottleneckConfig(PeftConfig):
         self.peft_type = BottleneckType.BOTTLENECK
         if isinstance(self.target_modules, list):
             self.target_modules = set(self.target_modules)
-        if not isinstance(self.bottleneck, int) or self.bottleneck < 1:
-            raise ValueError(f"bottleneck must be a whole number from 1 on; got {self.bottleneck!r}")
-        if self.placement not in PLACEMENTS:
-            raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}; got {self.placement!r}")
+        Adapter(bottleneck=self.bottleneck, placement=self.placement)  # checks both
 
 
 class BottleneckLayer(nn.Module, BaseTunerLayer):
@@ -65,8 +68,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
         output = self.base_layer(hidden, *args, **kwargs)
         if self.disable_adapters:
             return output
-        changes = [self._change(output, name) for name in self.active_adapters if name in self.bottleneck_down]
-        return sum(changes, start=output)
+        return sum((self._change(output, name) for name in self.active_adapters if name in self.bottleneck_up), output)
 
     def _change(self, output: torch.Tensor, name: str) -> torch.Tensor:
         down, up = self.bottleneck_down[name], self.bottleneck_up[name]
@@ -82,7 +84,7 @@ class BottleneckModel(BaseTuner):
 
     def _prepare_adapter_config(self, peft_config: BottleneckConfig, model_config: dict) -> BottleneckConfig:
         if peft_config.target_modules is None:
-            peft_config.target_modules = set(find_places(self.model, peft_config.placement))
+            peft_config.target_modules = set(places(self.model, peft_config.placement))
         return peft_config
 
     def _create_and_replace(
@@ -94,7 +96,7 @@ class BottleneckModel(BaseTuner):
         parent: nn.Module,
         current_key: str,
     ) -> None:
-        width = layer_width(target)
+        width = output_width(target)
         if width is None:
             kind = type(target).__name__
             raise ValueError(f"a bottleneck adapter goes on a linear layer; {current_key} is {kind}: name another")
@@ -105,3 +107,30 @@ class BottleneckModel(BaseTuner):
 
     def _check_merge_allowed(self) -> None:
         raise ValueError("a bottleneck adapter is nonlinear and cannot be merged: use it as it is, or unload() it")
+
+
+def places(model: nn.Module, placement: str) -> list[str]:
+    """Paths of the linear layers that end a feed-forward, with houlsby also those that end an attention.
+
+    Raises ValueError where the blocks are not one dense feed-forward beside some attention, as in a mixture of experts.
+    """
+    width = getattr(getattr(model, "config", None), "hidden_size", 0)
+    refusal = f"a bottleneck adapter for {type(model).__name__} needs {{}}: give the layers as target_modules"
+    found: list[str] = []
+    for path, block in blocks(model) if width else ():
+        ends = list(sub_block_ends(block, width, path))
+        feed_forward = [name for name, parent in ends if not is_attention(parent)]
+        # A parameter of three dimensions is a stack of experts, which an adapter after a shared expert would miss.
+        stacked = any(parameter.ndim > 2 for parameter in block.parameters())
+        if len(feed_forward) != 1 or len(ends) == 1 or stacked:
+            raise ValueError(refusal.format(f"attention and one dense feed-forward in {path.rstrip('.')}"))
+        found += feed_forward if placement == "pfeiffer" else [name for name, _ in ends]
+    if not found:
+        raise ValueError(refusal.format("a list of transformer blocks and a hidden_size, and it has none"))
+    return found
+
+
+# What peft.utils.register_peft_method does, which itself takes only the members of PEFT's own closed list of types.
+PEFT_TYPE_TO_CONFIG_MAPPING[BottleneckType.BOTTLENECK] = BottleneckConfig
+PEFT_TYPE_TO_TUNER_MAPPING[BottleneckType.BOTTLENECK] = BottleneckModel
+PEFT_TYPE_TO_PREFIX_MAPPING[BottleneckType.BOTTLENECK] = BottleneckModel.prefix
