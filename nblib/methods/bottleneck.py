@@ -15,8 +15,7 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 
 from nblib.methods.targets import blocks, is_attention, output_width, sub_block_ends
-from nblib.spec import PLACEMENTS
-from nblib.spec.checks import one_of, whole
+from nblib.spec import Adapter
 
 
 class BottleneckType(str, enum.Enum):  # noqa: UP042 - PEFT also reads how an enum's member prints
@@ -42,8 +41,7 @@ class BottleneckConfig(PeftConfig):
         self.peft_type = BottleneckType.BOTTLENECK
         if isinstance(self.target_modules, list):
             self.target_modules = set(self.target_modules)
-        whole("bottleneck", self.bottleneck)
-        one_of("placement", self.placement, PLACEMENTS)
+        Adapter(bottleneck=self.bottleneck, placement=self.placement)  # checks both
 
 
 class BottleneckLayer(nn.Module, BaseTunerLayer):
