@@ -46,6 +46,7 @@ def make() -> None:
             second()
         print(f"{path.stem}: {time.monotonic() - begun:.0f} s", flush=True)
     keep(WORKING, KEPT)
+    shutil.copytree(WORKING / "figures", provenance.ROOT / "figures", dirs_exist_ok=True)
     write_tables()
 
 
