@@ -158,17 +158,9 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
         base=trained, base_kind=base_kind, score=means["score"].reindex(frame.index), base_score=own["score"]
     )
     machines = runs["provenance"].map(_machines).groupby(runs["method"]).agg(lambda sets: set().union(*sets))
+    mixed = [len(machines[trained] | machines[label]) > 1 for label in frame.index]
     for unit in UNITS:
-        once, ours, theirs = own[f"{unit}_once"], own[unit], means[unit].reindex(frame.index)
-        why = pd.Series(None, index=frame.index, dtype=object)
-        why[theirs <= ours] = f"never: {trained} is not cheaper a query"
-        if unit == "seconds":
-            several = [len(machines[trained] | machines[label]) > 1 for label in frame.index]
-            why[several] = "measured on different devices, or numbers of threads or processes"
-        why[theirs.isna() | pd.isna(once + ours)] = "not measured"
-        frame = frame.assign(**{f"{unit}_once": once, f"{unit}_base": ours, f"{unit}_method": theirs})
-        frame[f"{unit}_queries"] = np.ceil(once / (theirs - ours)).where(why.isna())
-        frame[f"{unit}_why"] = why
+        frame = frame.assign(**_even(own, means[unit].reindex(frame.index), unit, mixed if unit == "seconds" else []))
     answers = answers[answers["method"].isin([trained, *frame.index])]
     frame = frame.join(turned(tests(answers, "method", metric, {"method": trained})))
     if frame.empty:
@@ -280,6 +272,18 @@ def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | N
         known = ", ".join(trained) or "none, because no trained method has a result"
         raise ValueError(f"base must be a trained method with a result ({known}); got {label!r}")
     return label
+
+
+def _even(own: pd.Series, theirs: pd.Series, unit: str, mixed: Sequence[bool]) -> dict[str, Any]:
+    """When methods with those costs a query have cost as much as the trained one, or why there is no such number."""
+    once, ours = own[f"{unit}_once"], own[unit]
+    why = pd.Series(None, index=theirs.index, dtype=object)
+    why[theirs <= ours] = f"never: {own.name} is not cheaper a query"
+    why[list(mixed) or [False] * len(why)] = "measured on different devices, or numbers of threads or processes"
+    why[theirs.isna() | pd.isna(once + ours)] = "not measured"
+    queries = np.ceil(once / (theirs - ours)).where(why.isna())
+    costs = {"once": once, "base": ours, "method": theirs, "queries": queries, "why": why}
+    return {f"{unit}_{name}": values for name, values in costs.items()}
 
 
 def _query_costs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
