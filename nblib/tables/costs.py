@@ -1,4 +1,4 @@
-"""Bytes, seconds and tokens of runs as tables, also beside their scores. Measures nothing."""
+"""Bytes, seconds and tokens of runs as tables, also against their scores. Measures nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ GIB = 2**30
 # 5e8 parameters, 10 TFLOP more than the base model's forward pass, and the 94 GB of one H100 NVL.
 HALVING = {"parameters": 5e8, "teraflops": 10.0, "gigabytes": 94.0}
 READ = ("prompt-tuning", "p-tuning")  # their virtual tokens pass through every layer, as those of a prompt do
-MERGED = ("full", *READ, "prefix-tuning")  # no weights that a token passes through beside the model's own
+MERGED = ("full", *READ, "prefix-tuning")  # no weights that a token passes through besides the model's own
 
 
 def memory(runs: pd.DataFrame) -> Table:
@@ -168,7 +168,7 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
         return Table(frame, (note,), columns=())
     once = [f"{number(own[f'{unit}_once'])} {words}" for unit, words in UNITS.items() if pd.notna(own[f"{unit}_once"])]
     spent = f"Training {trained} once costs {' or '.join(once)}." if once else "Training's cost is not known."
-    heads = {"difference": f"{SCORES[metric]} of {trained} beside it (points)", "verdict": f"so {trained} is"}
+    heads = {"difference": f"{SCORES[metric]} of {trained} against it (points)", "verdict": f"so {trained} is"}
     for unit in UNITS:
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
         heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}

@@ -87,7 +87,7 @@ def by_group(
     tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
     notes = ("95 % intervals over examples and seeds.", tested if base else "")
     columns = (*by, metric, "difference", "p", "verdict", "seeds", f"{metric}_n")
-    return Table(frame, notes, columns=columns, heads={"group": "examples", "difference": f"beside {base} (points)"})
+    return Table(frame, notes, columns=columns, heads={"group": "examples", "difference": f"against {base} (points)"})
 
 
 def retrieval(

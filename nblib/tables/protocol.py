@@ -210,7 +210,7 @@ def side_by_side(
 
 
 def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
-    """Runs of the same settings in two folders, b beside a: one line for each that is not the same in both.
+    """Runs of the same settings in two folders, b against a: one line for each that is not the same in both.
 
     The numbers of all stand in `.frame`: `run` (id in a, else in b), `found` (same, differs, only in a, only in b),
     `a_score`, `b_score`, b minus a with its test (paired over the same examples, Holm's correction over all pairs),
