@@ -3,38 +3,34 @@
 import threading
 from collections.abc import Callable
 
-SPEAKING = (
-    ValueError,
-    OSError,
-    ImportError,
-    MemoryError,
-)  # ours, which say in a sentence what to do; others get their type's name
+# Ours say in a sentence what to do; others get their type's name.
+EXPLAINED = (ValueError, OSError, ImportError, MemoryError)
 
 
 class CancelledError(Exception):
     """Raised inside of a job after `cancel`; no failure."""
 
 
-class Work:
+class Job:
     """A thread that does one job, can be asked to stop, and says how the job ended."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.running = False  # whether a job is under way
+        self.running = False  # whether it is under way
 
-    def start(self, job: Callable[[], None], *, ended: Callable[[str], None]) -> bool:
-        """Starts the job, unless one is running; whether it did.
+    def start(self, work: Callable[[], None], *, ended: Callable[[str], None]) -> bool:
+        """Starts the work, unless some is under way; whether it did.
 
-        The job calls `check` now and then. `ended` hears in the job's thread how it ended: empty where all went well,
-        else a sentence.
+        The work calls `check` now and then. `ended` hears in its thread how it ended: empty where all went well, else
+        a sentence.
         """
         if self.running:
             return False
         self._stop.clear()
         self.running = True
         # A daemon: a kernel that is shut down does not wait for an answer that nobody will read.
-        self._thread = threading.Thread(target=self._run, args=(job, ended), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work, ended), daemon=True)
         self._thread.start()
         return True
 
@@ -53,19 +49,19 @@ class Work:
             self._thread.join(timeout_seconds)
         return not self.running
 
-    def _run(self, job: Callable[[], None], ended: Callable[[str], None]) -> None:
-        said = ""
+    def _run(self, work: Callable[[], None], ended: Callable[[str], None]) -> None:
+        how = ""
         try:
-            job()
+            work()
         except CancelledError:
-            said = "Cancelled."
+            how = "Cancelled."
         except Exception as error:  # whatever it is, it must be seen: nobody reads a thread's traceback
-            said = sentence(error)
+            how = sentence(error)
         self.running = False  # before others hear of it: they may start the next one
-        ended(said)
+        ended(how)
 
 
 def sentence(error: BaseException) -> str:
     """An error as one line for a reader."""
-    said = " ".join(str(error).split()) or "no reason was given"
-    return said if isinstance(error, SPEAKING) else f"{type(error).__name__}: {said[:300]}"
+    text = " ".join(str(error).split()) or "no reason was given"
+    return text if isinstance(error, EXPLAINED) else f"{type(error).__name__}: {text[:300]}"
