@@ -1,4 +1,4 @@
-"""Example and shots to the text a model sees; completion to the code that is scored. Generates nothing."""
+"""Example and shots to the text a model sees; completion to the code that is scored."""
 
 import re
 import warnings
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from textwrap import dedent, indent
 
-from nblib.tasks import unix_lines
+from nblib.tasks import TASKS, Task, unix_lines
 
 INSTRUCTION = "### Instruction:\n{intent}\n### Response:\n"  # the study's template
 SEPARATOR = "\n\n"  # between a shot's code and the next instruction
@@ -16,7 +16,8 @@ PROBLEM = "Write a Python program that solves this problem and obeys its constra
 BY_CALL = "Use the given function signature: its arguments come in, and it returns the answer."
 BY_STANDARD_INPUT = "Read from standard input and print the answer."
 FENCE = "```"
-OPENED = f"{FENCE}python\n"
+LANGUAGES = {"sql": "SQL", "cpp": "C++", "c_sharp": "C#", "javascript": "JavaScript", "php": "PHP"}  # as people say
+PLAIN = TASKS["conala"]  # Python for an intent, and no words before it
 # On a line of its own, with what is said after it; at the end of a line, with a language at most; around one line.
 _FENCES = tuple(
     re.compile(pattern, re.MULTILINE)
@@ -31,7 +32,7 @@ CLOCK = "strftime_now"  # the function of chat templates that print the date
 TODAY = datetime(2024, 7, 26)  # that it always tells; some templates print this day where they have no clock
 STAND_INS = 0x100000  # the first of a plane of characters that Unicode leaves to private use
 _CODE_HERE = "the code stands here"  # where a rendered chat is cut; words that no template changes or adds
-
+_PROBE = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _CODE_HERE}]
 
 Token = tuple[int, tuple[int, int]]  # its id, where it begins and ends in the text
 
@@ -58,7 +59,7 @@ def is_chat(tokenizer) -> bool:
     if not tokenizer.chat_template or not tokenizer.eos_token:
         return False
     try:
-        rendered = _rendered([_turn("user", "?"), _turn("assistant", _CODE_HERE)], tokenizer)
+        rendered = _rendered(_PROBE, tokenizer)
     except Exception:  # a template is a program from elsewhere: it may raise anything
         return False
     _, found, after = rendered.rpartition(_CODE_HERE)
@@ -66,28 +67,24 @@ def is_chat(tokenizer) -> bool:
     return bool(found) and (after.startswith(tokenizer.eos_token) or after.endswith(tokenizer.eos_token))
 
 
-def asked(example, tokenizer, style: str = "instruction", *, shots: Sequence = ()) -> str:
+def asked(example, tokenizer, task: Task = PLAIN, *, shots: Sequence = ()) -> str:
     """An example's request as the model sees it after the shots, up to where its code begins.
 
     A chat model gets turns of its template, each answer in a code fence, the last one opened; any other model the
-    study's template. `style` is `instruction`, the intent, or `apps`: a problem with its kind of input and its starter
-    code. `example` has `intent`, and for `apps` `entry_point` and `starter_code`; shots have `code` too.
+    study's template. `task.prompt` is `instruction`, the intent, or `apps`: a problem with its kind of input and its
+    starter code. `example` has `intent`, and for `apps` `entry_point` and `starter_code`; shots have `code` too.
     In a chat, what people wrote that reads like a special token has a stand-in, which `encode` knows.
     """
     if not is_chat(tokenizer):
-        return "".join(shown(shot, style) for shot in shots) + INSTRUCTION.format(intent=_request(example, style))
-    turns = []
-    for shot in shots:
-        turns += [_turn("user", _chat_request(shot, style)), _turn("assistant", f"{OPENED}{shot.code}\n{FENCE}")]
+        return "".join(shown(shot, task) for shot in shots) + INSTRUCTION.format(intent=_request(example, task))
     # The answer is opened by rendering it and cutting there: what some templates add for generation is not quite the
     # beginning of an answer (a line's end is missing, for one).
-    turns += [_turn("user", _chat_request(example, style)), _turn("assistant", OPENED + _CODE_HERE)]
-    turns = [turn | {"content": _with_stand_ins(turn["content"], tokenizer)} for turn in turns]
+    answers = [*(f"{shot.code}\n{FENCE}" for shot in shots), _CODE_HERE]
+    turns = []
+    for row, answer in zip([*shots, example], answers, strict=True):
+        contents = {"user": _request(row, task, chat=True), "assistant": f"{FENCE}{task.language}\n{answer}"}
+        turns += [{"role": role, "content": _with_stand_ins(text, tokenizer)} for role, text in contents.items()]
     return _rendered(turns, tokenizer).rpartition(_CODE_HERE)[0]
-
-
-def _turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
 
 
 def _rendered(turns: list[dict[str, str]], tokenizer, day: datetime = TODAY) -> str:
@@ -107,26 +104,26 @@ def _clock(day: datetime) -> str:
 
 def date_shown(tokenizer) -> str | None:
     """The day that a chat's prompts name as today, always the same one; None where the template prints no date."""
-    turns = [_turn("user", "?"), _turn("assistant", _CODE_HERE)]
-    if not is_chat(tokenizer) or _rendered(turns, tokenizer) == _rendered(turns, tokenizer, datetime(1999, 12, 31, 11)):
+    if not is_chat(tokenizer) or _rendered(_PROBE, tokenizer) == _rendered(
+        _PROBE, tokenizer, datetime(1999, 12, 31, 11)
+    ):
         return None
     return TODAY.date().isoformat()
 
 
-def _chat_request(example, style: str) -> str:
-    request = _request(example, style)
-    return CODE_ONLY.format(intent=request) if style == "instruction" else request
-
-
-def _request(example, style: str) -> str:
-    if style == "instruction":
-        return example.intent
+def _request(example, task: Task, *, chat: bool = False) -> str:
+    if task.prompt == "instruction" and task.instruction:
+        return f"{task.instruction}\n\n{example.intent}"
+    if task.prompt == "instruction":
+        language = LANGUAGES.get(task.language, task.language.capitalize())
+        words = CODE_ONLY.replace("Python", language) if chat or task.language != "python" else "{intent}"
+        return words.format(intent=example.intent)
     start = f"\n\n{example.starter_code.strip()}" if example.starter_code.strip() else ""
     how = BY_CALL if example.entry_point else BY_STANDARD_INPUT
     return PROBLEM.format(how=how, question=example.intent, start=start)
 
 
-def answered(example, tokenizer, style: str = "instruction") -> str:
+def answered(example, tokenizer) -> str:
     """The code as it follows `asked`; the fence is closed where that opened one."""
     return _with_stand_ins(f"{example.code}\n{FENCE}", tokenizer) if is_chat(tokenizer) else example.code
 
@@ -156,9 +153,17 @@ def encode(text: str, tokenizer, *, encoder_decoder: bool = False, target: bool 
     tokens = list(zip(found["input_ids"], found.get("offset_mapping", [(0, 0)] * len(found["input_ids"])), strict=True))
     while tokens and not encoder_decoder and found["special_tokens_mask"][len(tokens) - 1]:
         tokens.pop()
-    theirs = _written_by_people(text, tokenizer) if chat else [True] * len(plain)
-    tokens = _as_letters(tokens, plain, theirs, tokenizer)
-    return {"input_ids": [id for id, _ in tokens], "offset_mapping": [span for _, span in tokens]}
+    stand_ins = _stand_ins(tokenizer) if chat else {}
+    by_people = [not chat or ord(letter) in stand_ins for letter in text for _ in stand_ins.get(ord(letter), letter)]
+    special, split = _special(tokenizer), list[Token]()
+    for id, (begin, end) in tokens:
+        # A special token that people wrote is split into its letters. Also where special tokens were to be split:
+        # T5's kind of tokenizer finds them in its vocabulary. What a tokenizer does not know is one too, but no text.
+        if id in special and special[id] in plain[begin:end] and any(by_people[begin:end]):
+            split += [(piece, (begin + at, begin + to)) for piece, (at, to) in _letters(plain[begin:end], tokenizer)]
+        else:
+            split.append((id, (begin, end)))
+    return {"input_ids": [id for id, _ in split], "offset_mapping": [span for _, span in split]}
 
 
 def readable(text: str, tokenizer) -> str:
@@ -181,28 +186,7 @@ def _special(tokenizer) -> dict[int, str]:
     return {id: str(token) for id, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
-def _written_by_people(text: str, tokenizer) -> list[bool]:
-    """For each letter of `readable`: whether it is one of a special token that has a stand-in."""
-    stand_ins = {} if text.isascii() else _stand_ins(tokenizer)
-    return [ord(letter) in stand_ins for letter in text for _ in stand_ins.get(ord(letter), letter)]
-
-
-def _as_letters(tokens: list[Token], plain: str, theirs: list[bool], tokenizer) -> list[Token]:
-    """The tokens, with those of its letters in the place of each special one that stands where it is `theirs`.
-
-    Also where special tokens were to be split: T5's kind of tokenizer, Unigram, finds them in its vocabulary.
-    """
-    special, split = _special(tokenizer), []
-    for id, (begin, end) in tokens:
-        # What a tokenizer does not know is a special token too, but not in the text.
-        if id in special and special[id] in plain[begin:end] and any(theirs[begin:end]):
-            split += [(each, (begin + at, begin + to)) for each, (at, to) in _inside(plain[begin:end], tokenizer)]
-        else:
-            split.append((id, (begin, end)))
-    return split
-
-
-def _inside(text: str, tokenizer) -> list[Token]:
+def _letters(text: str, tokenizer) -> list[Token]:
     """Tokens of a text that goes on from another, none of them special."""
     for before in ("\n", ""):  # some tokenizers put a space before a text that begins
         found = tokenizer(
@@ -214,21 +198,19 @@ def _inside(text: str, tokenizer) -> list[Token]:
             break
     special = _special(tokenizer)
     if len(text) > 1 and any(special.get(id) == text[at:to] for id, (at, to) in tokens):
-        rest = [(id, (at + 1, to + 1)) for id, (at, to) in _inside(text[1:], tokenizer)]
-        return [*_inside(text[:1], tokenizer), *rest]
+        rest = [(id, (at + 1, to + 1)) for id, (at, to) in _letters(text[1:], tokenizer)]
+        return [*_letters(text[:1], tokenizer), *rest]
     return tokens
 
 
-def build(
-    query, shots: Sequence, tokenizer, *, room: int, style: str = "instruction", encoder_decoder: bool = False
-) -> Prompt:
+def build(query, shots: Sequence, tokenizer, *, room: int, task: Task = PLAIN, encoder_decoder: bool = False) -> Prompt:
     """The query after its shots, in at most `room` tokens; the first shots are dropped where it would not fit.
 
     `query` and `shots` are examples (see `asked`; `code` for shots). The query itself is never cut.
     Raises ValueError where the query alone does not fit.
     """
     for dropped in range(len(shots) + 1):
-        text = asked(query, tokenizer, style, shots=shots[dropped:])
+        text = asked(query, tokenizer, task, shots=shots[dropped:])
         ids = encode(text, tokenizer, encoder_decoder=encoder_decoder)["input_ids"]
         if len(ids) <= room:
             return Prompt(readable(text, tokenizer), tuple(ids), dropped)
@@ -238,9 +220,9 @@ def build(
     )
 
 
-def shown(shot, style: str = "instruction") -> str:
+def shown(shot, task: Task = PLAIN) -> str:
     """An example as it stands before a query."""
-    return INSTRUCTION.format(intent=_request(shot, style)) + shot.code + SEPARATOR
+    return INSTRUCTION.format(intent=_request(shot, task)) + shot.code + SEPARATOR
 
 
 def extract(completion: str, stops: Sequence[str], *, opened: bool = False) -> str:
@@ -257,7 +239,7 @@ def extract(completion: str, stops: Sequence[str], *, opened: bool = False) -> s
         if "code" in named:
             return named["code"].strip()
         begin, indentation = close.end(), named.get("indentation", "")
-        close = next((each for each in _fences(text, begin) if len(each["ticks"]) >= len(named["ticks"])), None)
+        close = next((fence for fence in _fences(text, begin) if len(fence["ticks"]) >= len(named["ticks"])), None)
     code = _until(text[begin : close.start() if close else len(text)], stops)
     code = re.sub(f"^{indentation}", "", code, flags=re.MULTILINE)
     return code.strip("\n").rstrip() if "\n" in code.strip() else code.strip()
@@ -268,12 +250,14 @@ def _fences(text: str, begin: int, *, opened: bool = False) -> Iterator[re.Match
 
     Where the prompt `opened` a fence, a bare one at a line's start counts there as well: generation ends at it.
     """
-    found = [each for kind in _FENCES for each in kind.finditer(text, begin)]
-    for each in sorted(found, key=lambda match: match.start("ticks")):
-        line = text[text.rfind("\n", 0, each.start("ticks")) + 1 : each.start("ticks")]
-        written = "#" in line or FENCE in line or _in_a_docstring(text[begin : each.start()])
-        if not written or (opened and not line and _is_bare(each)):
-            yield each
+    found = [fence for kind in _FENCES for fence in kind.finditer(text, begin)]
+    for fence in sorted(found, key=lambda match: match.start("ticks")):
+        line = text[text.rfind("\n", 0, fence.start("ticks")) + 1 : fence.start("ticks")]
+        before = text[begin : fence.start()]
+        in_a_docstring = any(before.count(quotes) % 2 for quotes in ('"""', "'''"))
+        written = "#" in line or FENCE in line or in_a_docstring
+        if not written or (opened and not line and _is_bare(fence)):
+            yield fence
 
 
 def _opens(fence: re.Match, text: str, stops: Sequence[str], *, opened: bool) -> bool:
@@ -288,10 +272,6 @@ def _opens(fence: re.Match, text: str, stops: Sequence[str], *, opened: bool) ->
 
 def _is_bare(fence: re.Match) -> bool:
     return not fence[0].strip(" \t\n`")
-
-
-def _in_a_docstring(before: str) -> bool:
-    return any(before.count(quotes) % 2 for quotes in ('"""', "'''"))
 
 
 def _until(text: str, stops: Sequence[str]) -> str:

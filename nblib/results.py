@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from nblib import provenance, spec
+from nblib import files, provenance, spec
 
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
 RESCORED = {"scores", "execution"}  # revisions of what stored answers are enough for
@@ -237,17 +237,7 @@ def _hash(content: bytes) -> str:
 def _replace(path: Path, text: str) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}-*.part"):
         left.unlink(missing_ok=True)  # of a process that was killed: one at a time writes a run
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}-", suffix=".part", delete=False
-    ) as part:
-        try:
-            part.write(text)
-            part.flush()
-            os.fsync(part.fileno())
-            os.replace(part.name, path)
-        except OSError:
-            Path(part.name).unlink(missing_ok=True)
-            raise
+    files.write(path, text)
 
 
 # --- rows as two tidy frames ----------------------------------------------------------------------------------------

@@ -34,9 +34,9 @@ def method(kind: str) -> spec.Trained:
 def refused(family: str, kind: str, precision: str) -> str | None:
     """The beginning of the reason why that cannot be."""
     if kind == "llama-adapter" and family not in ("llama", "gpt2"):
-        return "llama-adapter is made for models of type llama, mistral, gpt2; got "
+        return "llama-adapter cannot be attached to a model of type"
     if kind == "oft" and family == "gpt2" and precision == "fp32":
-        return "oft needs plain linear layers"
+        return "oft cannot be attached to a model of type gpt2: Target module"
     if kind == "full" and precision != "fp32":
         return "full trains every weight"
     return None

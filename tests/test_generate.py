@@ -1,18 +1,13 @@
+"""Completions hang on nothing but the prompt, end by themselves, and no token is read twice."""
+
 import pytest
 import small
 import torch
 from tokenizers import pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    GenerationConfig,
-    MistralConfig,
-    RobertaTokenizer,
-    T5Config,
-)
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, MistralConfig, RobertaTokenizer, T5Config
 
 from nblib import generate, methods, models, prompts, spec, tasks, train
-from nblib.generate import reading
+from nblib.generate import cache
 
 PROMPTS = [
     "### Instruction:\nadd 3 to list `xs1`\n### Response:\n",
@@ -71,15 +66,14 @@ def tokens_read(model) -> list[int]:
     return seen
 
 
-@pytest.mark.parametrize("family", DECODER_ONLY)
-@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize(("family", "beams"), [("llama", 1), ("codegen", 4), ("phi3", 1), ("gpt2", 4)])
 def test_shots_that_are_encoded_once_give_the_same_answers(family, beams, monkeypatch):
     tokenizer, model = small.tokenizer(), small.model(family, seed=3)
     asked = [SHOTS + prompt for prompt in PROMPTS]
     read = tokens_read(model)
     shared = answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
     together = sum(read)
-    monkeypatch.setattr(reading, "WORTH_SHARING", 10_000)
+    monkeypatch.setattr(cache, "MIN_SHARED_TOKENS", 10_000)
     assert shared == answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
     assert together < sum(read) - together
 
@@ -87,33 +81,11 @@ def test_shots_that_are_encoded_once_give_the_same_answers(family, beams, monkey
 def test_what_all_prompts_of_a_run_begin_with_is_read_once():
     tokenizer, model = small.tokenizer(), small.model(seed=3)
     encoded = [tokenizer(SHOTS + prompt)["input_ids"] for prompt in PROMPTS]
-    shared = reading.common_start(encoded)
+    shared = cache.shared_prefix(encoded)
     read = tokens_read(model)
     answers(model, tokenizer, [SHOTS + prompt for prompt in PROMPTS], batch_size=1)
     own = sorted((len(ids) - shared - 1 for ids in encoded), reverse=True)  # the last token is read beam by beam
     assert read == [shared, *own]
-
-
-@pytest.mark.parametrize("family", DECODER_ONLY)
-def test_beams_give_what_transformers_gives_query_by_query(family):
-    tokenizer, model = small.tokenizer(), small.model(family, seed=3)
-    ours = answers(model, tokenizer, PROMPTS, beams=4, returned=4, stops=("never",))
-    settings = GenerationConfig(
-        num_beams=4, num_return_sequences=4, max_new_tokens=12, eos_token_id=1, pad_token_id=2, do_sample=False
-    )
-    for index, prompt in enumerate(PROMPTS):
-        ids = torch.tensor([tokenizer(prompt)["input_ids"]])
-        plain = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
-        assert ours[index] == read(tokenizer, plain[:, ids.shape[1] :])
-
-
-@pytest.mark.parametrize("family", DECODER_ONLY)
-def test_a_prompt_is_read_once_and_not_once_a_beam(family):
-    tokenizer, model = small.tokenizer(), small.model(family, seed=3)
-    longest = max(len(tokenizer(prompt)["input_ids"]) for prompt in PROMPTS)
-    read = tokens_read(model)
-    answers(model, tokenizer, PROMPTS, beams=4, returned=4, batch_size=len(PROMPTS))
-    assert sum(read) <= (longest - 1) * len(PROMPTS)
 
 
 def test_a_batch_shares_its_own_beginning_where_the_run_has_none(monkeypatch):
@@ -123,7 +95,7 @@ def test_a_batch_shares_its_own_beginning_where_the_run_has_none(monkeypatch):
     read = tokens_read(model)
     shared = answers(model, tokenizer, asked, batch_size=2)
     assert len(read) == 4  # for each batch its beginning, then what follows
-    monkeypatch.setattr(reading, "WORTH_SHARING", 10_000)
+    monkeypatch.setattr(cache, "MIN_SHARED_TOKENS", 10_000)
     assert shared == answers(model, tokenizer, asked, batch_size=2)
 
 
@@ -145,7 +117,7 @@ def test_models_that_look_back_a_window_only_share_where_it_holds_all(beams, win
     read = tokens_read(model)
     shared = answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
     assert len(read) == (4 if window == 4096 else 3)  # the shared beginning, then three batches
-    monkeypatch.setattr(reading, "WORTH_SHARING", 10_000)
+    monkeypatch.setattr(cache, "MIN_SHARED_TOKENS", 10_000)
     assert shared == answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=1)
 
 
@@ -178,31 +150,17 @@ def test_an_encoder_reads_each_prompt_once_whatever_the_beams():
     assert rows == [3, 2]
 
 
-def test_answers_of_an_encoder_decoder_are_what_its_own_generation_gives():
+def test_an_encoder_decoder_answers_as_its_own_generation_does_until_a_stop_string():
     tokenizer, model = small.tokenizer(), varied_t5()
     ids = tokenizer(PROMPTS[2], return_tensors="pt")["input_ids"]
-    whole = model.generate(ids, max_new_tokens=8, do_sample=False)
-    found = answers(model, tokenizer, [PROMPTS[2]], stops=("never said",), new_tokens=8)
-    assert found[0] == read(tokenizer, whole[:, 1:])
-    assert found[0] != [""]
-
-
-def test_new_tokens_of_an_encoder_decoder_leave_out_the_decoders_start():
-    tokenizer, model = small.tokenizer(), varied_t5()
-    found = generate.completions(
-        model, tokenizer, PROMPTS, spec.Decoding(1, 1), new_tokens=5, stops=("never said",), precision="fp32", seed=1
-    )
-    assert {count for _, _, count in found} == {5}
-
-
-def test_an_encoder_decoder_stops_at_a_stop_string():
-    tokenizer, model = small.tokenizer(), varied_t5()
-    (free,) = answers(model, tokenizer, PROMPTS[2:3], stops=("never said",))[0]
+    settings = {"new_tokens": 8, "stops": ("never said",), "precision": "fp32", "seed": 1}
+    ((_, (free,), count),) = generate.completions(model, tokenizer, PROMPTS[2:3], spec.Decoding(1, 1), **settings)
+    assert [free] == read(tokenizer, model.generate(ids, max_new_tokens=8, do_sample=False)[:, 1:]) != [""]
+    assert count == 8  # without the decoder's start
     stop = free[len(free) // 2]
     (stopped,) = answers(model, tokenizer, PROMPTS[2:3], stops=(stop,))[0]
     assert stop in stopped
     assert free.startswith(stopped)
-    assert len(stopped) < len(free)
 
 
 def test_an_encoder_decoder_answers_what_it_was_trained_to():

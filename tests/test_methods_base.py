@@ -1,10 +1,8 @@
-"""Whatever a method does to the base, the next run of a study finds it as it was loaded, and its adapter is whole."""
+"""Whatever a method does to the base, the next run finds it as it was loaded, or is told to load it again."""
 
 import dataclasses
-import json
 import typing
 import warnings
-from pathlib import Path
 
 import peft
 import pytest
@@ -14,13 +12,137 @@ import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 from nblib import methods, models, results, spec, study
-from nblib.methods.identity import checksum
+from nblib.methods.base import checksum
 from nblib.study.fitting import Base
 from nblib.study.record import Record
 
 TRAINING = spec.Training(epochs=1, optimizer="adamw_torch", evaluations_an_epoch=1)
 DECODING = spec.Decoding(beams=1, returned=1)
-# What PEFT's tuners need for layers as small as these.
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> str:
+    return small.folder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> str:
+    return small.rows(tmp_path_factory.mktemp("data") / "rows")
+
+
+def run(place: str, data_dir: str, method: spec.Method, seed: int = 1, limit: int = 4) -> spec.Run:
+    training = TRAINING if method.trained else None
+    settings = {"training": training, "decoding": DECODING, "limit": limit, "data_dir": data_dir}
+    return spec.Run(place, "conala", method, precision="fp32", seed=seed, **settings)
+
+
+@pytest.mark.parametrize("kind", small_methods.ADDED)
+def test_a_model_is_as_it_was_to_its_last_attribute(kind):
+    model, tokenizer = small.model(), small.tokenizer()
+    model.get_input_embeddings().weight.requires_grad_(False)  # a mark of the caller's
+    before = marks(model)
+    attached = methods.attach(model, small_methods.method(kind), tokenizer, seed=1, steps=small_methods.STEPS)
+    assert marks(model) != before
+    small_methods.train(attached, small_methods.batch(model, tokenizer))
+    small_methods.answers(attached, small_methods.batch(model, tokenizer))
+    assert methods.detach(attached).eval() is model
+    assert marks(model) == before
+
+
+def marks(model) -> dict:
+    """Names of all that hangs on each module, by its place, and which parameters are trainable."""
+    found = {}
+    for path, module in model.named_modules():
+        parts = {key: list(value) if isinstance(value, dict) else type(value) for key, value in vars(module).items()}
+        found[path] = (type(module), parts)
+    parameters = {name: (each.requires_grad, each.grad is None) for name, each in model.named_parameters()}
+    return found | {"parameters": parameters, "config": model.config.to_dict()}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+def test_memory_does_not_grow_over_rounds(tmp_path, precision):
+    model, tokenizer = models.load(small.folder(tmp_path), precision)
+    rows = small_methods.batch(model, tokenizer)
+    held = set()
+    for kind in ("lora", "adalora", "adapter", "prompt-tuning"):
+        attached = methods.attach(model, small_methods.method(kind), tokenizer, seed=1, steps=small_methods.STEPS)
+        small_methods.train(attached, rows)
+        methods.detach(attached)
+        del attached
+        held.add(small_methods.live_bytes())
+    assert len(held) == 1
+
+
+def test_what_changes_the_bases_own_weights_cannot_be_taken_off():
+    config = peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights="pissa")
+    for method in (spec.FullTuning(), methods.custom(config, name="pissa", learning_rate=1e-3)):
+        model, tokenizer = small.model(), small.tokenizer()
+        attached = methods.attach(model, method, tokenizer, seed=1)
+        small_methods.train(attached, small_methods.batch(model, tokenizer))
+        with pytest.raises(
+            methods.BaseChangedError, match="own weights were trained or written to.* load the model ag"
+        ):
+            methods.detach(attached)
+
+
+def test_only_what_has_one_method_is_taken_apart():
+    model, tokenizer = small.model(), small.tokenizer()
+    with pytest.raises(ValueError, match="detach takes what methods.attach or methods.load returned; got a Llama"):
+        methods.detach(model)
+    methods.attach(model, spec.Lora(), tokenizer, seed=1)
+    with pytest.raises(ValueError, match="has a method on it already; methods.detach takes it off"):
+        methods.attach(model, spec.Ia3(), tokenizer, seed=1)
+
+
+def test_a_method_that_fails_half_way_leaves_the_model_as_it_was():
+    model = small.model()
+    before = marks(model)
+    config = peft.OFTConfig(target_modules=["q_proj", "norm"], oft_block_size=16)  # a norm is no linear layer
+    with pytest.raises(TypeError, match="not supported"):
+        methods.attach(model, methods.custom(config, name="oft", learning_rate=1e-3), small.tokenizer(), seed=1)
+    assert marks(model) == before
+
+
+def test_int8_weights_keep_their_scales_under_dora(tmp_path):
+    model, tokenizer = models.load(small.folder(tmp_path), "int8")
+    rows = small_methods.batch(model, tokenizer)
+    with torch.inference_mode():
+        expected = model(**rows).logits
+        attached = methods.attach(model, spec.Dora(), tokenizer, seed=1).eval()
+        for _ in range(2):
+            torch.testing.assert_close(attached(**rows).logits, expected)
+
+
+@pytest.mark.parametrize("whole", [None, ["embed_tokens"]])
+def test_an_adapter_over_a_tokenizer_without_a_pad_token_is_read_again_by_the_next_study(data_dir, tmp_path, whole):
+    tokenizer = small.tokenizer(pad=None)
+    small.model(vocabulary=len(tokenizer)).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    config = peft.LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=whole)
+    method = methods.custom(config, name="whole", learning_rate=1e-2) if whole else spec.Lora(r=4)
+    rows = []
+    for limit in (2, 4):
+        torch.manual_seed(limit)  # a process of its own
+        rows += study.run_all(
+            study.plan([run(str(tmp_path / "base"), data_dir, method, limit=limit)]), tmp_path / "rows"
+        )
+    assert [row.status for row in rows] == ["ok", "ok"]
+    assert rows[0].costs["train_seconds"] == rows[1].costs["train_seconds"]  # trained once
+    first, second = (results.predictions(tmp_path / "rows", row.id) for row in rows)
+    assert first == second[:2]
+
+
+def test_a_write_past_torchs_count_is_seen_in_the_content():
+    weight = torch.nn.Parameter(torch.randn(6, 10))
+    before = checksum(weight)
+    weight.data[[0, 1]] = weight.data[[1, 0]]
+    assert checksum(weight) != before
+    assert checksum(torch.zeros(0)) == 0 == checksum(torch.tensor(False))
+
+
+# --- every tuner of PEFT --------------------------------------------------------------------------------------------
+
+# What they need for layers as small as these.
 FITTING: dict[str, dict] = {
     "AdaLoraConfig": {"total_step": 3, "init_r": 4, "target_r": 2},
     "AdaptionPromptConfig": {"adapter_len": 4, "adapter_layers": 2},
@@ -41,48 +163,13 @@ FITTING: dict[str, dict] = {
 OWN_TARGETS = ("AdaptionPromptConfig", "BeftConfig", "BottleneckConfig", "TrainableTokensConfig")
 # Initializations that PEFT's annotations leave out, or that have a number in their name.
 UNLISTED = ({"init_lora_weights": "lora_ga"}, {"init_lora_weights": "pissa_niter_4"})
-OUT_OF_BASE = ("olora", "pissa", "pissa_niter_4", "corda", "lora_ga")
-TUNERS = list(PEFT_TYPE_TO_CONFIG_MAPPING.values())
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> str:
-    return small.folder(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> str:
-    return small.rows(tmp_path_factory.mktemp("data") / "rows")
-
-
-def lora(name: str, **settings) -> spec.Custom:
-    given = {"target_modules": "all-linear", "r": 4} | settings
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of sub-configurations that are not given
-        config = peft.LoraConfig(init_lora_weights=name, **given)
-    return methods.custom(config, name=name, learning_rate=1e-2)
-
-
-def run(place: str, data_dir: str, method: spec.Method, seed: int = 1, **settings) -> spec.Run:
-    given = {"precision": "fp32", "decoding": DECODING, "limit": 4} | settings
-    training = TRAINING if method.trained else None
-    return spec.Run(place, "conala", method, training=training, seed=seed, data_dir=data_dir, **given)
-
-
-@pytest.mark.parametrize("name", ["eva", *OUT_OF_BASE])
-def test_zero_shot_after_it_answers_as_zero_shot_alone(place, data_dir, tmp_path, name):
-    runs = [run(place, data_dir, spec.ZeroShot(), seed=1), run(place, data_dir, lora(name))]
-    planned = study.plan([*runs, run(place, data_dir, spec.ZeroShot(), seed=2)])
-    rows = study.run_all(planned, tmp_path)
-    assert [row.status for row in rows] == ["ok"] * 3
-    before, _, after = (results.predictions(tmp_path, each.id) for each in planned)
-    assert [each.completions for each in after] == [each.completions for each in before]
-    assert after
+# Several tasks in a row, several adapters in a model, biases that Llama has not, layers of another kind, other losses.
+REFUSED = ("BeftConfig", "CPTConfig", "MultitaskPromptTuningConfig", "PolyConfig", "ShadowConfig", "XLoraConfig")
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PEFT's own, of what each tuner does without
-@pytest.mark.parametrize("tuner", TUNERS, ids=lambda tuner: tuner.__name__)
+@pytest.mark.parametrize("tuner", PEFT_TYPE_TO_CONFIG_MAPPING.values(), ids=lambda tuner: tuner.__name__)
 def test_every_tuner_of_peft_leaves_the_base_as_it_was_or_is_refused(place, data_dir, tmp_path, tuner):
     base, refused, cases = Base(), [], list(configurations(tuner))
     assert cases
@@ -105,10 +192,6 @@ def test_every_tuner_of_peft_leaves_the_base_as_it_was_or_is_refused(place, data
             assert model.eval()(**rows).logits.equal(logits), settings
     assert [why for why in refused if "\n" in why or len(why) > 300] == []
     assert len(refused) < len(cases) or tuner.__name__ in REFUSED
-
-
-# Several tasks in a row, several adapters in a model, biases that Llama has not, layers of another kind, other losses.
-REFUSED = ("BeftConfig", "CPTConfig", "MultitaskPromptTuningConfig", "PolyConfig", "ShadowConfig", "XLoraConfig")
 
 
 def configurations(tuner: type) -> typing.Iterator[dict]:
@@ -142,139 +225,3 @@ def made(tuner: type, settings: dict) -> peft.PeftConfig:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return tuner(**{name: value for name, value in given.items() if name in tuner.__dataclass_fields__})
-
-
-@pytest.mark.parametrize("family", ["llama", "gpt2", "t5"])
-def test_an_adapter_that_took_a_part_of_the_base_does_the_same_over_a_whole_one(tmp_path, family):
-    base = small.folder(tmp_path / "base", family)
-    for name in OUT_OF_BASE:
-        if (name, family) == ("olora", "gpt2"):
-            with pytest.raises(ValueError, match="olora fails on layers of this kind"):
-                methods.check(lora(name), base, "fp32")
-            continue
-        expected, found = trained_and_read_again(base, tmp_path / name, lora(name))
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-        config = json.loads((tmp_path / name / "adapter_config.json").read_text())
-        assert (config["r"], config["init_lora_weights"]) == (8, True)
-
-
-def test_twice_the_rank_keeps_scales_and_ranks_of_layers_and_modules_that_are_saved_whole(tmp_path):
-    base = small.folder(tmp_path / "base")
-    patterns = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}, "modules_to_save": ["embed_tokens"]}
-    for settings in (patterns, {"use_rslora": True}):
-        expected, found = trained_and_read_again(base, tmp_path / "adapter", lora("pissa", **settings))
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
-def trained_and_read_again(base: str, place: Path, method: spec.Custom) -> tuple[torch.Tensor, torch.Tensor]:
-    """The logits of the trained model, which is not what it began as, and of its adapter on a fresh base."""
-    model, tokenizer = models.load(base)
-    rows = small_methods.batch(model, tokenizer)
-    bare = small_methods.answers(model, rows)[0]
-    attached = methods.attach(model, method, tokenizer, seed=1, batches=[rows, rows])
-    small_methods.train(attached, rows)
-    expected = small_methods.answers(attached, rows)[0]
-    assert (expected - bare).abs().max() > 0.05
-    methods.save(attached, place, base=base, precision="fp32", facts={})
-    with pytest.raises(methods.BaseChangedError, match="load the model again"):
-        methods.detach(attached)
-    fresh, _ = models.load(base)
-    loaded = methods.load(fresh, place)
-    found = small_methods.answers(loaded, rows)[0]
-    assert methods.detach(loaded) is fresh
-    return expected, found
-
-
-def test_eva_begins_with_directions_of_the_rows_and_gives_layers_ranks_of_their_own(tmp_path):
-    model, tokenizer = models.load(small.folder(tmp_path / "base"))
-    rows = small_methods.batch(model, tokenizer)
-    attached = methods.attach(model, lora("eva"), tokenizer, seed=1, batches=[rows, rows])
-    down = [each for name, each in attached.named_parameters() if ".lora_A." in name]
-    assert len({len(each) for each in down}) > 1
-    for each in down:  # principal components are orthonormal, and noise is not
-        torch.testing.assert_close(each @ each.T, torch.eye(len(each)), rtol=0, atol=1e-3)
-
-
-def test_what_begins_with_rows_says_so_and_needs_them():
-    assert [methods.begins_with_rows(lora(name)) for name in ("eva", "corda", "lora_ga", "pissa")] == [1, 1, 1, 0]
-    assert not methods.begins_with_rows(spec.Lora())
-    with pytest.raises(ValueError, match="corda begins with training rows, so attach needs batches; got none"):
-        methods.attach(small.model(), lora("corda"), small.tokenizer(), seed=1)
-
-
-def test_eva_with_too_few_tokens_is_refused_in_the_place_of_waiting_for_ever():
-    model, tokenizer = small.model(), small.tokenizer()
-    rows = small_methods.batch(model, tokenizer)
-    few = {name: each[:1] for name, each in rows.items()} | {"labels": torch.full_like(rows["labels"][:1], -100)}
-    with pytest.raises(ValueError, match="eva looks for 8 directions, r times rho, and no batch of training rows has"):
-        methods.attach(model, lora("eva"), tokenizer, seed=1, batches=[few])
-
-
-@pytest.mark.parametrize(
-    ("name", "precision", "settings", "reason"),
-    [
-        ("loftq", "fp32", {"loftq_config": {"loftq_bits": 4, "loftq_iter": 1}}, "replaces the base's own weights"),
-        ("gaussian", "fp32", {"kasa_config": peft.KasaConfig()}, "replaces the base's own weights"),
-        ("pissa", "fp32", {"use_dora": True}, "replaces the base's own weights"),
-        ("olora", "int8", {}, "replaces the base's own weights"),
-        ("olora", "nf4", {}, "replaces the base's own weights"),
-        ("corda", "nf4", {}, "corda reads whole weights, and nf4 weights are not: take fp32, bf16 or eva"),
-        ("pissa", "fp32", {"r": 40}, "r must be at most 32 on .*; got 40"),
-        ("pissa_niter_many", "fp32", {}, "cannot be attached to a model of type llama"),
-    ],
-)
-def test_what_no_adapter_would_hold_is_refused_before_loading(place, name, precision, settings, reason):
-    with pytest.raises(ValueError, match=reason):
-        methods.check(lora(name, **settings), place, precision)
-
-
-def test_an_initialization_that_adalora_would_not_read_is_refused(place):
-    method = methods.custom(made(peft.AdaLoraConfig, {"init_lora_weights": "eva"}), name="a", learning_rate=1e-3)
-    with pytest.raises(ValueError, match="adalora begins in a way of its own .*; got 'eva'"):
-        methods.check(method, place, "fp32")
-
-
-def test_a_configuration_that_could_not_be_read_again_is_refused(place):
-    method = methods.custom(peft.IA3Config(target_modules=["q_proj"]), name="ia3", learning_rate=1e-3)
-    with pytest.raises(ValueError, match="feedforward_modules` should be a subset"):
-        methods.check(method, place, "fp32")
-
-
-@pytest.mark.parametrize("whole", [None, ["embed_tokens"], ["lm_head"]])
-def test_an_adapter_over_a_tokenizer_without_a_pad_token_is_read_again_by_the_next_study(data_dir, tmp_path, whole):
-    tokenizer = small.tokenizer(pad=None)
-    small.model(vocabulary=len(tokenizer)).save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    method = lora("gaussian", modules_to_save=whole) if whole else spec.Lora(r=4)
-    rows = []
-    for limit in (2, 4):
-        torch.manual_seed(limit)  # a process of its own
-        planned = study.plan([run(str(tmp_path / "base"), data_dir, method, limit=limit)])
-        rows += study.run_all(planned, tmp_path / "results")
-    assert [row.status for row in rows] == ["ok", "ok"]
-    assert rows[0].costs["train_seconds"] == rows[1].costs["train_seconds"]  # trained once
-    first, second = (results.predictions(tmp_path / "results", row.id) for row in rows)
-    assert first == second[:2]
-
-
-def test_an_older_adapter_that_knows_a_row_of_no_checkpoint_is_still_read(tmp_path):
-    tokenizer = small.tokenizer(pad=None)
-    base = str(tmp_path / "base")
-    small.model(vocabulary=len(tokenizer)).save_pretrained(base)
-    tokenizer.save_pretrained(base)
-    attached = methods.attach(models.load(base)[0], spec.Lora(r=4), tokenizer, seed=1)
-    place = methods.save(attached, tmp_path / "adapter", base=base, precision="fp32", facts={})
-    known = json.loads((place / methods.FACTS).read_text())
-    known["identity"]["places"][-1] = [len(tokenizer), 3]
-    known["identity"]["values"][-1] = 7.0
-    (place / methods.FACTS).write_text(json.dumps(known))
-    methods.load(models.load(base)[0], place)
-
-
-def test_a_write_past_torchs_count_is_seen_in_the_content():
-    weight = torch.nn.Parameter(torch.randn(6, 10))
-    before = checksum(weight), weight._version
-    weight.data[[0, 1]] = weight.data[[1, 0]]
-    assert weight._version == before[1]
-    assert checksum(weight) != before[0]
-    assert checksum(torch.zeros(0)) == 0 == checksum(torch.tensor(False))

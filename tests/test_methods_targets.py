@@ -2,60 +2,35 @@
 
 import pytest
 import small
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
 
 from nblib import methods, spec
 
-LINEAR = {
-    "llama": "down_proj gate_proj k_proj o_proj q_proj up_proj v_proj",
-    "qwen2": "down_proj gate_proj k_proj o_proj q_proj up_proj v_proj",
-    "codegen": "fc_in fc_out out_proj qkv_proj",
-    "gpt2": "c_attn c_fc c_proj",
-    "phi3": "down_proj gate_up_proj o_proj qkv_proj",
-    "starcoder2": "c_fc c_proj k_proj o_proj q_proj v_proj",
-    "t5": "k o q v wi wo",
-}
-INPUTS = {
-    "llama": "k_proj q_proj v_proj",
-    "qwen2": "k_proj q_proj v_proj",
-    "codegen": "qkv_proj",
-    "gpt2": "c_attn",
-    "phi3": "qkv_proj",
-    "starcoder2": "k_proj q_proj v_proj",
-    "t5": "k q v",
-}
-FEED_FORWARD = {
-    "llama": "down_proj gate_proj up_proj",
-    "qwen2": "down_proj gate_proj up_proj",
-    "codegen": "fc_in fc_out",
-    "gpt2": "c_fc mlp.c_proj",  # c_proj alone would name the attention's output too
-    "phi3": "down_proj gate_up_proj",
-    "starcoder2": "c_fc c_proj",
-    "t5": "wi wo",
+LAYERS = {  # family -> inputs and output of attention, feed-forward
+    "llama": ("k_proj q_proj v_proj", "o_proj", "down_proj gate_proj up_proj"),
+    "qwen2": ("k_proj q_proj v_proj", "o_proj", "down_proj gate_proj up_proj"),
+    "codegen": ("qkv_proj", "out_proj", "fc_in fc_out"),
+    "gpt2": ("c_attn", "c_proj", "c_fc mlp.c_proj"),  # c_proj alone would name the attention's output too
+    "phi3": ("qkv_proj", "o_proj", "down_proj gate_up_proj"),
+    "starcoder2": ("k_proj q_proj v_proj", "o_proj", "c_fc c_proj"),
+    "t5": ("k q v", "o", "wi wo"),
 }
 
 
-@pytest.mark.parametrize("family", small.CONFIGS)
-class TestEveryFamily:
-    def test_linear_layers_are_all_but_the_head(self, family):
-        assert methods.linear_layers(small.model(family)) == LINEAR[family].split()
-
-    def test_attention_inputs_are_all_of_attention_but_its_output(self, family):
-        assert methods.attention_inputs(small.model(family)) == INPUTS[family].split()
-
-    def test_feed_forward_layers_are_none_of_the_attentions(self, family):
-        assert methods.feed_forward_layers(small.model(family)) == FEED_FORWARD[family].split()
-
-    def test_ia3_takes_both_and_knows_which_are_feed_forward(self, family):
-        tuned = methods.attach(small.model(family), spec.Ia3(), small.tokenizer(), seed=1)
-        config = tuned.peft_config["default"]
-        assert config.target_modules == {*INPUTS[family].split(), *FEED_FORWARD[family].split()}
-        assert config.feedforward_modules == set(FEED_FORWARD[family].split())
+@pytest.mark.parametrize("family", LAYERS)
+def test_attention_and_feed_forward_are_found_in_every_family(family):
+    model, (inputs, output, feed_forward) = small.model(family), map(str.split, LAYERS[family])
+    every = {name.removeprefix("mlp.") for name in (*inputs, *output, *feed_forward)}
+    assert methods.linear_layers(model) == sorted(every)  # all but the head
+    assert methods.attention_inputs(model) == inputs
+    assert methods.feed_forward_layers(model) == feed_forward
+    config = methods.attach(model, spec.Ia3(), small.tokenizer(), seed=1).peft_config["default"]
+    assert config.target_modules == {*inputs, *feed_forward}
+    assert config.feedforward_modules == set(feed_forward)
 
 
 def test_the_two_layers_into_a_gated_t5s_feed_forward_are_found():
-    import torch
-    from transformers import T5Config, T5ForConditionalGeneration
-
     config = T5Config(d_model=32, d_kv=8, d_ff=48, num_layers=1, num_heads=4, feed_forward_proj="gated-gelu")
     with torch.device("meta"):
         assert methods.feed_forward_layers(T5ForConditionalGeneration(config)) == ["wi_0", "wi_1", "wo"]
@@ -63,11 +38,7 @@ def test_the_two_layers_into_a_gated_t5s_feed_forward_are_found():
 
 @pytest.mark.parametrize(
     ("targets", "expected"),
-    [
-        ("all-linear", LINEAR["llama"]),
-        ("attention-inputs", INPUTS["llama"]),
-        ("q_proj, mlp.up_proj", "mlp.up_proj q_proj"),
-    ],
+    [("attention-inputs", "k_proj q_proj v_proj"), ("q_proj, mlp.up_proj", "mlp.up_proj q_proj")],
 )
 def test_lora_takes_the_targets_that_are_asked_for(targets, expected):
     tuned = methods.attach(small.model(), spec.Lora(targets=targets), small.tokenizer(), seed=1)

@@ -1,3 +1,5 @@
+"""A base model and its tokenizer from wherever they are, at a precision; what identifies them; what is refused."""
+
 import json
 
 import pytest
@@ -7,102 +9,82 @@ import torch
 from nblib import models, spec, study
 
 
-def test_a_local_folder_loads_with_a_pad_of_its_own(tmp_path):
-    small.model("gpt2").save_pretrained(tmp_path)
-    small.tokenizer(pad=None).save_pretrained(tmp_path)
-    model, tokenizer = models.load(str(tmp_path))
-    assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
-    assert model.get_input_embeddings().num_embeddings > tokenizer.pad_token_id
-    assert tokenizer.padding_side == "left"
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory) -> str:
+    return small.folder(tmp_path_factory.mktemp("llama"))
 
 
-def test_the_revision_of_a_folder_follows_its_weights(tmp_path):
-    first = models.revision(small.folder(tmp_path / "a", seed=1))
-    assert first == models.revision(small.folder(tmp_path / "b", seed=1))
-    assert first != models.revision(small.folder(tmp_path / "c", seed=2))
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory) -> str:
+    return small.folder(tmp_path_factory.mktemp("t5"), "t5")
 
 
-@pytest.mark.parametrize(
-    "name",
-    (
-        "chat_template.jinja vocab.json merges.txt added_tokens.json special_tokens_map.json tokenizer.json "
-        "tokenizer_config.json config.json generation_config.json spiece.model"
-    ).split(),
-)
-def test_the_revision_of_a_folder_follows_every_file_that_determines_an_answer(tmp_path, name):
-    folder = small.folder(tmp_path / "a")
-    before = models.revision(folder)
-    (tmp_path / "a" / name).write_text("{} ")
-    assert models.revision(folder) != before
-
-
-def test_what_determines_no_answer_leaves_the_revision(tmp_path):
-    folder = small.folder(tmp_path / "a")
-    before = models.revision(folder)
-    (tmp_path / "a" / "README.md").write_text("a card")
-    assert models.revision(folder) == before
-
-
-def test_keys_hub_ids_and_folders_are_places(tmp_path):
+def test_keys_hub_ids_and_folders_are_places_and_anything_else_is_refused(llama, tmp_path):
     assert models.locate("codellama-7b") == "codellama/CodeLlama-7b-hf"
-    assert models.locate("someone/some-model") == "someone/some-model"
-    assert models.locate(small.folder(tmp_path)) == str(tmp_path)
-
-
-def test_an_unknown_model_is_refused_with_the_known_ones():
-    with pytest.raises(
-        ValueError,
-        match="model must be one of .*codellama-7b.* a Hub id .* local folder or a .gguf file; got 'codelama'",
-    ):
-        models.locate("codelama")
-
-
-def test_a_folder_without_a_model_is_refused(tmp_path):
+    assert models.locate("someone/some-model@main") == "someone/some-model@main"
+    assert models.locate(llama) == llama
+    known = "model must be one of .*codellama-7b.* a Hub id .* local folder or a .gguf file; got"
+    for unknown in ("codelama", "absent.gguf", "someone/some-model@"):
+        with pytest.raises(ValueError, match=f"{known} '{unknown}'"):
+            models.locate(unknown)
     with pytest.raises(ValueError, match="has no config.json"):
         models.locate(str(tmp_path))
 
 
-def test_an_encoder_decoder_loads_through_the_same_call(tmp_path):
-    place = small.folder(tmp_path / "t5", "t5")
-    model, tokenizer = models.load(place)
-    assert models.is_encoder_decoder(place)
-    assert not models.is_encoder_decoder(small.folder(tmp_path / "llama"))
+def test_the_revision_of_a_folder_follows_every_file_that_determines_an_answer(llama, tmp_path):
+    folder = small.folder(tmp_path / "a")
+    before = models.revision(folder)
+    assert before == models.revision(llama) != models.revision(small.folder(tmp_path / "b", seed=2))
+    (tmp_path / "a" / "README.md").write_text("a card")
+    assert models.revision(folder) == before
+    names = "chat_template.jinja vocab.json merges.txt added_tokens.json special_tokens_map.json tokenizer.json "
+    names += "tokenizer_config.json config.json generation_config.json spiece.model"
+    seen = {before}
+    for name in names.split():
+        (tmp_path / "a" / name).write_text("{} ")
+        seen.add(models.revision(folder))
+    assert len(seen) == 1 + len(names.split())
+
+
+def test_a_hub_model_that_is_out_of_reach_is_one_sentence():
+    with pytest.raises(ConnectionError, match="neither in the local cache nor could it be fetched.*HF_HUB_OFFLINE is"):
+        models.load("codellama-7b")
+    with pytest.raises(ConnectionError):
+        models.revision("codellama-7b")
+
+
+def test_a_decoder_and_an_encoder_decoder_load_through_the_same_call(t5, llama):
+    model, tokenizer = models.load(t5)
+    assert models.is_encoder_decoder(t5)
+    assert not models.is_encoder_decoder(llama)
     batch = tokenizer(["add 3"], return_tensors="pt")
     assert model(**batch, labels=batch["input_ids"]).loss.isfinite()
     assert model.generation_config.decoder_start_token_id == 2
 
 
-def test_relative_positions_count_as_far_as_the_model_was_trained(tmp_path):
-    place = small.folder(tmp_path, "t5")
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"n_positions": 512}))
+def test_an_answer_takes_room_from_the_prompt_only_where_one_context_holds_both(tmp_path, t5):
+    assert models.max_prompt_tokens(small.folder(tmp_path / "gpt2", "gpt2"), new_tokens=56) == 256 - 56
+    assert models.max_prompt_tokens(t5, new_tokens=56) == models.context_length(t5) == 2048
+    place = small.folder(tmp_path / "t5", "t5")
+    settle(tmp_path / "t5", n_positions=512)  # positions are relative: it counts how far the model was trained
     assert models.context_length(place) == 512
 
 
-def test_an_answer_takes_room_from_the_prompt_only_where_one_context_holds_both(tmp_path):
-    assert models.max_prompt_tokens(small.folder(tmp_path / "gpt2", "gpt2"), new_tokens=56) == 256 - 56
-    place = small.folder(tmp_path / "t5", "t5")
-    assert models.max_prompt_tokens(place, new_tokens=56) == models.context_length(place)
-
-
 @pytest.mark.parametrize("precision", ["bf16", *spec.QUANTIZED])
-def test_an_encoder_decoder_loads_at_every_precision(tmp_path, precision):
-    place = small.folder(tmp_path, "t5")
-    exact, tokenizer = models.load(place)
-    model = models.load(place, precision)[0]
+def test_an_encoder_decoder_loads_at_every_precision(t5, precision):
+    (exact, tokenizer), (model, _) = models.load(t5), models.load(t5, precision)
     floating = torch.bfloat16 if precision == "bf16" else torch.float32
     assert model.lm_head.weight.dtype == model.encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype == floating
     queries = (each.encoder.block[0].layer[0].SelfAttention.q.weight for each in (exact, model))
     assert next(queries).nbytes / next(queries).nbytes > (1.9 if precision == "bf16" else 3.5)
     batch = tokenizer(["add 3 to list `xs3`"], return_tensors="pt")
     with torch.inference_mode():
-        here, there = (each(**batch, labels=batch["input_ids"]).logits.float() for each in (model, exact))
-    assert torch.nn.functional.cosine_similarity(here.flatten(), there.flatten(), dim=0) > 0.9
+        found, expected = (each(**batch, labels=batch["input_ids"]).logits.float() for each in (model, exact))
+    assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.9
 
 
 def test_of_how_its_makers_decode_a_model_keeps_the_special_tokens_alone(tmp_path):
-    place = small.folder(tmp_path)
-    tokenizer = small.tokenizer()
+    place, tokenizer = small.folder(tmp_path), small.tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
     tokenizer.save_pretrained(tmp_path)
     turn = tokenizer.convert_tokens_to_ids("<turn>")
@@ -111,17 +93,7 @@ def test_of_how_its_makers_decode_a_model_keeps_the_special_tokens_alone(tmp_pat
     (tmp_path / "generation_config.json").write_text(json.dumps(makers))
     settings = models.load(place)[0].generation_config
     assert settings.eos_token_id == [1, turn]
-    assert settings.repetition_penalty is None
-    assert not settings.do_sample
-
-
-def test_a_hub_model_that_is_out_of_reach_is_one_sentence():
-    with pytest.raises(
-        ConnectionError, match="neither in the local cache nor could it be fetched.*HF_HUB_OFFLINE is set"
-    ):
-        models.load("codellama-7b")
-    with pytest.raises(ConnectionError):
-        models.revision("codellama-7b")
+    assert (settings.repetition_penalty, bool(settings.do_sample)) == (None, False)
 
 
 def test_precision_is_chosen_for_the_machine(monkeypatch):
@@ -129,14 +101,9 @@ def test_precision_is_chosen_for_the_machine(monkeypatch):
     assert models.choose_precision("auto") == "fp32"
     with pytest.raises(ValueError, match="precision fp16 needs a GPU"):
         models.choose_precision("fp16")
-    with pytest.raises(
-        ValueError, match="precision must be one of auto, fp32, bf16, fp16, int8, nf4, nf4-dq, fp4; got 'int4'"
-    ):
+    with pytest.raises(ValueError, match="one of auto, fp32, bf16, fp16, int8, nf4, nf4-dq, fp4; got 'int4'"):
         models.choose_precision("int4")
-
-
-def test_a_t4_has_no_bf16(monkeypatch):
-    monkeypatch.setattr(models.loading, "device", lambda: "cuda")
+    monkeypatch.setattr(models.loading, "device", lambda: "cuda")  # a T4 has no bf16
     monkeypatch.setattr(models.loading.torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert models.choose_precision("auto") == "fp16"
 
@@ -152,27 +119,22 @@ def test_a_tokenizer_without_an_end_of_sequence_token_is_refused_in_the_plan(tmp
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "codegen", "t5"])
-def test_a_row_for_a_new_pad_token_is_the_same_in_every_process(tmp_path, family):
-    place = unpadded(tmp_path, family)
+def test_a_pad_token_of_its_own_has_the_same_row_in_every_process(tmp_path, family):
+    tokenizer = small.tokenizer(pad=None)
+    small.model(family, vocabulary=len(tokenizer)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
     loaded = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        loaded.append(models.load(place)[0])
+        model, padded = models.load(str(tmp_path))
+        assert (padded.pad_token_id, padded.padding_side) == (len(tokenizer), "left")
+        loaded.append(model)
     rows = [each.get_input_embeddings().weight for each in loaded]
     assert rows[0].equal(rows[1])
-    assert len(rows[0]) == len(small.tokenizer(pad=None)) + 1
     torch.testing.assert_close(rows[0][-1], rows[0][:-1].mean(0))
     head = loaded[0].get_output_embeddings()
     torch.testing.assert_close(head.weight[-1], head.weight[:-1].mean(0))
     assert head.bias is None or head.bias[-1] == head.bias[:-1].mean()
-
-
-def unpadded(place, family: str = "llama") -> str:
-    """A folder whose tokenizer has no pad token and whose embeddings have no row for one, as Llama 3.1."""
-    tokenizer = small.tokenizer(pad=None)
-    small.model(family, vocabulary=len(tokenizer)).save_pretrained(place)
-    tokenizer.save_pretrained(place)
-    return str(place)
 
 
 # --- stored in other bits, or computed by other code ----------------------------------------------------------------
@@ -186,39 +148,35 @@ def settle(place, **facts) -> str:
 
 
 @pytest.mark.parametrize(
-    ("stored", "held"),
+    ("stored", "precision"),
     [
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "int8"),
-        ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "nf4"),
         ({"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}, "nf4-dq"),
-        ({"load_in_4bit": True}, "fp4"),
         ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True}, "fp4-dq"),
         ({"quant_method": "gptq", "bits": 4}, "gptq"),
     ],
 )
-def test_a_checkpoint_that_is_stored_quantized_is_refused_at_any_other_precision(tmp_path, stored, held):
+def test_a_checkpoint_that_is_stored_quantized_is_refused_at_any_other_precision(tmp_path, stored, precision):
     place = small.folder(tmp_path)
     (tmp_path / "model.safetensors").unlink()  # what reads weights fails
     settle(tmp_path, quantization_config=stored)
-    for precision in spec.PRECISIONS:
-        if precision == held:
-            models.check(place, precision)
+    for other in spec.PRECISIONS:
+        if other == precision:
+            models.check(place, other)
         else:
-            with pytest.raises(ValueError, match=f"is stored quantized, as {held}, .*; got precision '{precision}'"):
-                models.check(place, precision)
+            with pytest.raises(ValueError, match=f"is stored quantized, as {precision}, .*; got precision '{other}'"):
+                models.check(place, other)
 
 
-@pytest.mark.parametrize("precision", ["int8", "nf4", "nf4-dq"])
-def test_a_stored_quantized_checkpoint_loads_as_what_it_is(tmp_path, precision):
-    made, tokenizer = models.load(small.folder(tmp_path / "whole"), precision)
-    made.save_pretrained(tmp_path / "stored")
-    tokenizer.save_pretrained(tmp_path / "stored")
+@pytest.mark.parametrize("precision", ["int8", "nf4-dq"])
+def test_a_stored_quantized_checkpoint_loads_as_what_it_is(llama, tmp_path, precision):
+    made, tokenizer = models.load(llama, precision)
+    made.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
     batch = tokenizer(["add 3"], return_tensors="pt")
     with torch.inference_mode():
         expected = made(**batch).logits
-        assert models.load(str(tmp_path / "stored"), precision)[0](**batch).logits.equal(expected)
-    with pytest.raises(ValueError, match="and loads as nothing else; got precision 'fp32'"):
-        models.load(str(tmp_path / "stored"))
+        assert models.load(str(tmp_path), precision)[0](**batch).logits.equal(expected)
 
 
 def test_a_model_with_code_of_its_own_is_refused_unless_transformers_computes_the_same(tmp_path):

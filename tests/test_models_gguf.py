@@ -146,11 +146,6 @@ def test_a_file_that_is_cut_in_its_weights_is_refused(file, tmp_path):
         models.load(file)
 
 
-def test_a_file_that_is_not_there_is_an_unknown_model():
-    with pytest.raises(ValueError, match=r"or a .gguf file; got 'absent.gguf'"):
-        models.locate("absent.gguf")
-
-
 def test_without_the_library_it_says_what_to_install(file, monkeypatch):
     monkeypatch.setattr(ours, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="run `pip install gguf`"):

@@ -36,8 +36,9 @@ def test_linear_layers_shrink_and_the_head_does_not(tmp_path, precision, smaller
     assert quantized.num_parameters() == plain.num_parameters()
 
 
-@pytest.mark.parametrize("precision", spec.QUANTIZED)
-@pytest.mark.parametrize("family", ["llama", "qwen2", "codegen"])
+@pytest.mark.parametrize(
+    ("family", "precision"), [("llama", "int8"), ("qwen2", "nf4"), ("codegen", "nf4-dq"), ("llama", "fp4")]
+)
 def test_lora_learns_over_every_family_and_precision_and_leaves_the_base(tmp_path, family, precision):
     model, tokenizer = models.load(small.folder(tmp_path, family), precision)
     base = {name: each.clone() for name, each in model.named_parameters()}
@@ -65,20 +66,8 @@ def test_every_adapter_learns_over_a_quantized_base_and_answers(tmp_path, kind, 
     assert [len(texts) for _, texts, _ in answers] == [2, 2]
 
 
-def test_full_tuning_of_quantized_weights_is_refused():
-    with pytest.raises(ValueError, match="full trains every weight, and nf4 weights cannot be trained: take fp32"):
-        spec.Run("tiny", "conala-mini", spec.FullTuning(), precision="nf4", training=spec.Training())
-
-
 def test_quantized_layers_say_nothing(tmp_path, caplog):
     model, tokenizer = models.load(small.folder(tmp_path), "int8")
     with torch.inference_mode():
         model(**tokenizer(["add 3"], return_tensors="pt"))
     assert caplog.text == ""
-
-
-def test_lora_over_a_quantized_base_is_called_qlora():
-    assert spec.label(spec.Lora(), "int8") == "qlora-8bit"
-    assert spec.label(spec.Lora(), "nf4-dq") == "qlora-4bit"
-    assert spec.label(spec.Lora(), "bf16") == "lora"
-    assert spec.label(spec.InContext(2), "nf4") == "icl-2"

@@ -24,21 +24,19 @@ def test_the_rows_are_sound_and_whole(root):
     assert {row.settings["model"] for row in answering} == {"tiny", "micro"}
 
 
-def test_the_tables_of_the_readme_are_those_that_the_rows_make(root):
-    text = shipped.README.read_text(encoding="utf-8")
-    assert text == shipped.filled(text, shipped.readme_tables())
-
-
-def test_a_text_without_the_marks_is_refused():
-    with pytest.raises(ValueError, match="no <!-- table: claims -->"):
-        shipped.filled("# A README", {"claims": "| a |"})
+@pytest.mark.parametrize("path", shipped.DOCUMENTS, ids=lambda path: path.name)
+def test_the_tables_of_readme_and_docs_are_those_that_the_rows_make(path):
+    text = path.read_text(encoding="utf-8")
+    assert "<!-- table: " in text
+    assert text == shipped.filled(text, shipped.document_tables())
 
 
 def test_tables_go_between_their_marks_and_nothing_else_changes():
     text = "one\n<!-- table: a -->\nold\n<!-- end -->\ntwo\n<!-- table: b -->\n<!-- end -->\n"
-    filled = shipped.filled(text, {"a": "| x \\1 |", "b": "| y |"})
+    tables = {"a": "| x \\1 |", "b": "| y |", "not in this text": ""}
+    filled = shipped.filled(text, tables)
     assert filled == "one\n<!-- table: a -->\n| x \\1 |\n<!-- end -->\ntwo\n<!-- table: b -->\n| y |\n<!-- end -->\n"
-    assert shipped.filled(filled, {"a": "| x \\1 |"}) == filled
+    assert shipped.filled(filled, tables) == filled
 
 
 def test_a_study_over_old_rows_is_refused(tmp_path, monkeypatch):

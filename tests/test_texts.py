@@ -9,8 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from nblib import generate, prompts, results, spec, study, train
-from nblib.methods.losses import IGNORED
 from nblib.tasks import Example
+from nblib.train import IGNORED
 
 CHATML = (
     "{% for turn in messages %}<|im_start|>{{ turn.role }}\n{{ turn.content }}<|im_end|>\n{% endfor %}"

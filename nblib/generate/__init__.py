@@ -10,7 +10,8 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedTokenizerBase
 from transformers.generation.stopping_criteria import StopStringCriteria
 
 from nblib import models
-from nblib.generate import beams, plain, reading
+from nblib.generate import plain, search
+from nblib.generate.cache import attends_to_all, base_of, has_virtual_tokens, prefill, prefill_shared, takes_positions
 from nblib.prompts import Prompt, encode, ends
 from nblib.spec import Decoding
 
@@ -42,29 +43,31 @@ def completions(
     encoded = [_ids(prompt, tokenizer, model) for prompt in prompts]
     searched = _is_searched(model, encoded, settings)
     with _computing(model, precision):
-        start = reading.read_start(model, encoded, new_tokens)
+        start = prefill_shared(model, encoded, new_tokens)
     if decoding.length_rule == "with-prompt" and not searched and not model.config.is_encoder_decoder:
         raise ValueError(
-            f"length_rule with-prompt is not for {type(reading.inner(model)).__name__}, whose beams transformers "
+            f"length_rule with-prompt is not for {type(base_of(model)).__name__}, whose beams transformers "
             "searches by its own rule: take length_rule answer"
         )
-    equal_lengths = not searched and plain.needs_equal_lengths(model)
+    # Padding would come between virtual tokens and query, which changes answers: then nothing is padded.
+    equal_lengths = not searched and has_virtual_tokens(model) and not model.config.is_encoder_decoder
     for batch in batches(encoded, decoding.batch_size, equal_lengths=equal_lengths):
         if all(index in done for index in batch):
             continue
         torch.manual_seed(seed * 1_000_003 + batch[0])  # its own: what a batch draws does not hang on those before it
         rows = [encoded[index] for index in batch]
         with _computing(model, precision):
-            own = reading.read_start(model, rows, new_tokens) if start is None else start
+            begun = prefill_shared(model, rows, new_tokens) if start is None else start
             if searched:
-                answers = _search(model, tokenizer, rows, settings, own, decoding)
+                answers = _search(model, tokenizer, rows, settings, begun, decoding)
             else:
-                answers = plain.generate(model, tokenizer, rows, settings, own, all_beams=decoding.stop == "all-beams")
+                all_beams = decoding.stop == "all-beams"
+                answers = plain.generate(model, tokenizer, rows, settings, begun, all_beams=all_beams)
         texts = [_text(ids, tokenizer, model, settings) for ids in answers.tolist()]
         lengths = (answers != tokenizer.pad_token_id).sum(1).tolist()
         for place, index in enumerate(batch):
-            mine = slice(place * decoding.returned, (place + 1) * decoding.returned)
-            yield index, texts[mine], sum(lengths[mine])
+            own_rows = slice(place * decoding.returned, (place + 1) * decoding.returned)
+            yield index, texts[own_rows], sum(lengths[own_rows])
 
 
 def _ids(prompt: str | Prompt, tokenizer: PreTrainedTokenizerBase, model: nn.Module) -> list[int]:
@@ -85,14 +88,14 @@ def _text(ids: list[int], tokenizer: PreTrainedTokenizerBase, model: nn.Module, 
 
 
 def _is_searched(model: nn.Module, rows: list[list[int]], settings: GenerationConfig) -> bool:
-    """Whether the beam search of this room can have the model: it puts tokens where no position says they are."""
+    """Whether our beam search can have the model: it puts tokens where no position says they are."""
     length = max(map(len, rows), default=0) + settings.max_new_tokens
     config = model.config
     return (
         settings.num_beams > 1
         and not settings.do_sample
-        and reading.looks_back(model, length)
-        and reading.takes_positions(model)
+        and attends_to_all(model, length)
+        and takes_positions(model)
         and not getattr(config, "alibi", False)
         and config._attn_implementation in ("sdpa", "eager")  # others take no mask of four dimensions
     )
@@ -108,10 +111,10 @@ def _search(
 ) -> torch.Tensor:
     """New tokens of shape (rows x returned, tokens of the longest)."""
     room = 1 + settings.num_beams * (settings.max_new_tokens - 1)  # a prompt's last token, then those of the beams
-    prompts = reading.read(model, rows, start, tokenizer, room)
+    prompts = prefill(model, rows, start, tokenizer, room)
     stops = StopStringCriteria(tokenizer, settings.stop_strings)
-    return beams.search(
-        reading.inner(model),
+    return search.search(
+        base_of(model),
         prompts,
         settings,
         stops,

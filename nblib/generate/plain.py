@@ -13,10 +13,10 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
-from nblib.generate import beams, reading
-from nblib.generate.reading import Roomy
+from nblib.generate.cache import PreallocatedLayer, has_virtual_tokens, takes_positions
+from nblib.generate.search import all_stopped
 
 
 def generate(
@@ -34,10 +34,10 @@ def generate(
     else:
         inputs = _padded_after(0 if start is None else start.get_seq_length(), rows, tokenizer).to(model.device)
         begun = inputs["input_ids"].shape[1]
-        if not reading.has_virtual_tokens(model):  # their cache is PEFT's
+        if not has_virtual_tokens(model):  # their cache is PEFT's
             copies = max(settings.num_beams, settings.num_return_sequences)
-            read = _read(model, inputs, DynamicCache(config=model.config) if start is None else start)
-            inputs["past_key_values"] = _cache(read, copies, begun + settings.max_new_tokens)
+            filled = _prefilled(model, inputs, DynamicCache(config=model.config) if start is None else start)
+            inputs["past_key_values"] = _copies(filled, copies, begun + settings.max_new_tokens)
     rule = {}
     if all_beams:
         rule["stopping_criteria"] = StoppingCriteriaList([_AllBeams(tokenizer, settings, len(rows), begun)])
@@ -46,24 +46,22 @@ def generate(
     return model.generate(**inputs, generation_config=settings, tokenizer=tokenizer, **rule)[:, begun:]
 
 
-def _read(model: nn.Module, inputs: BatchEncoding, start: DynamicCache) -> DynamicCache:
+def _prefilled(model: nn.Module, inputs: BatchEncoding, start: DynamicCache) -> DynamicCache:
     """Keys and values of the prompts but their last token, after the start that they share.
 
     Each prompt is read once: transformers would read it once for every beam.
     """
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    cache = _cache(start, len(ids), ids.shape[1])
-    shared = start.get_seq_length()
+    cache, shared = _copies(start, len(ids), ids.shape[1]), start.get_seq_length()
     if ids.shape[1] - 1 > shared and all(isinstance(layer, DynamicLayer) for layer in cache.layers):
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, shared:-1]
-        placed = {"position_ids": positions} if reading.takes_positions(model) else {}
         model(
             input_ids=ids[:, shared:-1],
             attention_mask=mask[:, :-1],
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
-            **placed,
+            **({"position_ids": positions} if takes_positions(model) else {}),
         )
     return cache
 
@@ -80,30 +78,24 @@ def _padded_after(shared: int, rows: list[list[int]], tokenizer: PreTrainedToken
 def _padded_on_the_right(rows: list[list[int]], tokenizer: PreTrainedTokenizerBase) -> BatchEncoding:
     """Rows for an encoder: there, a first token that is no token would move the learned positions of some models."""
     ids = [torch.tensor(row) for row in rows]
-    return BatchEncoding(
-        {
-            "input_ids": pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id),
-            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-        }
-    )
+    padded = pad_sequence(ids, batch_first=True, padding_value=tokenizer.pad_token_id)
+    mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
+    return BatchEncoding({"input_ids": padded, "attention_mask": mask})
 
 
-def _cache(start: DynamicCache, copies: int, length: int) -> DynamicCache:
-    """Copies of every row of a start, which stays as it is, with room for `length` tokens in all."""
+def _copies(start: DynamicCache, copies: int, length: int) -> DynamicCache:
+    """Copies of every row of a start, which stays as it is, with room for `length` tokens where layers see them all."""
     cache = copy(start)
-    cache.layers = [
-        Roomy(layer, copies, length) if isinstance(layer, Roomy) or type(layer) is DynamicLayer else deepcopy(layer)
-        for layer in start.layers
-    ]
-    for layer in cache.layers:
-        if not isinstance(layer, Roomy):
-            layer.batch_repeat_interleave(copies)
+    cache.layers = [_copied(layer, copies, length) for layer in start.layers]
     return cache
 
 
-def needs_equal_lengths(model: nn.Module) -> bool:
-    """Whether padding would come between virtual tokens and query, which changes answers: then nothing is padded."""
-    return reading.has_virtual_tokens(model) and not model.config.is_encoder_decoder
+def _copied(layer: CacheLayerMixin, copies: int, length: int) -> CacheLayerMixin:
+    if isinstance(layer, PreallocatedLayer) or type(layer) is DynamicLayer:
+        return PreallocatedLayer(layer, copies, length)
+    own = deepcopy(layer)
+    own.batch_repeat_interleave(copies)
+    return own
 
 
 class _AllBeams(StoppingCriteria):
@@ -118,5 +110,5 @@ class _AllBeams(StoppingCriteria):
         texts = self.tokenizer.batch_decode(input_ids[:, self.begun :], clean_up_tokenization_spaces=False)
         stopped = torch.tensor([any(stop in text for stop in self.stops) for text in texts], device=input_ids.device)
         ended = torch.isin(input_ids[:, -1], self.ends.to(input_ids.device))
-        done = beams.all_stopped(stopped.view(self.queries, -1), ended.view(self.queries, -1), self.beams)
+        done = all_stopped(stopped.view(self.queries, -1), ended.view(self.queries, -1), self.beams)
         return done.squeeze(1).repeat_interleave(len(texts) // self.queries)

@@ -5,19 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import bitsandbytes
-import peft
 import torch
-import transformers
 from bitsandbytes.functional import QuantState
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 from transformers.quantizers.base import HfQuantizer
 
-from nblib import models, spec
-from nblib.methods.attaching import config as peft_config
-from nblib.methods.attaching import made_ready
+from nblib import methods, models, spec
 
 BLOCK, OUTER_BLOCK = 64, 256  # bitsandbytes: weights that share a constant, constants that share an outer one
 ANY_STEPS = 100  # of training; AdaLoRA wants to know how many
@@ -53,9 +49,8 @@ def can_be_shallower(config: PreTrainedConfig) -> bool:
 
 def build(config: PreTrainedConfig, precision: str, dtype: torch.dtype) -> PreTrainedModel:
     """The base on torch's meta device, its linear layers as bitsandbytes holds them where that is quantized; frozen."""
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"), no_init_weights():
-        model = kind.from_config(config, dtype=dtype)
+        model = models.auto_class(config).from_config(config, dtype=dtype)
         model.tie_weights()  # is skipped with the initial values
         if precision in spec.QUANTIZED:
             _quantize(model, precision, dtype)
@@ -68,17 +63,8 @@ def attach(model: PreTrainedModel, method: spec.Method) -> nn.Module:
     """The model with the method's parameters, as `methods.attach` makes it but for their values."""
     if not isinstance(method, spec.Trained):
         return model
-    if isinstance(method, spec.FullTuning):
-        attached = model.requires_grad_(True)
-    else:
-        with torch.device("meta"), torch.random.fork_rng(), made_ready(model):
-            attached = peft.get_peft_model(model, peft_config(model, method, steps=ANY_STEPS))
-    for name, each in attached.named_parameters():
-        if ".ranknum." in name:
-            each.requires_grad_(False)
-        if each.requires_grad:
-            each.data = each.data.float()
-    return attached
+    with torch.device("meta"), torch.random.fork_rng():
+        return methods.attach(model, method, None, seed=0, steps=ANY_STEPS)
 
 
 def sized(model: nn.Module) -> nn.Module:
@@ -139,16 +125,8 @@ def _keep_wide(model: PreTrainedModel) -> None:
 
 
 def _quantize(model: PreTrainedModel, precision: str, dtype: torch.dtype) -> None:
-    settings: dict[str, Any] = {"load_in_8bit": True}
-    if precision != "int8":
-        settings = {
-            "load_in_4bit": True,
-            "bnb_4bit_quant_type": precision[:3],
-            "bnb_4bit_use_double_quant": precision.endswith("dq"),
-            "bnb_4bit_compute_dtype": dtype,
-        }
     kept = HfQuantizer.get_modules_to_not_convert(model, None, model._keep_in_fp32_modules)
-    replace_with_bnb_linear(model, kept, transformers.BitsAndBytesConfig(**settings))
+    replace_with_bnb_linear(model, kept, models.quantization(precision, dtype))
     for layer in model.modules():
         if isinstance(layer, bitsandbytes.nn.Linear8bitLt):
             _fill_8bit(layer)

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nblib.memory import shapes
-from nblib.methods import losses
+from nblib.train import losses
 
 
 @dataclass(frozen=True)

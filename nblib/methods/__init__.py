@@ -12,29 +12,7 @@ from nblib.methods.attaching import (  # noqa: E402
     keeps_checkpointing,
     trainable_parameters,
 )
-from nblib.methods.card import card, push  # noqa: E402
-from nblib.methods.checking import check  # noqa: E402
-from nblib.methods.detaching import BaseChangedError, detach  # noqa: E402
-from nblib.methods.saved import FACTS, load, read, save  # noqa: E402
+from nblib.methods.base import BaseChangedError, detach  # noqa: E402
+from nblib.methods.checks import check  # noqa: E402
+from nblib.methods.saving import FACTS, card, load, push, read, save  # noqa: E402
 from nblib.methods.targets import attention_inputs, feed_forward_layers, linear_layers  # noqa: E402
-
-__all__ = [
-    "FACTS",
-    "BaseChangedError",
-    "after_step",
-    "attach",
-    "attention_inputs",
-    "begins_with_rows",
-    "card",
-    "check",
-    "custom",
-    "detach",
-    "feed_forward_layers",
-    "keeps_checkpointing",
-    "linear_layers",
-    "load",
-    "push",
-    "read",
-    "save",
-    "trainable_parameters",
-]

@@ -1,9 +1,7 @@
-"""Attach a method to a model: one short function a kind. Trains nothing, and checks nothing beforehand."""
+"""Attach a method to a model: one short function a kind. Checks nothing beforehand."""
 
 import json
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING
 
 import peft
@@ -12,20 +10,21 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nblib import spec
-from nblib.adapters import BottleneckConfig
 from nblib.methods import initializing, targets
-from nblib.methods.detaching import BaseChangedError, Before, remember
+from nblib.methods.base import prepared
+from nblib.methods.bottleneck import BottleneckConfig
 from nblib.methods.initializing import Batch
 
 # Of a PeftConfig: what attaching or PEFT itself fills in.
 FILLED_IN = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
 PRUNING_BEGINS, PRUNING_ENDS = 0.1, 0.75  # shares of all steps between which AdaLoRA prunes
+CACHED_PREFIX = ("PREFIX_TUNING", "CARTRIDGE")  # PEFT's types that put a cache before the input
 
 
 def attach(
     model: PreTrainedModel,
     method: spec.Trained,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | None,
     *,
     seed: int,
     steps: int | None = None,
@@ -35,19 +34,18 @@ def attach(
 
     Trainable weights are fp32, also over a half-precision base: a loss scaler cannot unscale fp16 gradients.
     `steps` of training in all are read by adalora only, which prunes as they pass; `batches` of training rows only
-    where `begins_with_rows` says so. `detach` gives the model back.
+    where `begins_with_rows` says so. On torch's meta device weights have shapes only, and no tokenizer is read.
+    `detach` gives the model back.
     """
     torch.manual_seed(seed)  # the adapter's initial weights
-    before = remember(model, by_content=not isinstance(method, spec.FullTuning))
-    try:
-        with made_ready(model):
-            attached = _attached(model, method, tokenizer, steps, batches)
-            begun = _out_of_base(attached, method, before) if isinstance(method, spec.Custom) else {}
-    except Exception as problem:
-        before.restore()  # what failed half-way must not stay in a model that others use
-        if before.changed():
-            raise BaseChangedError(f"{problem}; the model has changed meanwhile: load it again") from problem
-        raise
+    with prepared(model) as before:
+        if isinstance(method, spec.FullTuning):
+            attached = model.requires_grad_(True)
+        else:
+            attached = _attached(model, method, tokenizer, steps, list(batches))
+        begun = {}
+        if isinstance(method, spec.Custom) and before.changed():  # a part of the base was taken to begin with
+            begun = initializing.taken_from_base(attached, method.name)
     for parameter in attached.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -58,37 +56,31 @@ def attach(
 def _attached(
     model: PreTrainedModel,
     method: spec.Trained,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | None,
     steps: int | None,
-    batches: Iterable[Batch],
+    batches: list[Batch],
 ) -> nn.Module:
-    if isinstance(method, spec.FullTuning):
-        return model.requires_grad_(True)
-    settings = config(model, method, steps=steps)
-    if begins_with_rows(method):
-        if not (batches := list(batches)):
-            raise ValueError(f"{spec.label(method)} begins with training rows, so attach needs batches; got none")
+    settings = config(model, method, steps)
+    has_values = model.device.type != "meta"
+    from_rows = has_values and begins_with_rows(method)
+    if from_rows and not batches:
+        raise ValueError(f"{spec.label(method)} begins with training rows, so attach needs batches; got none")
+    if from_rows:
         initializing.prepare(model, settings, batches)
     attached = peft.get_peft_model(model, settings)
     initializing.require_whole_ranks(attached)
-    if begins_with_rows(method) and initializing.initialization(settings) == "eva":
+    if from_rows and initializing.initialization(settings) == "eva":
         initializing.initialize_eva(attached, settings, batches)
-    if isinstance(method, spec.PromptTuning):
+    if has_values and isinstance(method, spec.PromptTuning):
         _start_prompt(attached, method, tokenizer)
-    if isinstance(method, spec.PrefixTuning) and not model.config.is_encoder_decoder:
-        _start_prefix(attached, method, tokenizer)
-    for name, each in attached.named_parameters():
+    if has_values and isinstance(method, spec.PrefixTuning) and not model.config.is_encoder_decoder:
+        # An encoder-decoder's prefix starts at random: PEFT hands each of its pairs to two layers of the decoder.
+        text = _filling(method, tokenizer)
+        peft.initialize_kv_prefix_from_text(attached, tokenizer, text=text, use_chat_template=False)
+    for name, parameter in attached.named_parameters():
         if ".ranknum." in name:  # AdaLoRA's scale, which PEFT lets be trained over a half-precision base
-            each.requires_grad_(False)
+            parameter.requires_grad_(False)
     return attached
-
-
-def _out_of_base(attached: nn.Module, method: spec.Custom, before: Before) -> dict[str, torch.Tensor]:
-    """What the method begins with, where it took that out of the base, so that it can be saved for a whole one."""
-    changed = before.changed()
-    if changed and not initializing.can_be_plain_lora(attached):
-        raise ValueError(initializing.refusal(method.name))
-    return initializing.parts(attached) if changed else {}
 
 
 def begins_with_rows(method: spec.Trained) -> bool:
@@ -105,13 +97,13 @@ def after_step(model: nn.Module, step: int) -> None:
 def keeps_checkpointing(method: spec.Trained) -> bool:
     """Whether the method can be trained with gradient checkpointing: a prefix is a cache, which it does without."""
     if isinstance(method, spec.Custom):
-        return json.loads(method.config)["peft_type"] not in ("PREFIX_TUNING", "CARTRIDGE")
+        return json.loads(method.config)["peft_type"] not in CACHED_PREFIX
     return not isinstance(method, spec.PrefixTuning)
 
 
 def trainable_parameters(model: nn.Module) -> int:
     """How many numbers training may change."""
-    return sum(each.numel() for each in model.parameters() if each.requires_grad)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def custom(config: peft.PeftConfig, *, name: str, learning_rate: float) -> spec.Custom:
@@ -119,10 +111,18 @@ def custom(config: peft.PeftConfig, *, name: str, learning_rate: float) -> spec.
 
     Only what differs from the config's defaults is kept, so that a setting that PEFT adds later changes no run's id.
     """
-    values = {key: value for key, value in config.to_dict().items() if key not in FILLED_IN}
-    kept = {key: value for key, value in values.items() if value != _default(config, key)}
-    text = json.dumps(kept | {"peft_type": config.peft_type}, sort_keys=True, default=_plain)
-    return spec.Custom(text, name=name, learning_rate=learning_rate)
+    kept = {"peft_type": config.peft_type}
+    for key, value in config.to_dict().items():
+        field = type(config).__dataclass_fields__[key]
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if key not in FILLED_IN and value != default:
+            kept[key] = value
+    return spec.Custom(json.dumps(kept, sort_keys=True, default=_plain), name=name, learning_rate=learning_rate)
+
+
+def custom_config(method: spec.Custom, *, task_type: str = "CAUSAL_LM", **settings) -> peft.PeftConfig:
+    """The configuration that `custom` was given, with other `settings` in their place."""
+    return peft.PeftConfig.from_peft_type(**json.loads(method.config) | {"task_type": task_type} | settings)
 
 
 def _plain(value) -> list | str:
@@ -130,64 +130,24 @@ def _plain(value) -> list | str:
     return sorted(value) if isinstance(value, set) else str(value)
 
 
-def _default(config: peft.PeftConfig, key: str):
-    field = type(config).__dataclass_fields__[key]
-    return field.default if field.default_factory is MISSING else field.default_factory()
+# --- a method's settings as PEFT takes them -------------------------------------------------------------------------
 
 
-def config(model: PreTrainedModel, method: spec.Trained, *, steps: int | None = None) -> peft.PeftConfig:
-    """The method's settings as PEFT takes them, for this model.
-
-    Raises ValueError for a target that the model does not have.
-    """
-    made = _adalora(model, method, steps) if isinstance(method, spec.AdaLora) else _CONFIG[method.kind](model, method)
-    made.task_type = _task_type(model)
+def config(model: PreTrainedModel, method: spec.Trained, steps: int | None = None) -> peft.PeftConfig:
+    """The method's settings for this model. Raises ValueError for a target that the model does not have."""
+    made = _adalora(model, method, steps) if isinstance(method, spec.AdaLora) else CONFIGS[method.kind](model, method)
+    made.task_type = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
     return made
 
 
-def _task_type(model: PreTrainedModel) -> str:
-    return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
-
-
-@contextmanager
-def made_ready(model: PreTrainedModel) -> Iterator[None]:
-    """Has the model as PEFT 0.21 expects it of transformers, without warnings that a user can do nothing about."""
-    for module in model.modules():
-        if type(module).__name__ == "Linear8bitLt":
-            module.register_forward_pre_hook(_keep_scales)
-    old, new = "_prepare_encoder_decoder_kwargs_for_generation", "_prepare_text_encoder_decoder_kwargs_for_generation"
-    if model.config.is_encoder_decoder and not hasattr(model, old) and hasattr(model, new):
-        setattr(model, old, getattr(model, new))  # PEFT reads it, but changes nothing in it
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-        warnings.filterwarnings("ignore", "Unsupported layer type '.*Norm'", UserWarning)  # only its sizes are unknown
-        warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # and is then set right
-        warnings.filterwarnings("ignore", "lora with eva initialization used with low_cpu_mem_usage", UserWarning)
-        yield
-
-
-def _keep_scales(layer: nn.Module, inputs: tuple) -> None:
-    """On a CPU, PEFT's DoRA makes 8-bit weights anew without their scales, which the layer still has."""
-    if layer.weight.CB is not None and layer.weight.SCB is None:
-        layer.weight.SCB = layer.state.SCB
-
-
 def _low_rank(model: PreTrainedModel, method: spec.Lora | spec.RsLora | spec.Dora | spec.AdaLora) -> dict:
-    return {
-        "lora_alpha": method.alpha,
-        "lora_dropout": method.dropout,
-        "target_modules": targets.chosen(model, method.targets),
-        "fan_in_fan_out": any(map(targets.is_transposed, model.modules())),
-    }
+    names = targets.chosen(model, method.targets)
+    return {"lora_alpha": method.alpha, "lora_dropout": method.dropout, "target_modules": names}
 
 
 def _lora(model: PreTrainedModel, method: spec.Lora | spec.RsLora | spec.Dora) -> peft.PeftConfig:
-    return peft.LoraConfig(
-        r=method.r,
-        use_rslora=isinstance(method, spec.RsLora),
-        use_dora=isinstance(method, spec.Dora),
-        **_low_rank(model, method),
-    )
+    variant = {"use_rslora": isinstance(method, spec.RsLora), "use_dora": isinstance(method, spec.Dora)}
+    return peft.LoraConfig(r=method.r, **variant, **_low_rank(model, method))
 
 
 def _adalora(model: PreTrainedModel, method: spec.AdaLora, steps: int | None) -> peft.PeftConfig:
@@ -207,11 +167,8 @@ def _adalora(model: PreTrainedModel, method: spec.AdaLora, steps: int | None) ->
 def _ia3(model: PreTrainedModel, method: spec.Ia3) -> peft.PeftConfig:
     """Keys, values and feed-forward layers, as in the paper; queries too, as in the study."""
     feed_forward = targets.feed_forward_layers(model)
-    return peft.IA3Config(
-        target_modules=targets.attention_inputs(model) + feed_forward,
-        feedforward_modules=feed_forward,
-        fan_in_fan_out=any(map(targets.is_transposed, model.modules())),
-    )
+    names = targets.attention_inputs(model) + feed_forward
+    return peft.IA3Config(target_modules=names, feedforward_modules=feed_forward)
 
 
 def _prompt_tuning(model: PreTrainedModel, method: spec.PromptTuning) -> peft.PeftConfig:
@@ -220,11 +177,8 @@ def _prompt_tuning(model: PreTrainedModel, method: spec.PromptTuning) -> peft.Pe
 
 
 def _p_tuning(model: PreTrainedModel, method: spec.PTuning) -> peft.PeftConfig:
-    return peft.PromptEncoderConfig(
-        num_virtual_tokens=method.virtual_tokens,
-        encoder_hidden_size=method.hidden_size,
-        num_transformer_submodules=1,  # as for prompt tuning
-    )
+    sizes = {"num_virtual_tokens": method.virtual_tokens, "encoder_hidden_size": method.hidden_size}
+    return peft.PromptEncoderConfig(num_transformer_submodules=1, **sizes)  # as for prompt tuning
 
 
 def _prefix_tuning(model: PreTrainedModel, method: spec.PrefixTuning) -> peft.PeftConfig:
@@ -241,17 +195,12 @@ def _llama_adapter(model: PreTrainedModel, method: spec.LlamaAdapter) -> peft.Pe
 
 
 def _vera(model: PreTrainedModel, method: spec.Vera) -> peft.PeftConfig:
-    return peft.VeraConfig(
-        r=method.r,
-        vera_dropout=method.dropout,
-        target_modules=targets.chosen(model, method.targets),
-        fan_in_fan_out=any(map(targets.is_transposed, model.modules())),
-    )
+    names = targets.chosen(model, method.targets)
+    return peft.VeraConfig(r=method.r, vera_dropout=method.dropout, target_modules=names)
 
 
 def _oft(model: PreTrainedModel, method: spec.Oft) -> peft.PeftConfig:
-    names = targets.chosen(model, method.targets)
-    return peft.OFTConfig(oft_block_size=method.block_size, target_modules=names)
+    return peft.OFTConfig(oft_block_size=method.block_size, target_modules=targets.chosen(model, method.targets))
 
 
 def _ln_tuning(model: PreTrainedModel, method: spec.LnTuning) -> peft.PeftConfig:
@@ -259,38 +208,12 @@ def _ln_tuning(model: PreTrainedModel, method: spec.LnTuning) -> peft.PeftConfig
 
 
 def _custom(model: PreTrainedModel, method: spec.Custom) -> peft.PeftConfig:
-    made = custom_config(method, task_type=_task_type(model))
+    made = custom_config(method)
     # Of the same shapes, where there is nothing to compute it from.
     return initializing.plain(made) if model.device.type == "meta" and initializing.from_rows(made) else made
 
 
-def custom_config(method: spec.Custom, *, task_type: str = "CAUSAL_LM", **settings) -> peft.PeftConfig:
-    """The configuration that `custom` was given, with other `settings` in their place."""
-    return peft.PeftConfig.from_peft_type(**json.loads(method.config) | {"task_type": task_type} | settings)
-
-
-def _start_prompt(attached: nn.Module, method: spec.PromptTuning, tokenizer: PreTrainedTokenizerBase) -> None:
-    """PEFT's own text initialisation reads the tokenizer from the Hub again, by name and without our pad token."""
-    ids = tokenizer(_filling(method, tokenizer), add_special_tokens=False)["input_ids"][: method.virtual_tokens]
-    words = attached.get_input_embeddings().weight
-    attached.prompt_encoder["default"].embedding.weight.data = words[torch.tensor(ids, device=words.device)].detach()
-
-
-def _start_prefix(attached: nn.Module, method: spec.PrefixTuning, tokenizer: PreTrainedTokenizerBase) -> None:
-    """With the keys and values of the initial text.
-
-    An encoder-decoder's prefix starts at random: PEFT hands each of its pairs to two layers of the decoder.
-    """
-    peft.initialize_kv_prefix_from_text(attached, tokenizer, text=_filling(method, tokenizer), use_chat_template=False)
-
-
-def _filling(method: spec.PromptTuning | spec.PrefixTuning, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The initial text, repeated until it has at least as many tokens as there are virtual ones."""
-    tokens = len(tokenizer(method.initial_text, add_special_tokens=False)["input_ids"])
-    return method.initial_text * -(-method.virtual_tokens // tokens)
-
-
-_CONFIG: dict[str, Callable[..., peft.PeftConfig]] = {
+CONFIGS: dict[str, Callable[..., peft.PeftConfig]] = {
     "lora": _lora,
     "rslora": _lora,
     "dora": _lora,
@@ -305,3 +228,19 @@ _CONFIG: dict[str, Callable[..., peft.PeftConfig]] = {
     "ln-tuning": _ln_tuning,
     "peft": _custom,
 }
+
+
+# --- the initial weights of virtual tokens --------------------------------------------------------------------------
+
+
+def _start_prompt(attached: nn.Module, method: spec.PromptTuning, tokenizer: PreTrainedTokenizerBase) -> None:
+    """PEFT's own text initialisation reads the tokenizer from the Hub again, by name and without our pad token."""
+    ids = tokenizer(_filling(method, tokenizer), add_special_tokens=False)["input_ids"][: method.virtual_tokens]
+    words = attached.get_input_embeddings().weight
+    attached.prompt_encoder["default"].embedding.weight.data = words[torch.tensor(ids, device=words.device)].detach()
+
+
+def _filling(method: spec.PromptTuning | spec.PrefixTuning, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The initial text, repeated until it has at least as many tokens as there are virtual ones."""
+    tokens = len(tokenizer(method.initial_text, add_special_tokens=False)["input_ids"])
+    return method.initial_text * -(-method.virtual_tokens // tokens)

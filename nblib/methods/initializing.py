@@ -6,7 +6,7 @@ plain LoRA. What PiSSA, OLoRA, CorDA and LoRA-GA begin with is taken out of the 
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import peft
 import torch
@@ -17,7 +17,6 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from nblib.methods import targets
-from nblib.methods.losses import IGNORED, lean
 
 FROM_ROWS = ("eva", "corda", "lora_ga")
 OUT_OF_BASE = ("pissa", "olora", "corda", "lora_ga")
@@ -45,7 +44,7 @@ def plain(config: peft.LoraConfig) -> peft.LoraConfig:
     return config
 
 
-def prepare(model: PreTrainedModel, config: peft.LoraConfig, batches: Iterable[Batch]) -> None:
+def prepare(model: PreTrainedModel, config: peft.LoraConfig, batches: list[Batch]) -> None:
     """Leaves on the bare model's layers what CorDA and LoRA-GA learn from the rows, for PEFT to find there."""
     if config.target_modules == "all-linear":
         config.target_modules = set(targets.linear_layers(model))
@@ -59,10 +58,10 @@ def prepare(model: PreTrainedModel, config: peft.LoraConfig, batches: Iterable[B
             peft.preprocess_loraga(model, config, train_step=lambda: _learn(model, batches))
 
 
-def initialize_eva(attached: peft.PeftModel, config: peft.LoraConfig, batches: Iterable[Batch]) -> None:
+def initialize_eva(attached: peft.PeftModel, config: peft.LoraConfig, batches: list[Batch]) -> None:
     """Gives each layer the directions in which its inputs vary most on the answers, and as many as they deserve."""
     components = round(max([config.r, *config.rank_pattern.values()]) * config.eva_config.rho)
-    enough = [each for each in batches if int((each["labels"] != IGNORED).sum()) >= components]
+    enough = [batch for batch in batches if int((batch["labels"] >= 0).sum()) >= components]
     if not enough:
         raise ValueError(
             f"eva looks for {components} directions, r times rho, and no batch of training rows has so many tokens of "
@@ -78,31 +77,24 @@ def initialize_eva(attached: peft.PeftModel, config: peft.LoraConfig, batches: I
     peft.initialize_lora_eva_weights(attached, dataloader=enough, forward_fn=forward, show_progress_bar=False)
 
 
-def _read(model: PreTrainedModel, batches: Iterable[Batch]) -> None:
+def _read(model: PreTrainedModel, batches: list[Batch]) -> None:
     """One row at a time, without padding, which CorDA would count as well."""
-    for ids, mask, labels in _rows(batches):
+    named = ("input_ids", "attention_mask", "labels")
+    rows = [row for batch in batches for row in zip(*(batch[name] for name in named), strict=True)]
+    for ids, mask, labels in rows[:ROWS]:
         inputs = {"input_ids": ids[mask.bool()][None].to(model.device)}
         if model.config.is_encoder_decoder:
-            inputs["labels"] = labels[labels != IGNORED][None].to(model.device)
+            inputs["labels"] = labels[labels >= 0][None].to(model.device)
         model(**inputs)
 
 
-def _learn(model: PreTrainedModel, batches: Iterable[Batch]) -> None:
+def _learn(model: PreTrainedModel, batches: list[Batch]) -> None:
     """Gradients of the loss, summed over the batches."""
     seen = 0
-    with lean(model):
-        for batch in batches:
-            if seen < ROWS:
-                model(**{name: each.to(model.device) for name, each in batch.items()}).loss.backward()
-            seen += len(batch["input_ids"])
-
-
-def _rows(batches: Iterable[Batch]) -> Iterator[Sequence[torch.Tensor]]:
-    rows = (row for each in batches for row in zip(*(each[name] for name in _NAMES), strict=True))
-    return (row for row, _ in zip(rows, range(ROWS), strict=False))
-
-
-_NAMES = ("input_ids", "attention_mask", "labels")
+    for batch in batches:
+        if seen < ROWS:
+            model(**{name: values.to(model.device) for name, values in batch.items()}).loss.backward()
+        seen += len(batch["input_ids"])
 
 
 def require_whole_ranks(attached: nn.Module) -> None:
@@ -114,22 +106,29 @@ def require_whole_ranks(attached: nn.Module) -> None:
                 raise ValueError(f"r must be at most {rank} on {path}; got {layer.r[name]}")
 
 
-def parts(attached: peft.PeftModel) -> dict[str, torch.Tensor]:
-    """A copy of LoRA's matrices by their names, to be given to `as_plain_lora` after training."""
-    named = attached.state_dict(keep_vars=True).items()
-    return {name: each.detach().to("cpu", copy=True) for name, each in named if _is_part(name)}
+# --- over a base that has lost a part -------------------------------------------------------------------------------
+
+
+def taken_from_base(attached: peft.PeftModel, name: str) -> dict[str, torch.Tensor]:
+    """A copy of LoRA's matrices by their names, to be given to `as_plain_lora` after training.
+
+    Raises ValueError where what the base has lost is not what they hold.
+    """
+    if not can_be_plain_lora(attached):
+        raise ValueError(refusal(name))
+    matrices = {path: value for path, value in attached.state_dict(keep_vars=True).items() if _is_matrix(path)}
+    return {path: value.detach().to("cpu", copy=True) for path, value in matrices.items()}
 
 
 def can_be_plain_lora(attached: nn.Module) -> bool:
     """Whether what is trained over weights that lost a part can be written as LoRA over the whole ones."""
-    config = attached.peft_config["default"]
-    patterns = config.use_rslora and (config.rank_pattern or config.alpha_pattern) if _is_lora(config) else False
+    config, layers = attached.peft_config["default"], [layer for _, layer in _lora_layers(attached)]
     return (
-        _is_lora(config)
+        config.peft_type == peft.PeftType.LORA
         and initialization(config).startswith(OUT_OF_BASE)
-        and not patterns
-        and all(not each.lora_variant and not each.lora_embedding_A for _, each in _lora_layers(attached))
-        and all(each.get_base_layer().weight.is_floating_point() for _, each in _lora_layers(attached))
+        and not (config.use_rslora and (config.rank_pattern or config.alpha_pattern))
+        and not any(layer.lora_variant or layer.lora_embedding_A for layer in layers)
+        and all(layer.get_base_layer().weight.is_floating_point() for layer in layers)
     )
 
 
@@ -158,13 +157,9 @@ def as_plain_lora(attached: peft.PeftModel, begun: dict[str, torch.Tensor]) -> t
     return state, config
 
 
-def _is_lora(config: peft.PeftConfig) -> bool:
-    return config.peft_type == peft.PeftType.LORA
-
-
-def _is_part(name: str) -> bool:
-    return ".lora_A." in name or ".lora_B." in name
+def _is_matrix(path: str) -> bool:
+    return ".lora_A." in path or ".lora_B." in path
 
 
 def _lora_layers(attached: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    return ((path, each) for path, each in attached.named_modules() if isinstance(each, LoraLayer))
+    return ((path, module) for path, module in attached.named_modules() if isinstance(module, LoraLayer))

@@ -1,9 +1,9 @@
 """Base model and tokenizer at a precision. Attaches no method, generates nothing."""
 
-from nblib.models.checking import check
 from nblib.models.loading import (
     DTYPES,
     SHAPE_TOKENIZER,
+    auto_class,
     choose_precision,
     compute_dtype,
     config,
@@ -14,28 +14,16 @@ from nblib.models.loading import (
     load_shape,
     load_tokenizer,
     max_prompt_tokens,
+    quantization,
 )
-from nblib.models.places import CONFIGS, EMBEDDED, MODELS, embedded_models, locate, revision, shape
-
-__all__ = [
-    "CONFIGS",
-    "DTYPES",
-    "EMBEDDED",
-    "MODELS",
-    "SHAPE_TOKENIZER",
-    "check",
-    "choose_precision",
-    "compute_dtype",
-    "config",
-    "context_length",
-    "device",
-    "embedded_models",
-    "is_encoder_decoder",
-    "load",
-    "load_shape",
-    "load_tokenizer",
-    "locate",
-    "max_prompt_tokens",
-    "revision",
-    "shape",
-]
+from nblib.models.sources import (
+    CONFIGS,
+    EMBEDDED,
+    MODELS,
+    check,
+    embedded_models,
+    folder_of,
+    locate,
+    revision,
+    shape,
+)

@@ -1,17 +1,26 @@
 """CodeGen2's checkpoints for transformers' CodeGen, which reads the rows of query, value and key in other groups."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from zipfile import is_zipfile
 
 import torch
 from safetensors import safe_open
 
-from nblib.models.places import WEIGHT_FILES
-
+WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # of any model: the first that there are
 NATIVE_GROUPS = 4  # of transformers' CodeGen: the cores that the first models were trained on
 GROUPS = 8  # of CodeGen2's own code
 REGROUPED = ".attn.qkv_proj.weight"
+
+
+class LazyWeight:
+    """A weight that transformers' loading makes when it reads it, as it reads a part of a file."""
+
+    def __init__(self, shape: Sequence[int], make: Callable[[], torch.Tensor]):
+        self.shape, self.make = tuple(shape), make
+
+    def __getitem__(self, _) -> torch.Tensor:
+        return self.make()
 
 
 def is_one(facts: Mapping) -> bool:
@@ -23,9 +32,13 @@ def is_one(facts: Mapping) -> bool:
 def weights(folder: str | Path, facts: Mapping) -> dict:
     """Name -> each weight as transformers' class reads it, made when its layer is loaded."""
     groups = facts.get("mp_num", GROUPS)
-    return {
-        name: _Regrouped(each, groups) if name.endswith(REGROUPED) else each for name, each in _stored(Path(folder))
-    }
+
+    def regrouped(stored) -> LazyWeight:
+        shape = stored.get_shape() if hasattr(stored, "get_shape") else stored.shape
+        return LazyWeight(shape, lambda: regroup(stored[...], groups))
+
+    found = _stored(Path(folder))
+    return {name: regrouped(stored) if name.endswith(REGROUPED) else stored for name, stored in found}
 
 
 def regroup(weight: torch.Tensor, groups: int, wanted: int = NATIVE_GROUPS) -> torch.Tensor:
@@ -33,17 +46,6 @@ def regroup(weight: torch.Tensor, groups: int, wanted: int = NATIVE_GROUPS) -> t
     parts = weight.reshape(groups, 3, -1, *weight.shape[1:]).transpose(0, 1)
     whole = parts.reshape(3, wanted, -1, *weight.shape[1:]).transpose(0, 1)
     return whole.reshape(weight.shape)
-
-
-class _Regrouped:
-    """A weight that transformers' loading makes when it reads it, as it reads a part of a file."""
-
-    def __init__(self, stored, groups: int):
-        self.stored, self.groups = stored, groups
-        self.shape = tuple(stored.get_shape()) if hasattr(stored, "get_shape") else stored.shape
-
-    def __getitem__(self, _) -> torch.Tensor:
-        return regroup(self.stored[...], self.groups)
 
 
 def _stored(folder: Path) -> Iterator[tuple]:

@@ -1,16 +1,13 @@
 """A GGUF file, as llama.cpp reads them, to an ordinary model folder in a cache of its own. Loads no other model."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from nblib.tasks import hub
+from nblib import files, hub
 
 ENDING = ".gguf"
 EXACT_PARAMETERS = 2_000_000_000  # up to so many the folder is in fp32, which holds what the file says; beyond in bf16
@@ -46,31 +43,18 @@ def _hash_once(path: Path, _size: int, _changed: int) -> str:
         return f"gguf-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
-def cache_folder() -> Path:
-    """Where the folders are kept: NBLIB_CACHE, else `nblib` in the user's cache, beside Hugging Face's."""
-    if own := os.environ.get("NBLIB_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nblib"
-
-
 def folder_of(file: str | Path) -> Path:
     """The folder with the file's weights, dequantized, its tokenizer and chat template; made once, which takes a while.
 
     Raises ImportError without the package gguf, ValueError for a file that transformers cannot read, OSError where
     the cache has no room.
     """
-    path, place = Path(file).expanduser(), cache_folder() / "gguf" / revision(file)
+    path, place = Path(file).expanduser(), hub.cache_folder() / "gguf" / revision(file)
     if not (place / "config.json").exists():
         weights = _require_readable(path)
         print(f"{path.name}: weights are read and dequantized once, into {place}", flush=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as unfinished:
-            _write(path, Path(unfinished) / "new", "float32" if weights <= EXACT_PARAMETERS else "bfloat16")
-            try:
-                (Path(unfinished) / "new").rename(place)
-            except OSError:
-                if not (place / "config.json").exists():  # else another process was quicker
-                    raise
+        with files.new_folder(place) as unfinished:
+            _write(path, unfinished, "float32" if weights <= EXACT_PARAMETERS else "bfloat16")
     return place
 
 
@@ -83,7 +67,8 @@ def _require_readable(path: Path) -> int:
 
     try:
         reader = GGUFReader(path)
-        architecture, parts = (_value(reader.get_field(name)) for name in ("general.architecture", "split.count"))
+        found = (reader.get_field(name) for name in ("general.architecture", "split.count"))
+        architecture, parts = (field and field.contents() for field in found)
     except (ValueError, IndexError, KeyError, OSError) as problem:  # of a file that is cut or none
         raise ValueError(
             f"model {str(path)!r} is no complete GGUF file ({problem}); copy it again, or give a folder made by "
@@ -97,11 +82,6 @@ def _require_readable(path: Path) -> int:
     if parts and parts > 1:
         raise ValueError(f"model {str(path)!r} is one of {parts} parts; join them with llama-gguf-split --merge first")
     return sum(int(tensor.n_elements) for tensor in reader.tensors)
-
-
-def _value(field) -> Any:
-    """What a field of the file says; None where it has no such field."""
-    return None if field is None else field.contents()
 
 
 def _write(path: Path, folder: Path, dtype: str) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from transformers import (
 )
 
 from nblib.models import codegen2
-from nblib.models.checking import check, read, stored_precision
-from nblib.models.places import folder_of, hub_errors, locate, shape
+from nblib.models.codegen2 import LazyWeight
+from nblib.models.sources import check, folder_of, hub_errors, locate, read_config, shape, stored_precision
 from nblib.spec import PRECISIONS, QUANTIZED
 
 SHAPE_TOKENIZER = "tiny"  # of models with random weights, whose own may not be to hand
@@ -92,6 +93,29 @@ def context_length(model: str, *, trust_remote_code: bool = False) -> int:
     return 2048
 
 
+def auto_class(config: PretrainedConfig) -> type:
+    """The class of transformers that makes a model of that configuration."""
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+
+
+def quantization(precision: str, dtype: torch.dtype | None = None) -> BitsAndBytesConfig | None:
+    """How bitsandbytes holds the linear layers' weights but the head's; None: not at all.
+
+    `dtype` is what it computes in; None: the best that this machine has.
+    """
+    if precision not in QUANTIZED:
+        return None
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # it tells of a cast at every layer
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=precision[:3],
+        bnb_4bit_use_double_quant=precision.endswith("dq"),
+        bnb_4bit_compute_dtype=dtype or compute_dtype(precision),
+    )
+
+
 def load(
     model: str, precision: str = "fp32", *, trust_remote_code: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -102,69 +126,23 @@ def load(
     """
     check(model, precision, trust_remote_code=trust_remote_code)
     _fewer_gaps()
-    place, facts = locate(model), read(model)
-    seq2seq = is_encoder_decoder(model, trust_remote_code=trust_remote_code)
-    kind = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
+    place, facts = locate(model), read_config(model)
     tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
     how = {"dtype": compute_dtype(precision), "device_map": device()}
     if not stored_precision(facts):  # else the checkpoint says how it is to be read
-        how["quantization_config"] = _quantization(precision)
+        how["quantization_config"] = quantization(precision)
     with hub_errors(place), _quiet():
         folder = folder_of(place, weights=True, code=trust_remote_code)
         if codegen2.is_one(facts) and not trust_remote_code:
             loaded = _codegen2(folder, facts, how)
         else:
+            kind = auto_class(config(model, trust_remote_code=trust_remote_code))
             loaded = kind.from_pretrained(folder, trust_remote_code=trust_remote_code, **how)
     if not Path(place).exists():  # the Hub's name, which a saved adapter keeps, and not the cache's
         loaded.name_or_path = loaded.config.name_or_path = place.partition("@")[0]
     if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
         _grow(loaded, len(tokenizer))
     return _ready(loaded, tokenizer), tokenizer
-
-
-def _codegen2(folder: str, facts: dict, how: dict) -> PreTrainedModel:
-    """In transformers' class, and saved again it is a checkpoint of that class: its auto_map goes."""
-    known = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    del known.auto_map
-    loaded = CodeGenForCausalLM.from_pretrained(None, config=known, state_dict=codegen2.weights(folder, facts), **how)
-    if (Path(folder) / "generation_config.json").exists():
-        loaded.generation_config = GenerationConfig.from_pretrained(folder)
-    loaded.name_or_path = loaded.config.name_or_path = folder
-    return loaded
-
-
-def _grow(loaded: PreTrainedModel, rows: int) -> None:
-    """Embeddings for tokens that the checkpoint has none for: the mean of its own, the same in every process.
-
-    As logits, the mean is never the highest; a row of zeros is, where all logits are below 0.
-    """
-    own = loaded.get_input_embeddings().num_embeddings
-    loaded.checkpoint_rows = own  # by which methods know the base again
-    loaded.resize_token_embeddings(rows, mean_resizing=False)
-    with torch.no_grad():
-        for layer in (loaded.get_input_embeddings(), loaded.get_output_embeddings()):
-            for each in (getattr(layer, "weight", None), getattr(layer, "bias", None)):
-                if each is not None and len(each) >= rows:
-                    each[own:] = each[:own].mean(0, dtype=torch.float32).to(each.dtype)
-
-
-def _fewer_gaps() -> None:
-    """Lets the GPU's allocator grow its pieces, as batches of many lengths leave gaps; what the user set stays."""
-    own = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
-    if sys.platform == "linux" and not any(name in os.environ for name in own) and not torch.cuda.is_initialized():
-        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
-
-
-def _ready(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """The loaded model with the tokenizer's special tokens, and with layers that training can go through."""
-    loaded.config.pad_token_id = tokenizer.pad_token_id
-    loaded.generation_config = _own_tokens(loaded, tokenizer)
-    for module in loaded.modules():
-        # On some processors bitsandbytes packs 4-bit weights anew at the first evaluation: constants are rounded to
-        # bf16, a layer narrower than a block is an error, and training that goes on gets no gradient through them.
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return loaded
 
 
 def load_shape(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -182,65 +160,20 @@ def load_shape(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, Pr
             f"shape_only needs a vocabulary of at least {len(tokenizer)} tokens; {model!r} has {known.vocab_size}: "
             "load its weights instead"
         )
-    kind = AutoModelForSeq2SeqLM if known.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
-        empty = kind.from_config(known)
+        empty = auto_class(known).from_config(known)
     tied = empty.all_tied_weights_keys  # a checkpoint has these once, under another name
-    weights = {name: _Random(each) for name, each in empty.state_dict().items() if name not in tied}
+    weights = {name: _random(like.shape) for name, like in empty.state_dict().items() if name not in tied}
     with _quiet():
         loaded = type(empty).from_pretrained(
             None,
             config=known,
             state_dict=weights,
             dtype=compute_dtype(precision),
-            quantization_config=_quantization(precision),
+            quantization_config=quantization(precision),
             device_map=device(),
         )
     return _ready(loaded, tokenizer), tokenizer
-
-
-class _Random:
-    """A weight that transformers' loading makes when it reads it, as it reads a part of a file."""
-
-    def __init__(self, like: torch.Tensor):
-        self.shape = like.shape
-
-    def __getitem__(self, _) -> torch.Tensor:
-        # Straight on the device, in the smallest type that every precision can be made of.
-        return torch.empty(self.shape, dtype=torch.bfloat16, device=device()).normal_(std=0.02)
-
-
-def _own_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    """Of how the model's makers decode, the special tokens alone.
-
-    Whatever a run does not set would come from there, and a repetition penalty punishes copying from shots. Chat models
-    have more end tokens than their tokenizer tells; the ids of a checkpoint that has no such tokens are left out.
-    """
-    makers = model.generation_config
-    ends = makers.eos_token_id if isinstance(makers.eos_token_id, list) else [makers.eos_token_id]
-    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
-    start = makers.decoder_start_token_id
-    return GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=[tokenizer.eos_token_id, *sorted(special & set(ends) - {tokenizer.eos_token_id})],
-        pad_token_id=tokenizer.pad_token_id,
-        decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None) if start is None else start,
-    )
-
-
-def _quantization(precision: str) -> BitsAndBytesConfig | None:
-    """How bitsandbytes holds the linear layers' weights but the head's; None: not at all."""
-    if precision not in QUANTIZED:
-        return None
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # it tells of a cast at every layer
-    if precision == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=precision[:3],
-        bnb_4bit_use_double_quant=precision.endswith("dq"),
-        bnb_4bit_compute_dtype=compute_dtype(precision),
-    )
 
 
 def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -265,8 +198,76 @@ def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrained
     return tokenizer
 
 
+def _codegen2(folder: str, facts: dict, how: dict) -> PreTrainedModel:
+    """In transformers' class, and saved again it is a checkpoint of that class: its auto_map goes."""
+    known = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    del known.auto_map
+    loaded = CodeGenForCausalLM.from_pretrained(None, config=known, state_dict=codegen2.weights(folder, facts), **how)
+    if (Path(folder) / "generation_config.json").exists():
+        loaded.generation_config = GenerationConfig.from_pretrained(folder)
+    loaded.name_or_path = loaded.config.name_or_path = folder
+    return loaded
+
+
+def _grow(loaded: PreTrainedModel, rows: int) -> None:
+    """Embeddings for tokens that the checkpoint has none for: the mean of its own, the same in every process.
+
+    As logits, the mean is never the highest; a row of zeros is, where all logits are below 0.
+    """
+    own = loaded.get_input_embeddings().num_embeddings
+    loaded.checkpoint_rows = own  # by which methods know the base again
+    loaded.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (loaded.get_input_embeddings(), loaded.get_output_embeddings()):
+            for values in (getattr(layer, "weight", None), getattr(layer, "bias", None)):
+                if values is not None and len(values) >= rows:
+                    values[own:] = values[:own].mean(0, dtype=torch.float32).to(values.dtype)
+
+
+def _fewer_gaps() -> None:
+    """Lets the GPU's allocator grow its pieces, as batches of many lengths leave gaps; what the user set stays."""
+    own = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    if sys.platform == "linux" and not any(name in os.environ for name in own) and not torch.cuda.is_initialized():
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
+
+
+def _ready(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """The loaded model with the tokenizer's special tokens, and with layers that training can go through."""
+    loaded.config.pad_token_id = tokenizer.pad_token_id
+    loaded.generation_config = _own_tokens(loaded, tokenizer)
+    for module in loaded.modules():
+        # On some processors bitsandbytes packs 4-bit weights anew at the first evaluation: constants are rounded to
+        # bf16, a layer narrower than a block is an error, and training that goes on gets no gradient through them.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return loaded
+
+
+def _own_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+    """Of how the model's makers decode, the special tokens alone.
+
+    Whatever a run does not set would come from there, and a repetition penalty punishes copying from shots. Chat models
+    have more end tokens than their tokenizer tells; the ids of a checkpoint that has no such tokens are left out.
+    """
+    makers = model.generation_config
+    ends = makers.eos_token_id if isinstance(makers.eos_token_id, list) else [makers.eos_token_id]
+    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    start = makers.decoder_start_token_id
+    return GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=[tokenizer.eos_token_id, *sorted(special & set(ends) - {tokenizer.eos_token_id})],
+        pad_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None) if start is None else start,
+    )
+
+
+def _random(shape: torch.Size) -> LazyWeight:
+    # Straight on the device, in the smallest type that every precision can be made of.
+    return LazyWeight(shape, lambda: torch.empty(shape, dtype=torch.bfloat16, device=device()).normal_(std=0.02))
+
+
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Without the progress bar over weight files: notebooks keep every line."""
     transformers.utils.logging.disable_progress_bar()
     try:

@@ -2,7 +2,6 @@
 
 import colorsys
 import io
-import os
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from nblib import files
 
 WIDTH, EDGE, DPI = 8.0, 0.2, 150  # inches, as wide as GitHub shows them; inches around everything; dots an inch
 GIB, MIB = 2**30, 2**20
@@ -377,12 +378,7 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     The same figure gives the same bytes: no date, no random ids.
     """
     paths = [Path(folder, f"{name}.png"), Path(folder, f"{name}.svg")]
-    for path, content in zip(paths, (_png(figure), svg(figure).encode()), strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_bytes(content)
-        part.replace(path)
-    return paths
+    return [files.write(path, content) for path, content in zip(paths, (_png(figure), svg(figure)), strict=True)]
 
 
 def svg(figure: Figure) -> str:

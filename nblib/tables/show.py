@@ -5,7 +5,6 @@ How a cell is written is told by the end of its column's name: a score or `_shar
 `em@1_low` and `em@1_high` as an interval, `em@1_tie` as ≈, and `em@1_rank` marks the best (1) and the second best (2).
 """
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from nblib import results
+from nblib import files, results
 
 EXECUTION = {  # scores of tasks whose answers are run
     "test_accuracy": "average accuracy",
@@ -167,11 +166,11 @@ class Table:
     def to_csv(self, path: str | Path) -> Path:
         """All numbers of the frame, plain, as a file."""
         named = self.frame.index.name is not None
-        return write(path, self.frame.to_csv(index=named, float_format="%.8g", lineterminator="\n"))
+        return files.write(path, self.frame.to_csv(index=named, float_format="%.8g", lineterminator="\n"))
 
     def write_latex(self, path: str | Path, *, caption: str = "", label: str = "") -> Path:
         """`to_latex` as a file."""
-        return write(path, self.to_latex(caption=caption, label=label))
+        return files.write(path, self.to_latex(caption=caption, label=label))
 
     def _cells(self, kind: str) -> pd.DataFrame:
         """Every cell as it is written in that kind of text."""
@@ -238,19 +237,6 @@ def listed(names: Sequence[str], last: str = "and") -> str:
 def number(value: float) -> str:
     """Three digits, or all before the point: `0.0287`, `9.85`, `67,404`."""
     return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3g}"
-
-
-def write(path: str | Path, text: str) -> Path:
-    """A file, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
 
 
 def _own(frame: pd.DataFrame) -> list[str]:

@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     notebooks.add_argument("paths", nargs="*", type=Path, help="default: notebooks/*.ipynb of the clone")
     commands.add_parser("make", help="execute every notebook from an empty results/, keep the rows, write the tables")
-    commands.add_parser("readme", help="write the README's tables anew from the kept rows")
+    commands.add_parser("readme", help="write the tables of README and docs again from the kept rows")
     return parser
 
 
@@ -71,7 +71,7 @@ def _notebooks(args: argparse.Namespace) -> int:
 def _shipped(args: argparse.Namespace) -> None:
     from nblib.tools import shipped
 
-    shipped.make() if args.command == "make" else shipped.write_readme()
+    shipped.make() if args.command == "make" else shipped.write_tables()
 
 
 COMMANDS = {"tasks": _tasks, "model": _model, "notebooks": _notebooks, "make": _shipped, "readme": _shipped}

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import nbformat
 
+from nblib import files
 from nblib.provenance import ROOT
 
 MAX_BYTES = 600_000
 MAX_LINES = 12  # of a code cell
-MAX_PARAMETERS = 18  # lines of the parameters cell, which is a list and no code
+MAX_PARAMETERS = 28  # lines of the parameters cell, which is a list and no code
 REPOSITORY = "https://github.com/OWNER/nblib"  # OWNER is to be decided; then `clean` writes it into all notebooks
 COLAB_CELL = f"""\
 # On Colab this cell fetches the repository and what is missing; elsewhere it does nothing.
@@ -243,9 +244,4 @@ def _read(path: Path):
 
 
 def _write(path: Path, notebook) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        nbformat.write(notebook, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    files.write(path, nbformat.writes(notebook) + "\n")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from nblib import files
 from nblib.tools import questions, recipes, sample_checks
 from nblib.tools.questions import SAMPLE_REQUEST, VARIABLES, Problem, Question
 from nblib.tools.recipes import KNOWN, NEW, Operation
@@ -44,11 +45,8 @@ def write(folder: Path, seed: int) -> None:
     """Writes all sample tasks as `folder/<task>/<split>.jsonl`."""
     for task in TASKS:
         for split, rows in make(task, seed).items():
-            path = Path(folder) / task / f"{split}.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8", newline="\n")
-            partial.replace(path)
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            files.write(Path(folder) / task / f"{split}.jsonl", text)
 
 
 def _conala(rng: random.Random) -> Rows:

@@ -1,7 +1,7 @@
-"""The executed study that the repository ships: its rows, figures and README tables. Runs no model itself.
+"""The executed study that the repository ships: its rows, its figures, and the tables of README and docs.
 
 python -m nblib.tools make      executes every notebook from an empty results/, keeps its rows, writes the tables
-python -m nblib.tools readme    only writes the README's tables anew from the kept rows
+python -m nblib.tools readme    only writes the tables again from the kept rows
 """
 
 import re
@@ -16,7 +16,7 @@ from nblib.tools import notebooks
 
 KEPT = provenance.ROOT / "data" / "results" / "tiny"  # rows and predictions, without the adapters
 WORKING = provenance.ROOT / "results"  # where the notebooks write
-README = provenance.ROOT / "README.md"
+DOCUMENTS = (provenance.ROOT / "README.md", provenance.ROOT / "docs" / "results.md")  # have tables between marks
 FIRST = "rq1_peft_vs_icl"
 LAST = ("report", "playground")  # they read the rows of all others
 SECOND = {  # that notebook's parameters for a second task, whose rows the report reads
@@ -24,6 +24,10 @@ SECOND = {  # that notebook's parameters for a second task, whose rows the repor
     "methods": ["zero-shot", "icl", "rag", "lora", "ia3", "full"],
     "shots": [1, 3],
     "seeds": [42],
+}
+CHOICE = {  # the README's few methods, and what a reader weighs
+    "methods": ("zero-shot", "icl-3", "rag-3", "lora", "qlora-4bit", "full"),
+    "columns": ("method", "em@1", "codebleu", "prompt_tokens", "train_seconds", "memory_bytes"),
 }
 SHOWN = ("method", "em@1", "em@10", "codebleu", "trainable_parameters", "train_seconds", "memory_bytes")
 
@@ -42,7 +46,7 @@ def make() -> None:
             second()
         print(f"{path.stem}: {time.monotonic() - begun:.0f} s", flush=True)
     keep(WORKING, KEPT)
-    write_readme()
+    write_tables()
 
 
 def second() -> None:
@@ -70,32 +74,32 @@ def keep(source: Path, target: Path) -> None:
                 shutil.copyfile(source / name, target / name)
 
 
-def readme_tables(folder: str | Path = KEPT) -> dict[str, str]:
-    """The README's tables by name, in Markdown: the verdicts on the claims, and the methods on `conala-mini`."""
+def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
+    """The tables of README and docs by name, in Markdown: verdicts on the claims, and methods on `conala-mini`."""
     runs, answers = results.load(folder)
     verdicts = tables.verdict_table(tables.verdicts(runs, answers))
     chosen = next(each for each in tables.benchmarks(runs, answers) if each.name == "conala-mini")
     report = tables.report(chosen)
-    tiny = replace(report, frame=report.frame[report.frame["model"] == "tiny"], columns=SHOWN)
+    tiny = report.frame[report.frame["model"] == "tiny"]
+    few = tiny[tiny["method"].isin(CHOICE["methods"])]
     return {
         "claims": replace(verdicts, columns=("claim", "model", "task", "verdict")).to_markdown(),
-        "methods": tiny.to_markdown(),
+        "methods": replace(report, frame=tiny, columns=SHOWN).to_markdown(),
+        "choice": replace(report, frame=few, columns=CHOICE["columns"]).to_markdown(),
     }
 
 
-def write_readme() -> None:
-    """Puts the tables between their marks."""
-    README.write_text(filled(README.read_text(encoding="utf-8"), readme_tables()), encoding="utf-8")
+def write_tables() -> None:
+    """Puts the tables between their marks in README and docs."""
+    contents = document_tables()
+    for path in DOCUMENTS:
+        path.write_text(filled(path.read_text(encoding="utf-8"), contents), encoding="utf-8")
 
 
 def filled(text: str, contents: dict[str, str]) -> str:
     """The text with every table between its marks `<!-- table: NAME -->` and `<!-- end -->`.
 
-    Raises ValueError where a mark is missing.
+    Raises KeyError where `contents` lacks a table that the text has marks for.
     """
-    for name, content in contents.items():
-        found = re.search(rf"(?<=<!-- table: {name} -->\n).*?(?=<!-- end -->)", text, re.DOTALL)
-        if not found:
-            raise ValueError(f"no <!-- table: {name} --> … <!-- end --> in the text")
-        text = f"{text[: found.start()]}{content}\n{text[found.end() :]}"
-    return text
+    marked = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    return marked.sub(lambda found: f"{found[1]}{contents[found[2]]}\n{found[3]}", text)

@@ -1,23 +1,7 @@
 """Fit a method on a task, with transformers' Trainer; go on where a killed process stopped. Scores nothing."""
 
-from nblib.methods.losses import IGNORED
 from nblib.train.checkpoints import Checkpoints, saved_facts
 from nblib.train.encoding import answer_tokens, collate, encode, encode_all, steps
 from nblib.train.fitting import Fitted, check, fit
+from nblib.train.losses import IGNORED
 from nblib.train.monitor import Monitor, check_report_to
-
-__all__ = [
-    "IGNORED",
-    "Checkpoints",
-    "Fitted",
-    "Monitor",
-    "answer_tokens",
-    "check",
-    "check_report_to",
-    "collate",
-    "encode",
-    "encode_all",
-    "fit",
-    "saved_facts",
-    "steps",
-]

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from nblib import methods, provenance
-from nblib.methods import losses
+from nblib import files, methods, provenance
+from nblib.train import losses
 from nblib.train.encoding import answer_tokens
 
 MIN_INTERVAL_SECONDS = 10.0  # between checkpoints
@@ -47,7 +47,7 @@ class Best(TrainerCallback):
         self.losses.append((state.global_step, loss))
         if loss < self.best_loss:
             self.best_step, self.best_loss = state.global_step, loss
-            self.best = {name: each.detach().to("cpu", copy=True) for name, each in _trainable(self.model)}
+            self.best = {name: weight.detach().to("cpu", copy=True) for name, weight in _trainable(self.model)}
 
     def restore(self) -> None:
         with torch.no_grad():
@@ -57,7 +57,7 @@ class Best(TrainerCallback):
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    return ((name, each) for name, each in model.named_parameters() if each.requires_grad)
+    return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def saved_facts(folder: str | Path) -> dict | None:
 
 def _last_whole(folder: Path) -> Path | None:
     """The last checkpoint that was written to its end, with the packages that are here now."""
-    places = sorted(folder.glob("checkpoint-*"), key=lambda place: -int(place.name.partition("-")[2]))
-    return next((place for place in places if _is_whole(place)), None)
+    places = sorted(folder.glob("checkpoint-*"), key=lambda place: int(place.name.partition("-")[2]), reverse=True)
+    return next(filter(_is_whole, places), None)
 
 
 def _is_whole(place: Path) -> bool:
@@ -110,7 +110,7 @@ class LeanTrainer(Trainer):
         place = Path(output_dir or self.args.output_dir)
         place.mkdir(parents=True, exist_ok=True)
         (place / WHOLE).unlink(missing_ok=True)  # of other packages
-        save_file({name: each.detach().contiguous() for name, each in _trainable(self.model)}, place / WEIGHTS)
+        save_file({name: weight.detach().contiguous() for name, weight in _trainable(self.model)}, place / WEIGHTS)
 
 
 class CheckpointCallback(TrainerCallback):
@@ -136,15 +136,13 @@ class CheckpointCallback(TrainerCallback):
     def on_save(self, args, state, control, **_):
         assert self.folder is not None
         assert self.checkpoints is not None
-        place = self.folder / f"checkpoint-{state.global_step}"
-        ended = float(state.epoch).is_integer()
-        best = self.best
+        place, best = self.folder / f"checkpoint-{state.global_step}", self.best
         kept = {
             "best": best.best if best.best_step != state.global_step else None,  # the weights are there once
             "best_step": best.best_step,
             "best_loss": best.best_loss,
             "losses": best.losses,
-            "order": torch.get_rng_state() if ended else self.order,
+            "order": torch.get_rng_state() if float(state.epoch).is_integer() else self.order,
             "pruning": _pruning(best.model),
         }
         torch.save(kept, place / STATE)
@@ -164,11 +162,11 @@ class CheckpointCallback(TrainerCallback):
         self.order = kept["order"]
         _prune_again(best.model, kept["pruning"])
         logged = json.loads((place / "trainer_state.json").read_text(encoding="utf-8"))
-        losses = [(each["step"], each["loss"]) for each in logged["log_history"] if "loss" in each]
         self.earlier_steps, last = logged["global_step"], 0
-        for step, loss in losses:
-            self.earlier_loss += loss * (step - last) / logged["max_steps"]
-            last = step
+        for entry in logged["log_history"]:
+            if "loss" in entry:
+                self.earlier_loss += entry["loss"] * (entry["step"] - last) / logged["max_steps"]
+                last = entry["step"]
         return str(place)
 
     @contextmanager
@@ -197,12 +195,7 @@ def _finish(place: Path, facts: dict) -> None:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         sizes[path.name] = path.stat().st_size
-    noted = {"bytes": sizes, "packages": provenance.versions(), "facts": facts}
-    with (place / f".{WHOLE}").open("w", encoding="utf-8") as file:
-        file.write(json.dumps(noted))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(place / f".{WHOLE}", place / WHOLE)
+    files.write(place / WHOLE, json.dumps({"bytes": sizes, "packages": provenance.versions(), "facts": facts}))
 
 
 def _pruning(model: nn.Module) -> dict | None:

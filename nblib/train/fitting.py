@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, SchedulerType
 from transformers.training_args import OptimizerNames
 
 from nblib import models
-from nblib.methods import losses
 from nblib.spec import Training
 from nblib.tasks import Data, Task
+from nblib.train import losses
 from nblib.train.checkpoints import Best, CheckpointCallback, Checkpoints, LeanTrainer
 from nblib.train.encoding import collate, encode_all, tokens
 from nblib.train.monitor import Monitor

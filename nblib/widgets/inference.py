@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerBase, TextStreamer
 
 from nblib import memory, metrics, presets, provenance, spec, study, tasks, train
 from nblib.spec import Decoding, Run
-from nblib.study import Planned, answering, fitting, planning
+from nblib.study import Planned, fitting, planning
 from nblib.study.fitting import Base
 from nblib.study.record import Record
+from nblib.study.run import answers
 from nblib.tasks import Data, Example
 from nblib.widgets.answers import Answer, Answers
 
@@ -138,7 +139,7 @@ def _answer(planned: Planned, question: Example, base: Base, store: Path, watch:
         with _attached(planned, base, store, watch) as (model, trained), TemporaryDirectory() as folder:
             watch.status(f"{label}: answering", None)
             with streaming(model, tokenizer, watch.check, written):
-                predictions = answering.predict(planned, model, tokenizer, Path(folder), record, lambda share: None)
+                predictions = answers(planned, model, tokenizer, Path(folder), record, train.Monitor())
     except (RuntimeError, MemoryError) as error:
         if not memory.is_out_of_memory(error):
             raise
@@ -154,7 +155,7 @@ def _answer(planned: Planned, question: Example, base: Base, store: Path, watch:
         prediction=prediction,
         shots=shots,
         virtual_tokens=planning.virtual_tokens(run),
-        max_prompt_tokens=planning.max_prompt_tokens(run, new_tokens=tasks.get(run.task).output_tokens),
+        max_prompt_tokens=planning.max_prompt_tokens(run, new_tokens=tasks.of(run).output_tokens),
         seconds=record.costs["generate_seconds"] or 0.0,
         trained=trained,
     )

@@ -1,0 +1,176 @@
+"""Refuse what cannot work before any weights are loaded, from a model's configuration alone. Attaches only on trial."""
+
+import warnings
+from collections import OrderedDict
+from functools import lru_cache
+
+import bitsandbytes
+import peft
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from nblib import models, spec
+from nblib.methods import initializing, targets
+from nblib.methods.attaching import attach, custom_config
+from nblib.methods.base import checksum, detach
+
+ANY_STEPS = 100  # of training; AdaLoRA wants to know how many, and a trial has none
+TRIAL_WIDTH = 64  # of a quantized layer: one block of constants
+
+
+def check(method: spec.Method, model: str, precision: str, *, trust_remote_code: bool = False) -> None:
+    """Raises ValueError with one sentence where this method cannot be attached to this model.
+
+    `model` is a short key, Hub id or folder, of which only the configuration is read.
+    """
+    if not isinstance(method, spec.Trained):
+        return
+    quantized = precision in spec.QUANTIZED
+    if isinstance(method, spec.FullTuning):
+        if quantized:
+            raise ValueError(f"full trains every weight, and {precision} weights cannot be trained: take fp32 or bf16")
+        return
+    tree = _tree(model, quantized, trust_remote_code)
+    _check_sizes(method, tree, models.context_length(model, trust_remote_code=trust_remote_code))
+    with torch.random.fork_rng():  # what tuners draw is nothing to the caller
+        if isinstance(method, spec.Custom):
+            _check_custom(method, tree, precision)
+        _try(method, tree)
+
+
+@lru_cache(maxsize=4)  # a comparison has one or two models, and a 7B model's tree takes a second
+def _tree(model: str, quantized: bool, trust_remote_code: bool) -> PreTrainedModel:
+    """The model's modules without weights, GPT-2's Conv1D as the linear layers that quantizing makes of them."""
+    config = models.config(model, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        tree = models.auto_class(config).from_config(config, trust_remote_code=trust_remote_code).requires_grad_(False)
+        transposed = [(path, layer) for path, layer in tree.named_modules() if quantized and isinstance(layer, Conv1D)]
+        for path, layer in transposed:
+            parent, _, name = path.rpartition(".")
+            setattr(tree.get_submodule(parent), name, nn.Linear(layer.nx, layer.nf).requires_grad_(False))
+    return tree
+
+
+def _check_sizes(method: spec.Trained, tree: PreTrainedModel, context: int) -> None:
+    """What PEFT would take, and adapt the setting or fail obscurely later."""
+    names = targets.chosen(tree, method.targets) if hasattr(method, "targets") else []
+    rank = 0 if isinstance(method, spec.Vera) else getattr(method, "initial_r", getattr(method, "r", 0))
+    block = getattr(method, "block_size", 1)
+    for path, (inputs, outputs) in targets.sizes(tree, names).items():
+        smaller = min(inputs, outputs)
+        if rank > smaller:
+            raise ValueError(
+                f"the rank of {method.kind} must be at most {smaller}, the smaller side of {path}; got {rank}"
+            )
+        if inputs % block:
+            raise ValueError(f"block_size must divide the {inputs} inputs of {path}; got {block}")
+    virtual = getattr(method, "virtual_tokens", 0)
+    if virtual >= context:
+        raise ValueError(f"virtual_tokens must leave room in the model's {context} tokens of context; got {virtual}")
+
+
+def _check_custom(method: spec.Custom, tree: PreTrainedModel, precision: str) -> None:
+    """What a configuration of PEFT asks for and would not get, or that no saved adapter would hold."""
+    made = custom_config(method)
+    begins, quantized = initializing.initialization(made), precision in spec.QUANTIZED
+    if made.peft_type == peft.PeftType.ADALORA and (begins or made.alora_invocation_tokens):
+        read = "init_lora_weights" if begins else "alora_invocation_tokens"
+        raise ValueError(f"adalora begins and prunes in a way of its own and does not read {read}: take lora with it")
+    if made.peft_type == peft.PeftType.CPT:
+        raise ValueError("cpt takes its loss from all logits, which training does not keep: take prompt-tuning")
+    if begins == "loftq":
+        raise ValueError(initializing.refusal(method.name))
+    if begins == "eva" and tree.config.is_encoder_decoder:
+        raise ValueError("eva looks at one text a row, and an encoder-decoder reads two: take corda or lora_ga")
+    if initializing.from_rows(made) and begins != "eva" and quantized:
+        raise ValueError(f"{begins} reads whole weights, and {precision} weights are not: take fp32, bf16 or eva")
+    if hasattr(made, "target_modules") and not made.is_prompt_learning:
+        _try_on_a_layer(method, _quantized_layer(precision) if quantized else _plain_layer(tree), precision)
+
+
+def _try_on_a_layer(method: spec.Custom, model: nn.Module, precision: str) -> None:
+    """Tries the method on one layer with values.
+
+    Many of PEFT's tuners take the packed bytes of quantized weights for numbers, and some replace the base's weights.
+    """
+    made, quantized = custom_config(method, target_modules=["layer"]), precision in spec.QUANTIZED
+    made.task_type = None  # a layer generates nothing
+    if initializing.from_rows(made):
+        initializing.plain(made)
+    weight, content, address = model.layer.weight, checksum(model.layer.weight), model.layer.weight.data_ptr()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the trial's layer alone
+            tried = peft.get_peft_model(model, made)
+        tried(torch.ones(2, TRIAL_WIDTH)).sum().backward()
+    except Exception as problem:  # each tuner fails in its own way
+        if quantized:
+            raise ValueError(
+                f"{method.name} does not work over {precision} weights ({_first_sentence(problem)}): "
+                "take fp32, bf16 or lora"
+            ) from problem
+        if made.peft_type == peft.PeftType.LORA and isinstance(problem, RuntimeError):
+            raise ValueError(f"{method.name} fails on layers of this kind: {_first_sentence(problem)}") from problem
+        return  # others may want a wider layer
+    replaced = all(held is not weight and held.data_ptr() != address for held in tried.parameters())
+    if (checksum(weight) != content or (quantized and replaced)) and not initializing.can_be_plain_lora(tried):
+        raise ValueError(initializing.refusal(method.name))
+
+
+def _plain_layer(tree: PreTrainedModel) -> nn.Module:
+    """One layer of the tree's kind, on the CPU."""
+    transposed = any(isinstance(module, Conv1D) for module in tree.modules())
+    layer = Conv1D(2 * TRIAL_WIDTH, TRIAL_WIDTH) if transposed else nn.Linear(TRIAL_WIDTH, 2 * TRIAL_WIDTH)
+    return nn.Sequential(OrderedDict(layer=layer)).requires_grad_(False)
+
+
+def _quantized_layer(precision: str) -> nn.Module:
+    """One linear layer on the CPU; the model around it says how it is held, which is what tuners ask for."""
+    eight = precision == "int8"
+    model = nn.Sequential()
+    if eight:
+        model.layer = bitsandbytes.nn.Linear8bitLt(TRIAL_WIDTH, TRIAL_WIDTH, has_fp16_weights=False)
+    else:
+        model.layer = bitsandbytes.nn.Linear4bit(TRIAL_WIDTH, TRIAL_WIDTH, quant_type=precision[:3])
+        model.layer.support_avx512bf16_for_cpu = False  # as in models.load
+    model.is_loaded_in_8bit, model.is_loaded_in_4bit = eight, not eight
+    return model.to("cpu").requires_grad_(False)
+
+
+def _try(method: spec.Trained, tree: PreTrainedModel) -> None:
+    """Attaches it to the modules without weights, and computes a forward pass of shapes."""
+    tokens = torch.ones((1, 2), dtype=torch.long, device="meta")
+    inputs = {"input_ids": tokens} | ({"decoder_input_ids": tokens} if tree.config.is_encoder_decoder else {})
+    can_compute = _can_compute(tree, inputs)
+    try:
+        with torch.device("meta"):
+            attached = attach(tree, method, None, seed=0, steps=ANY_STEPS)
+            try:
+                if can_compute:
+                    attached(**inputs)
+            finally:
+                detach(attached)
+        # As the saved file gives it; PEFT fills in some settings that it then does not take.
+        peft.PeftConfig.from_peft_type(**attached.peft_config["default"].to_dict())
+    except Exception as problem:  # PEFT and torch fail in many ways
+        if isinstance(problem, RuntimeError) and "meta" in str(problem).lower():
+            return  # a tuner looked at values, which are not there: that can only be tried with weights
+        kind = tree.config.model_type
+        raise ValueError(
+            f"{spec.label(method)} cannot be attached to a model of type {kind}: {_first_sentence(problem)}"
+        ) from problem
+
+
+def _can_compute(tree: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> bool:
+    """Whether the bare model can; else a failure says nothing about the method."""
+    try:
+        tree(**inputs)
+    except Exception:  # some look at values, some call kernels of their own
+        return False
+    return True
+
+
+def _first_sentence(problem: Exception) -> str:
+    return str(problem).strip().split("\n")[0].split(". ")[0].rstrip(".") or type(problem).__name__

@@ -1,0 +1,31 @@
+"""A file or a folder is the old one or the new one, and nothing is left beside it."""
+
+import pytest
+
+from nblib import files
+
+
+def test_a_file_is_replaced_and_its_folder_made(tmp_path):
+    path = tmp_path / "new" / "row.json"
+    for content in ("é\n", b"\x00"):
+        assert files.write(path, content) == path
+    assert path.read_bytes() == b"\x00"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
+    path = files.write(tmp_path / "row.json", "old")
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        files.write(path, "new")
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("row.json", "old")]
+
+
+def test_a_folder_takes_the_place_of_another_only_when_it_is_whole(tmp_path):
+    folder = tmp_path / "adapter"
+    for content in ("old", "new"):
+        with files.new_folder(folder) as unfinished:
+            (unfinished / content).write_text(content)
+    with pytest.raises(FileNotFoundError), files.new_folder(folder) as unfinished:
+        (unfinished / "half" / "way").write_text("")
+    assert [each.name for each in tmp_path.rglob("*")] == ["adapter", "new"]
