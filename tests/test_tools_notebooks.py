@@ -76,7 +76,9 @@ def test_progress_keeps_its_last_state_widgets_go_and_the_clones_folder_becomes_
     data = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/plain": "0 %"}
     told = shown(data={"text/plain": f"written to {notebooks.ROOT}/results/a.json"})
     bar = streamed(*(f"\r{share} %" for share in range(101)), "\n")
-    notebook = cleaned(save(parameters(), bar, shown(data=data) | {"id": "widget"}, told, widgets={"a": {}}))
+    widget = shown(data=data)
+    widget.id = "widget"
+    notebook = cleaned(save(parameters(), bar, widget, told, widgets={"a": {}}))
     assert notebook.cells[1].outputs[0].text.strip() == "100 %"
     assert notebook.cells[2].outputs == []
     assert notebook.cells[3].outputs[0].data["text/plain"] == "written to ./results/a.json"

@@ -111,13 +111,11 @@ def _run(model: str, task: str, name: str, beams: int, settings: dict) -> Run:
 def _question(data: Data, task: str, intent: str, example: str) -> Example:
     if bool(intent) == bool(example):
         raise ValueError("a question is an intent or the id of a test example; give one of the two")
-    if not example:
-        return Example(OWN, intent, "")
-    for found in data.test:
-        if found.id == example:
-            return found
-    first = f", such as {data.test[0].id!r}" if data.test else ""
-    raise ValueError(f"example must be the id of a test example of {task}{first}; got {example!r}")
+    known = {test.id: test for test in data.test} | {"": Example(OWN, intent, "")}
+    if example not in known:
+        first = next(iter(known))
+        raise ValueError(f"example must be the id of a test example of {task}, such as {first!r}; got {example!r}")
+    return known[example]
 
 
 def _label(run: Run) -> str:
@@ -146,7 +144,7 @@ def _answer(planned: Planned, question: Example, base: Base, store: Path, watch:
         base.drop()
         raise MemoryError(f"{label} found no memory left: take a smaller model, or precision int8 or nf4") from None
     (prediction,) = metrics.score([question], predictions) if question.code else predictions
-    known = {example.id: example for example in planned.data.train} if prediction.shots else {}
+    known = {example.id: example for example in planned.data.train}
     shots = tuple(known[id] for id in prediction.shots)
     (prompt,) = planning.build_prompts(run, [question], [shots], tokenizer)
     answer = Answer(
@@ -166,44 +164,41 @@ def _answer(planned: Planned, question: Example, base: Base, store: Path, watch:
 @contextmanager
 def _attached(planned: Planned, base: Base, store: Path, watch: Watch) -> Iterator[tuple[nn.Module, str]]:
     """The base with the method on it, and where its weights come from; the base is left as it was."""
-    if not planned.training:
-        assert base.model is not None  # it was loaded
-        yield base.model, ""
-        return
-    planned, kept = _kept_or_brief(planned, store)
+    planned, is_kept = _kept_or_brief(planned, store)
     label, record = _label(planned.run), Record()
 
-    def report(share: float) -> None:
+    def tell(what: str, share: float | None = None) -> None:
         watch.check()
-        watch.status(f"{label}: training briefly, as there is no trained adapter yet", share)
+        watch.status(f"{label}: {what}", share)
 
-    def waiting() -> None:
-        watch.check()
-        watch.status(f"{label}: waiting for another process, which trains the same adapter", None)
-
+    monitor = train.Monitor(
+        report=partial(tell, "training briefly, as there is no trained adapter yet"),
+        waiting=partial(tell, "waiting for another process, which trains the same adapter"),
+    )
     try:
-        monitor = train.Monitor(report=report, waiting=waiting)
         model = fitting.attach(planned, base, store, record, monitor=monitor)
     except BaseException:
         base.drop()  # whatever is attached to it, half trained
         raise
-    epochs = planned.run.training.epochs if planned.run.training else 0
-    origin = "an adapter of the results folder" if kept else f"trained here in {record.costs['train_seconds']:.0f} s"
+    trained = ""
+    if planned.run.training:
+        count, seconds = planned.run.training.epochs, record.costs["train_seconds"]
+        origin = "an adapter of the results folder" if is_kept else f"trained here in {seconds:.0f} s"
+        trained = f"{count} epoch{'s' * (count != 1)}, {origin}"
     try:
-        yield model, f"{epochs} epoch{'s' * (epochs != 1)}, {origin}"
+        yield model, trained
     finally:
         fitting.detach(planned, base, model)
 
 
 def _kept_or_brief(planned: Planned, store: Path) -> tuple[Planned, bool]:
     """The run whose trained adapter is there, as the preset trains it if possible, and True; else a brief one."""
-    assert planned.run.training is not None  # a method that trains
+    if planned.run.training is None:
+        return planned, False
     briefly = replace(planned.run, training=replace(planned.run.training, epochs=BRIEF_EPOCHS))
     (brief,) = study.plan([briefly], allow_code_execution=True)
-    for run in (planned, brief):
-        if fitting.is_saved(fitting.adapter_folder(store, run)):
-            return run, True
-    return brief, False
+    kept = [run for run in (planned, brief) if fitting.is_saved(fitting.adapter_folder(store, run))]
+    return (kept[0], True) if kept else (brief, False)
 
 
 @contextmanager

@@ -3,8 +3,7 @@
 import threading
 from collections.abc import Callable
 
-# Ours say in a sentence what to do; others get their type's name.
-EXPLAINED = (ValueError, OSError, ImportError, MemoryError)
+EXPLAINED = (ValueError, OSError, ImportError, MemoryError)  # ours, which say what to do; others get their type's name
 
 
 class CancelledError(Exception):
@@ -15,9 +14,9 @@ class Job:
     """A thread that does one job, can be asked to stop, and says how the job ended."""
 
     def __init__(self) -> None:
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self.running = False  # whether it is under way
+        self._stop = threading.Event()
+        self._thread = threading.Thread()
 
     def start(self, work: Callable[[], None], *, ended: Callable[[str], None]) -> bool:
         """Starts the work, unless some is under way; whether it did.
@@ -37,24 +36,21 @@ class Job:
     def check(self) -> None:
         """Raises CancelledError where the job was asked to stop."""
         if self._stop.is_set():
-            raise CancelledError("cancelled")
+            raise CancelledError("Cancelled.")
 
     def cancel(self) -> None:
         """Asks the job to stop at its next check."""
         self._stop.set()
 
-    def wait(self, timeout_seconds: float | None = None) -> bool:
-        """Waits for the job; whether it has ended."""
-        if self._thread is not None:
-            self._thread.join(timeout_seconds)
+    def wait(self, timeout_seconds: float) -> bool:
+        """Waits for the job that was started; whether it has ended."""
+        self._thread.join(timeout_seconds)
         return not self.running
 
     def _run(self, work: Callable[[], None], ended: Callable[[str], None]) -> None:
         how = ""
         try:
             work()
-        except CancelledError:
-            how = "Cancelled."
         except Exception as error:  # whatever it is, it must be seen: nobody reads a thread's traceback
             how = sentence(error)
         self.running = False  # before others hear of it: they may start the next one
@@ -64,4 +60,4 @@ class Job:
 def sentence(error: BaseException) -> str:
     """An error as one line for a reader."""
     text = " ".join(str(error).split()) or "no reason was given"
-    return text if isinstance(error, EXPLAINED) else f"{type(error).__name__}: {text[:300]}"
+    return text if isinstance(error, (*EXPLAINED, CancelledError)) else f"{type(error).__name__}: {text[:300]}"

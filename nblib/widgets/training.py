@@ -14,7 +14,6 @@ from nblib.study import Planned, fitting
 from nblib.study.record import Record
 from nblib.train import Monitor
 
-COLUMNS = ["of", "epoch", "loss", "kept", "method", "kind", "seed", "model", "task"]
 MIN_INTERVAL_SECONDS = 1.0  # between pictures
 MAX_OVERHEAD = 0.05  # of the training's time that pictures may take
 
@@ -74,12 +73,11 @@ class _Curve:
     def __init__(self, planned: Planned, shown: Callable[[Picture], None]):
         run = planned.run
         assert run.training is not None
-        self.shown, self.epochs = shown, run.training.epochs
         label = spec.label(run.method, run.precision)
         self.about = {"method": label, "kind": run.method.kind, "seed": run.seed, "model": run.model, "task": run.task}
+        self.shown, self.epochs = shown, run.training.epochs
         self.lines: list[dict] = []
-        self.share = 0.0  # of the training that is done
-        self.next = 0.0  # when to draw again
+        self.share = self.next = 0.0  # of the training that is done; when to draw again
 
     def move(self, share: float) -> None:
         """A step has ended; its loss comes next."""
@@ -96,12 +94,12 @@ class _Curve:
     def end(self, notes: dict, steps: int) -> None:
         """Training has ended: validation losses join."""
         for step, loss in notes["validation_losses"]:
-            kept = step == notes["best_step"]
-            self.lines.append({"of": "validation", "epoch": self.epochs * step / steps, "loss": loss, "kept": kept})
+            epoch, kept = self.epochs * step / steps, step == notes["best_step"]
+            self.lines.append({"of": "validation", "epoch": epoch, "loss": loss, "kept": kept})
         self._draw()
 
     def frame(self) -> pd.DataFrame:
-        return pd.DataFrame([line | self.about for line in self.lines], columns=COLUMNS)
+        return pd.DataFrame([line | self.about for line in self.lines])
 
     def _draw(self) -> None:
         self.shown(plots.shown(plots.loss_curve(self.frame(), epochs=self.epochs)))
