@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from nblib import plots, spec, stats
+from nblib import plots, spec
 from nblib.plots import style
 from nblib.plots.data import ENDINGS
 
@@ -274,17 +274,6 @@ class TestShapes:
         with pytest.raises(ValueError, match="the column must be one of em@1, .*; got 'codebleu'"):
             plots.forest(methods(), "codebleu")
 
-    def test_a_forest_takes_what_summarise_returns(self):
-        answers = pd.DataFrame(
-            {"run": name, "method": name, "seed": 1, "example": str(n), "em@1": float(n < right)}
-            for name, right in (("icl-3", 10), ("lora", 15))
-            for n in range(20)
-        )
-        figure = plots.forest(stats.summarise(answers, "method", "em@1"))
-        assert plots.alternative(figure).startswith("EM@1 by method. lora 75.0 % (")
-        dots = np.vstack([dots.get_facecolors() for dots in figure.axes[0].collections[1:]])
-        assert [mpl.colors.to_hex(shade).upper() for shade in dots[:2]] == [plots.colour("lora"), plots.colour("icl")]
-
     def test_methods_stand_under_their_model_and_the_reference_goes_through_all(self):
         figure = plots.forest(models(["lora", "full"]), sections="model")
         assert "owner/model-6, 1 million parameters" in written(figure)
@@ -379,13 +368,11 @@ class TestShapes:
         drawn = {line.get_color(): line for line in axes.lines if len(line.get_xdata()) == 200}
         cheaper = drawn[plots.colour("lora")].get_ydata() < drawn[plots.colour("rag")].get_ydata()
         assert drawn[plots.colour("rag")].get_xdata()[np.argmax(cheaper)] == pytest.approx(1588, rel=0.05)
-        with pytest.raises(ValueError, match="methods must be of icl-2, .*rag-3; got 'icl-9'"):
-            plots.break_even(pays(), methods=["icl-9"])
-
-    def test_never_and_not_measured_are_said(self):
         words = written(FIGURES["break-even never"]())
         assert "rag-3: never: lora is not cheaper a query" in words
         assert "not measured" in words
+        with pytest.raises(ValueError, match="methods must be of icl-2, .*rag-3; got 'icl-9'"):
+            plots.break_even(pays(), methods=["icl-9"])
 
     def test_memory_has_units_cards_and_what_ran_out_of_it(self):
         figure = plots.memory_by_kind(table([*THREE, OUT]), cards=CARDS)
@@ -470,11 +457,6 @@ def test_numbers_in_bars_and_cells_stand_out_from_them(page):
     for text in axes.texts:
         x, y = text.get_position()
         assert style.contrast(text.get_color(), mpl.colors.to_hex(cells[int(y), int(x)])) >= 4.5
-
-
-def test_another_page_is_refused():
-    with pytest.raises(ValueError, match="a page is light or dark; got 'solarized'"):
-        plots.use("solarized")
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def scatter(
         for index, row in points.iterrows():
             shade = colour(row["kind"])
             axes.vlines(row["x"], row["low"], row["high"], colors=shade, lw=3, alpha=0.35)
-            looks = {"mfc": shade, "mec": page().ground, "ms": 9}
+            looks: dict[str, Any] = {"mfc": shade, "mec": page().ground, "ms": 9}
             looks |= {} if row.get("pareto", True) else {"mfc": page().ground, "mec": shade, "ms": 6}
             axes.plot(row["x"], row["y"], "o", zorder=3, gid=f"run:{index}", **looks)
         if chosen in points.index:
@@ -108,7 +108,7 @@ def _scale(axes: Axes, which: str, values: pd.Series, *, is_score: bool) -> None
         axis.set_major_formatter(AMOUNTS)
         axis.set_minor_locator(NullLocator())
     else:
-        axes.margins(**{which: 0.12})
+        getattr(axes, f"set_{which}margin")(0.12)
 
 
 def _lines(axes: Axes, points: pd.DataFrame) -> list[str]:

@@ -118,12 +118,10 @@ def colour(kind: str) -> str:
     return COLOURS.get(kind, OTHER)
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(one: Any, other: Any) -> float:
     """How far two colours stand out from one another, 1 to 21 (WCAG 2.2)."""
-    shares = np.array([mpl.colors.to_rgb(one), mpl.colors.to_rgb(other)])
-    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722])
-    return float((light + 0.05) / (dark + 0.05))
+    dark, light = sorted(sns.utils.relative_luminance(shade) for shade in (one, other))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def readable(shade: str, minimum: float = 4.5) -> str:
@@ -377,8 +375,8 @@ def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
 
     The same figure gives the same bytes: no date, no random ids.
     """
-    paths = [Path(folder, f"{name}.png"), Path(folder, f"{name}.svg")]
-    return [files.write(path, content) for path, content in zip(paths, (_png(figure), svg(figure)), strict=True)]
+    paths = Path(folder, f"{name}.png"), Path(folder, f"{name}.svg")
+    return [files.write(paths[0], _png(figure)), files.write(paths[1], svg(figure))]
 
 
 def svg(figure: Figure) -> str:

@@ -179,7 +179,7 @@ class Explorer:
             menu.observe(lambda _: self._filter(), "value")
         for menu in (self.x, self.y):
             menu.observe(lambda _: self._draw(), "value")
-        self.chosen.observe(lambda _: (self._draw(), self._show_details()), "value")
+        self.chosen.observe(lambda _: self._choose(), "value")
         self.picture.observe(lambda _: self._clicked(), "chosen")
         self.other.observe(lambda _: self._show_details(), "value")
         for kind, button in self.exports.items():
@@ -195,6 +195,9 @@ class Explorer:
         self.chosen.options = listed
         self.chosen.value = kept
         self.other.options = [(NOBODY, ""), *listed]
+        self._choose()
+
+    def _choose(self) -> None:
         self._draw()
         self._show_details()
 

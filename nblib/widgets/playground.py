@@ -72,14 +72,8 @@ class Playground:
         self.cancel = ipywidgets.Button(description="Cancel", icon="stop", disabled=True)
         self.status, self.summary, self.all = (ipywidgets.HTML() for _ in range(3))
         self.columns = [ipywidgets.HTML(layout={"width": "24%", "min_width": "16em"}) for _ in range(MAX_METHODS)]
-        rows = [
-            [self.model, self.task, self.precision, self.beams],
-            self.methods,
-            [self.example],
-            [self.intent],
-            [self.ask, self.cancel, self.status],
-            self.columns,
-        ]
+        choices, buttons = [self.model, self.task, self.precision, self.beams], [self.ask, self.cancel, self.status]
+        rows = [choices, self.methods, [self.example], [self.intent], buttons, self.columns]
         boxes = [ipywidgets.HBox(row, layout=WRAP) for row in rows]
         self.view = ipywidgets.VBox([*boxes, self.summary, self.all])
 
@@ -106,6 +100,7 @@ class Playground:
             self.example.options = [(OWN_QUESTION, ""), *named]
 
     def _fill_in(self) -> None:
+        """A chosen example's intent stands in the field."""
         if self.example.value:
             self.intent.value = self.examples.get(self.example.value, "")
 
