@@ -162,13 +162,15 @@ def photograph(page, name):
 
 
 def test_start_here_draws_the_loss_while_it_trains_and_then_all_that_it_promises(browser, lab):
+    from playwright.sync_api import expect
+
     page = opened(browser, lab, "00_start_here")
     training = cell(page, "training.train(planned, store)")
     picture = training.locator("img")
     picture.wait_for(timeout=1000 * SECONDS)
     assert "*" in training.locator(".jp-InputArea-prompt").inner_text(), "the curve came only after the training"
     first = picture.get_attribute("src")
-    page.wait_for_function("([image, first]) => image.src !== first", arg=[picture.element_handle(), first])
+    expect(picture).not_to_have_attribute("src", first, timeout=60_000)  # another picture in its place
     photograph(page, "start_here_while_training")
     wait_until_done(page)
     assert picture.count() == 1

@@ -80,7 +80,8 @@ def scatter(
         lost = frame.drop(index=points.index)[name].astype(str)
         without = f"\nwithout a point: {', '.join(lost)}" if 0 < len(lost) <= CROWD else ""
         finish(figure, title, " · ".join(notes) + without, words, axes)
-        _label(axes, points, points[points["family"].isin(IN_PROMPTS) & lines] if is_crowd else points, name)
+        shots = points[points["family"].isin(IN_PROMPTS)] if lines else points.iloc[:0]
+        _label(axes, points, shots if is_crowd else points, name)
     return figure
 
 
@@ -104,7 +105,8 @@ def _scale(axes: Axes, which: str, values: pd.Series, *, is_score: bool) -> None
     elif len(positive) and positive.max() >= FAR * positive.min():
         first, last = np.floor(np.log10(positive.min())), np.ceil(np.log10(positive.max()))
         getattr(axes, f"set_{which}scale")("symlog", linthresh=10.0**first, linscale=0.6)
-        axis.set_ticks([*[0.0][: int((values <= 0).sum())], *10.0 ** np.arange(first, last + 0.5)])
+        zero = [0.0] if (values <= 0).any() else []
+        axis.set_ticks([*zero, *10.0 ** np.arange(first, last + 0.5)])
         axis.set_major_formatter(AMOUNTS)
         axis.set_minor_locator(NullLocator())
     else:

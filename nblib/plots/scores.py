@@ -168,7 +168,7 @@ def curves(
     columns = max(1, -(-len(order) // rows))
     title = title or f"{style.short(y)} by {x.replace('_', ' ')}"
     with style.context():
-        figure, panels = style.subplots(1.3 + 1.55 * rows + 0.9 * (rows == 1), rows, columns, sharex=True, sharey=True)
+        figure, panels = style.subplots(1.4 + 1.65 * rows + 0.8 * (rows == 1), rows, columns, sharex=True, sharey=True)
         for place, (axes, name) in enumerate(zip(panels, order, strict=False)):
             for other in means.values():
                 axes.plot(other.index, other, color=page().others, lw=0.8, zorder=1)
