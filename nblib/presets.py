@@ -1,4 +1,4 @@
-"""Named settings: the embedded default, and the study's own in two versions. Runs nothing."""
+"""Named settings: the embedded default, and the study's own in two versions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,18 +94,10 @@ PRESETS = {
             spec.ZeroShot(),
             spec.InContext(),
             spec.Retrieved(retriever="thenlper/gte-small"),
-            spec.Lora(),
-            spec.RsLora(),
-            spec.Dora(),
-            spec.AdaLora(),
-            spec.Ia3(),
-            spec.PromptTuning(),
-            spec.PrefixTuning(),
-            spec.PTuning(),
-            spec.Adapter(),
-            spec.Vera(),
-            spec.Oft(),
-            spec.LnTuning(),
+            *map(
+                spec.method, ("lora", "rslora", "dora", "adalora", "ia3", "prompt-tuning", "prefix-tuning", "p-tuning")
+            ),
+            *map(spec.method, ("adapter", "vera", "oft", "ln-tuning")),
         ),
         seeds=(42,),
         icl_seeds=(42, 777, 5432, 55555, 97),
@@ -121,9 +113,7 @@ PRESETS = {
             spec.ZeroShot(),
             spec.InContext(),
             spec.Lora(targets=spec.ATTENTION_INPUTS),
-            spec.Ia3(),
-            spec.PromptTuning(),
-            spec.PrefixTuning(),
+            *map(spec.method, ("ia3", "prompt-tuning", "prefix-tuning")),
         ),
         seeds=(42,),
         icl_seeds=(42, 777, 5432, 55555, 97),
@@ -167,7 +157,7 @@ def get(name: str) -> Preset:
 
 def trained(preset: Preset) -> list[str]:
     """Names of the methods that the preset sets and that train weights."""
-    return [each.kind for each in preset.methods if each.trained]
+    return [method.kind for method in preset.methods if method.trained]
 
 
 def methods(
@@ -179,31 +169,23 @@ def methods(
     `qlora-4bit` are `lora` at a precision. Empty lists stand for the preset's own. Raises ValueError for an unknown
     name, for one named twice, and for shots where no name takes them.
     """
-    names = names or preset.compared or [each.kind for each in preset.methods]
-    _check(names, shots)
-    own = {each.kind: each for each in preset.methods}
-    chosen: list[tuple[spec.Method, str | None]] = []
-    for name in names:
-        if not isinstance(name, str):
-            chosen.append((name, None))
-            continue
-        kind = "lora" if name in spec.QLORA else name
-        method = own[kind] if kind in own else spec.method(kind)
-        if isinstance(method, spec.InContext | spec.Retrieved):
-            chosen += [(replace(method, shots=count), None) for count in shots or preset.shots]
-        else:
-            chosen.append((method, spec.QLORA.get(name)))
-    return chosen
-
-
-def _check(names: Sequence[str | spec.Method], shots: Sequence[int]) -> None:
-    words = [each for each in names if isinstance(each, str)]
-    known = [name for kind in spec.METHODS for name in ([kind, *spec.QLORA] if kind == "lora" else [kind])]
-    for name in words:
-        if name not in known or name == spec.Custom.kind:
-            allowed = ", ".join(each for each in known if each != spec.Custom.kind)
-            raise ValueError(f"method must be one of {allowed}; got {name!r}")
+    names = list(names or preset.compared or [method.kind for method in preset.methods])
+    words = [name for name in names if isinstance(name, str)]
+    known = [kind for kind in (*spec.METHODS, *spec.QLORA) if kind != spec.Custom.kind]
+    if unknown := [name for name in words if name not in known]:
+        raise ValueError(f"method must be one of {', '.join(known)}; got {unknown[0]!r}")
     if len(set(names)) < len(names):
         raise ValueError(f"methods must be named once each; got {', '.join(map(str, names))}")
     if shots and not {"icl", "rag"} & set(words):
         raise ValueError(f"shots need the method icl or rag; methods are {', '.join(map(str, names))}")
+    return [pair for name in names for pair in _settings(preset, name, shots or preset.shots)]
+
+
+def _settings(preset: Preset, name: str | spec.Method, shots: Sequence[int]) -> list[tuple[spec.Method, str | None]]:
+    if not isinstance(name, str):
+        return [(name, None)]
+    kind = "lora" if name in spec.QLORA else name
+    method = next((method for method in preset.methods if method.kind == kind), None) or spec.method(kind)
+    if isinstance(method, spec.InContext | spec.Retrieved):
+        return [(replace(method, shots=count), None) for count in shots]
+    return [(method, spec.QLORA.get(name))]

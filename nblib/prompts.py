@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from textwrap import dedent, indent
 
-from nblib.tasks import unix_lines
+from nblib.tasks import TASKS, Task, unix_lines
 
 INSTRUCTION = "### Instruction:\n{intent}\n### Response:\n"  # the study's template
 SEPARATOR = "\n\n"  # between a shot's code and the next instruction
@@ -16,7 +16,8 @@ PROBLEM = "Write a Python program that solves this problem and obeys its constra
 BY_CALL = "Use the given function signature: its arguments come in, and it returns the answer."
 BY_STANDARD_INPUT = "Read from standard input and print the answer."
 FENCE = "```"
-OPENED = f"{FENCE}python\n"
+LANGUAGES = {"sql": "SQL", "cpp": "C++", "c_sharp": "C#", "javascript": "JavaScript", "php": "PHP"}  # as people say
+PLAIN = TASKS["conala"]  # Python for an intent, and no words before it
 # On a line of its own, with what is said after it; at the end of a line, with a language at most; around one line.
 _FENCES = tuple(
     re.compile(pattern, re.MULTILINE)
@@ -66,22 +67,22 @@ def is_chat(tokenizer) -> bool:
     return bool(found) and (after.startswith(tokenizer.eos_token) or after.endswith(tokenizer.eos_token))
 
 
-def asked(example, tokenizer, style: str = "instruction", *, shots: Sequence = ()) -> str:
+def asked(example, tokenizer, task: Task = PLAIN, *, shots: Sequence = ()) -> str:
     """An example's request as the model sees it after the shots, up to where its code begins.
 
     A chat model gets turns of its template, each answer in a code fence, the last one opened; any other model the
-    study's template. `style` is `instruction`, the intent, or `apps`: a problem with its kind of input and its starter
-    code. `example` has `intent`, and for `apps` `entry_point` and `starter_code`; shots have `code` too.
+    study's template. `task.prompt` is `instruction`, the intent, or `apps`: a problem with its kind of input and its
+    starter code. `example` has `intent`, and for `apps` `entry_point` and `starter_code`; shots have `code` too.
     In a chat, what people wrote that reads like a special token has a stand-in, which `encode` knows.
     """
     if not is_chat(tokenizer):
-        return "".join(shown(shot, style) for shot in shots) + INSTRUCTION.format(intent=_request(example, style))
-    turns = []
+        return "".join(shown(shot, task) for shot in shots) + INSTRUCTION.format(intent=_request(example, task))
+    turns, opened = [], f"{FENCE}{task.language}\n"
     for shot in shots:
-        turns += [_turn("user", _chat_request(shot, style)), _turn("assistant", f"{OPENED}{shot.code}\n{FENCE}")]
+        turns += [_turn("user", _request(shot, task, chat=True)), _turn("assistant", f"{opened}{shot.code}\n{FENCE}")]
     # The answer is opened by rendering it and cutting there: what some templates add for generation is not quite the
     # beginning of an answer (a line's end is missing, for one).
-    turns += [_turn("user", _chat_request(example, style)), _turn("assistant", OPENED + _CODE_HERE)]
+    turns += [_turn("user", _request(example, task, chat=True)), _turn("assistant", opened + _CODE_HERE)]
     turns = [turn | {"content": _with_stand_ins(turn["content"], tokenizer)} for turn in turns]
     return _rendered(turns, tokenizer).rpartition(_CODE_HERE)[0]
 
@@ -113,20 +114,19 @@ def date_shown(tokenizer) -> str | None:
     return TODAY.date().isoformat()
 
 
-def _chat_request(example, style: str) -> str:
-    request = _request(example, style)
-    return CODE_ONLY.format(intent=request) if style == "instruction" else request
-
-
-def _request(example, style: str) -> str:
-    if style == "instruction":
-        return example.intent
+def _request(example, task: Task, *, chat: bool = False) -> str:
+    if task.prompt == "instruction" and task.instruction:
+        return f"{task.instruction}\n\n{example.intent}"
+    if task.prompt == "instruction":
+        language = LANGUAGES.get(task.language, task.language.capitalize())
+        words = CODE_ONLY.replace("Python", language) if chat or task.language != "python" else "{intent}"
+        return words.format(intent=example.intent)
     start = f"\n\n{example.starter_code.strip()}" if example.starter_code.strip() else ""
     how = BY_CALL if example.entry_point else BY_STANDARD_INPUT
     return PROBLEM.format(how=how, question=example.intent, start=start)
 
 
-def answered(example, tokenizer, style: str = "instruction") -> str:
+def answered(example, tokenizer) -> str:
     """The code as it follows `asked`; the fence is closed where that opened one."""
     return _with_stand_ins(f"{example.code}\n{FENCE}", tokenizer) if is_chat(tokenizer) else example.code
 
@@ -219,16 +219,14 @@ def _inside(text: str, tokenizer) -> list[Token]:
     return tokens
 
 
-def build(
-    query, shots: Sequence, tokenizer, *, room: int, style: str = "instruction", encoder_decoder: bool = False
-) -> Prompt:
+def build(query, shots: Sequence, tokenizer, *, room: int, task: Task = PLAIN, encoder_decoder: bool = False) -> Prompt:
     """The query after its shots, in at most `room` tokens; the first shots are dropped where it would not fit.
 
     `query` and `shots` are examples (see `asked`; `code` for shots). The query itself is never cut.
     Raises ValueError where the query alone does not fit.
     """
     for dropped in range(len(shots) + 1):
-        text = asked(query, tokenizer, style, shots=shots[dropped:])
+        text = asked(query, tokenizer, task, shots=shots[dropped:])
         ids = encode(text, tokenizer, encoder_decoder=encoder_decoder)["input_ids"]
         if len(ids) <= room:
             return Prompt(readable(text, tokenizer), tuple(ids), dropped)
@@ -238,9 +236,9 @@ def build(
     )
 
 
-def shown(shot, style: str = "instruction") -> str:
+def shown(shot, task: Task = PLAIN) -> str:
     """An example as it stands before a query."""
-    return INSTRUCTION.format(intent=_request(shot, style)) + shot.code + SEPARATOR
+    return INSTRUCTION.format(intent=_request(shot, task)) + shot.code + SEPARATOR
 
 
 def extract(completion: str, stops: Sequence[str], *, opened: bool = False) -> str:

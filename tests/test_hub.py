@@ -7,7 +7,7 @@ import pytest
 import small
 
 from nblib import models, tasks
-from nblib.tasks.hub import bar
+from nblib.hub import bar
 
 ROW = {"nl": "sort list `xs`", "cmd": "xs.sort()"}
 NO_WAITING = "time.sleep = lambda seconds: None"  # the Hub's client waits before it tries again

@@ -17,12 +17,12 @@ PACKAGE = Path(nblib.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress", "files"),
+    1: ("spec", "sandbox", "stats", "provenance", "parameters", "progress", "hub", "files"),
     2: ("results",),
     3: ("tasks", "presets"),
     4: ("prompts", "retrieve", "metrics", "models"),
     5: ("methods", "generate"),
-    6: ("train",),
+    6: ("train", "deploy"),
     7: ("memory",),
     8: ("study",),
 }

@@ -83,17 +83,6 @@ def test_a_second_adapter_has_places_of_its_own_and_both_switch():
     assert logits(tuned, rows).equal(first)
 
 
-def test_several_active_adapters_add_up():
-    tuned = attach(small.model())
-    tuned.add_adapter("other", BottleneckConfig(bottleneck=4))
-    tuned.base_model.set_adapter(["default", "other"])
-    layer = tuned.get_submodule("base_model.model.model.layers.0.mlp.down_proj")
-    for name in ("default", "other"):
-        torch.nn.init.ones_(layer.bottleneck_up[name].bias)
-    hidden = torch.randn(3, 48)
-    torch.testing.assert_close(layer(hidden), layer.base_layer(hidden) + 2)
-
-
 def test_the_folder_is_an_ordinary_one_of_peft_with_other_layers_that_were_trained(tmp_path):
     tuned = attach(small.model(), placement="houlsby", modules_to_save=["lm_head"])
     rows = small_methods.batch(tuned.get_base_model(), small.tokenizer())
@@ -173,11 +162,3 @@ def test_a_model_without_blocks_is_refused_unless_linear_layers_are_named():
     assert attach(model, target_modules=["0"])(torch.ones(1, 3)).shape == (1, 5)
     with pytest.raises(ValueError, match=r"goes on a linear layer; model\.embed_tokens is Embedding"):
         attach(small.model(), target_modules=["embed_tokens"])
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"), [({"bottleneck": 0}, "bottleneck must be"), ({"placement": "up"}, "placement must be one")]
-)
-def test_settings_that_mean_nothing_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        BottleneckConfig(**settings)

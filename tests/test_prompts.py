@@ -2,9 +2,10 @@ import pytest
 import small
 
 from nblib import prompts, retrieve
-from nblib.tasks import Example
+from nblib.tasks import TASKS, Example
 
 SHOTS = small.EXAMPLES[:3]
+APPS = TASKS["apps"]
 QUERY = Example("q", "sort list `xs`", "xs.sort()")
 
 
@@ -195,8 +196,8 @@ def chatting(template: str | dict | None):
 
 
 def test_a_problem_says_how_its_input_comes():
-    by_input = prompts.asked(PROBLEM, small.tokenizer(), "apps")
-    by_call = prompts.asked(CALLED, small.tokenizer(), "apps")
+    by_input = prompts.asked(PROBLEM, small.tokenizer(), APPS)
+    by_call = prompts.asked(CALLED, small.tokenizer(), APPS)
     assert "Read from standard input" in by_input
     assert "signature" not in by_input
     assert "Use the given function signature" in by_call
@@ -258,11 +259,11 @@ def test_the_first_turns_are_dropped_where_a_chat_does_not_fit():
 
 def test_a_chat_has_one_beginning_and_its_answer_closes_the_fence():
     tokenizer = chatting(BRACKETS)
-    text = prompts.asked(PROBLEM, tokenizer, "apps")
+    text = prompts.asked(PROBLEM, tokenizer, APPS)
     assert text.startswith("<s>[INST] Write a Python program that")
     assert prompts.encode(text, tokenizer)["input_ids"].count(tokenizer.bos_token_id) == 1
-    assert prompts.answered(PROBLEM, tokenizer, "apps") == f"{PROBLEM.code}\n```"
-    assert prompts.extract(prompts.answered(PROBLEM, tokenizer, "apps"), ("\n###",)) == PROBLEM.code
+    assert prompts.answered(PROBLEM, tokenizer) == f"{PROBLEM.code}\n```"
+    assert prompts.extract(prompts.answered(PROBLEM, tokenizer), ("\n###",)) == PROBLEM.code
 
 
 def test_an_answer_of_a_chat_model_ends_with_its_fence():
@@ -270,7 +271,7 @@ def test_an_answer_of_a_chat_model_ends_with_its_fence():
 
 
 def test_problems_stand_before_a_problem_in_the_studys_template():
-    text = prompts.build(PROBLEM, [CALLED], small.tokenizer(), room=500, style="apps").text
+    text = prompts.build(PROBLEM, [CALLED], small.tokenizer(), room=500, task=APPS).text
     assert text.startswith("### Instruction:\nWrite a Python program that")
     assert CALLED.code + "\n\n### Instruction:\n" in text
     assert text.endswith("Print the sum.\n### Response:\n")

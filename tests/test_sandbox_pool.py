@@ -30,7 +30,7 @@ STATUSES = [
     ["ok"],
 ]
 SHORT = Limits(cpu_seconds=0.5, wall_seconds=30.0)
-REST = "for pid in usage.below(os.getpid()): print('left', pid)"
+REST = "for pid in linux.below(os.getpid()): print('left', pid)"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux to see what is left of a program")
 
 
@@ -134,7 +134,7 @@ class TestNothingIsLeft:
     def python(self, code: str, **settings):
         head = (
             "import os, signal, sys\nfrom nblib import sandbox\nfrom nblib.sandbox import Script\n"
-            "from nblib.sandbox.inside import kernel, usage\nkernel.adopt_orphans()\n"
+            "from nblib.sandbox.inside import linux\nlinux.prctl(linux.ADOPT_ORPHANS, 1)\n"
             "SLEEP = Script('import os, time\\nos.fork()\\nos.setsid()\\nos.fork()\\ntime.sleep(999)')\n"
         )
         return [sys.executable, "-c", head + code]

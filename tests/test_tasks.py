@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nblib import tasks
-from nblib.tasks.examples import content
+from nblib.tasks import content
 
 ROW = {"nl": "sort list `xs`", "cmd": "xs.sort()"}
 PIECE = {

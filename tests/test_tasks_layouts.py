@@ -9,11 +9,11 @@ import warnings
 import pytest
 
 from nblib import tasks
-from nblib.tasks import columns, files
+from nblib.tasks import files, layouts
 
 
 def example(layout, row):
-    return columns.example(layout, row, "here, line 1", 1)
+    return layouts.example(layout, row, "here, line 1", 1)
 
 
 def apps(**row):

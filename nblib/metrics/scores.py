@@ -6,8 +6,7 @@ from dataclasses import replace
 from nblib.metrics import as_studied, chr_f, code_bleu, exact_match_at_k, execution, syntax
 from nblib.metrics.pairs import pairs
 from nblib.results import Prediction
-from nblib.tasks import Example, unix_lines
-from nblib.tasks.loading import DIFFICULTIES
+from nblib.tasks import DIFFICULTIES, Example, unix_lines
 
 FIRST_ANSWER = (*code_bleu.NAMES, *chr_f.NAMES, *syntax.NAMES)  # scores that read the first answer only
 

@@ -1,15 +1,13 @@
 """A GGUF file, as llama.cpp reads them, to an ordinary model folder in a cache of its own. Loads no other model."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from nblib import files
-from nblib.tasks import hub
+from nblib import files, hub
 
 ENDING = ".gguf"
 EXACT_PARAMETERS = 2_000_000_000  # up to so many the folder is in fp32, which holds what the file says; beyond in bf16
@@ -45,20 +43,13 @@ def _hash_once(path: Path, _size: int, _changed: int) -> str:
         return f"gguf-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
-def cache_folder() -> Path:
-    """Where the folders are kept: NBLIB_CACHE, else `nblib` in the user's cache, beside Hugging Face's."""
-    if own := os.environ.get("NBLIB_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nblib"
-
-
 def folder_of(file: str | Path) -> Path:
     """The folder with the file's weights, dequantized, its tokenizer and chat template; made once, which takes a while.
 
     Raises ImportError without the package gguf, ValueError for a file that transformers cannot read, OSError where
     the cache has no room.
     """
-    path, place = Path(file).expanduser(), cache_folder() / "gguf" / revision(file)
+    path, place = Path(file).expanduser(), hub.cache_folder() / "gguf" / revision(file)
     if not (place / "config.json").exists():
         weights = _require_readable(path)
         print(f"{path.name}: weights are read and dequantized once, into {place}", flush=True)

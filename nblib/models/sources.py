@@ -5,10 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
-from nblib import provenance
+from nblib import hub, provenance
 from nblib.models import codegen2, gguf
 from nblib.spec import QUANTIZED
-from nblib.tasks import hub
 
 CONFIGS = provenance.ROOT / "data" / "configs"  # of known models, without weights: <key>/config.json
 EMBEDDED = provenance.ROOT / "data" / "models"  # models that the repository ships

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nblib import hub
 from nblib.retrieve.requirements import ENCODERS, packaged
-from nblib.tasks import hub
 
 SMALL_FILES = ["*.json", "*.txt", "*.model"]
 WEIGHT_FILES = ("*.safetensors", "*pytorch_model.bin")  # the first that there are

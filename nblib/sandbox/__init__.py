@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from nblib.sandbox import pool
-from nblib.sandbox.jobs import (
+from nblib.sandbox.jobs import (  # noqa: F401
     COMPILE_ERROR,
     FAILED,
     OK,
@@ -27,36 +27,12 @@ from nblib.sandbox.jobs import (
     Script,
 )
 
-__all__ = [
-    "COMPILE_ERROR",
-    "FAILED",
-    "OK",
-    "OUT_OF_MEMORY",
-    "RUNTIME_ERROR",
-    "TIME_OUT",
-    "Checked",
-    "Function",
-    "Job",
-    "Limits",
-    "Outcome",
-    "Script",
-    "layers",
-    "require",
-    "run_all",
-]
-
 _DEFAULT = Limits()
 # What isolation has to have to need no consent: one layer of each line.
 _NEEDED = (
-    ("PID namespace",),  # processes: no signal to others, nothing is left
-    ("mount namespace", "Landlock"),  # files
-    ("network namespace", "seccomp"),
-    ("no new privileges",),
-    ("CPU limit",),
-    ("memory limit",),
-    ("process limit",),
-    ("watch over all processes",),
-)
+    ("PID namespace",), ("mount namespace", "Landlock"), ("network namespace", "seccomp"), ("no new privileges",),
+    ("CPU limit",), ("memory limit",), ("process limit",), ("watch over all processes",),
+)  # fmt: skip
 
 
 def run_all(
@@ -88,17 +64,13 @@ def require(allow_code_execution: bool) -> None:
     """Raises where untrusted programs may not run: on Windows, and where layers are missing without consent."""
     if sys.platform == "win32":
         raise OSError("the sandbox has no isolation on Windows, so it runs no programs there: use WSL, Linux or Colab")
-    missing = missing_layers(layers())
+    found = layers()
+    missing = [" or ".join(kinds) for kinds in _NEEDED if not any(found.get(kind) for kind in kinds)]
     if missing and allow_code_execution is not True:  # consent is a real True: the text "false" is none
         raise PermissionError(
             f"programs written by a model would run here with weak isolation (missing: {', '.join(missing)}); "
             "pass allow_code_execution=True to run them all the same"
         )
-
-
-def missing_layers(found: dict[str, bool]) -> list[str]:
-    """What complete isolation has and this place has not."""
-    return [" or ".join(kinds) for kinds in _NEEDED if not any(found.get(each) for each in kinds)]
 
 
 @cache

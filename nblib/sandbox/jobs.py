@@ -1,30 +1,23 @@
-"""What is asked of the sandbox: programs, limits, outcomes. Runs nothing."""
+"""What is asked of the sandbox: programs and outcomes; and how a job's outcomes come from its processes."""
 
-from dataclasses import dataclass, fields
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+
+from nblib.sandbox.processes import BrokenError, Limits, Process, Programs
 
 OK, FAILED, RUNTIME_ERROR = "ok", "failed", "runtime_error"
 COMPILE_ERROR, TIME_OUT, OUT_OF_MEMORY = "compile_error", "time_out", "out_of_memory"
 STATUSES = (OK, FAILED, RUNTIME_ERROR, COMPILE_ERROR, TIME_OUT, OUT_OF_MEMORY)
-MESSAGE_LENGTH = 500
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one program may use for one outcome."""
-
-    cpu_seconds: float = 10.0  # decides; the sum over all its processes
-    wall_seconds: float = 60.0  # only the backstop, for a program that sleeps
-    memory_bytes: int = 2**30  # address space of each process, and resident memory of all together
-    processes: int = 16  # processes and threads at a time
-    open_files: int = 64
-    file_bytes: int = 2**24  # of one file; its temporary folder holds four times as much
-    output_bytes: int = 2**20  # more output is a failure
-    time_outs: int = 3  # of a program; after so many its other outcomes are time_out without being run
-
-    def __post_init__(self):
-        for each in fields(self):
-            if getattr(self, each.name) <= 0:
-                raise ValueError(f"{each.name} must be above 0; got {getattr(self, each.name)}")
+_MESSAGE_LENGTH = 500
+_NO_MEMORY = (  # how the last line of standard error says so
+    "MemoryError", "OSError: [Errno 12]", "numpy.core._exceptions._ArrayMemoryError",
+    "terminate called after throwing an instance of 'std::bad_alloc'",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,6 +88,227 @@ class Outcome:
 
 def outcomes_of(job: Job) -> int:
     """How many outcomes a job has: one an input, a call or a check."""
-    if isinstance(job, Script):
-        return len(job.inputs)
-    return len(job.arguments) if isinstance(job, Function) else len(job.checks)
+    return len(job.inputs if isinstance(job, Script) else job.arguments if isinstance(job, Function) else job.checks)
+
+
+# --- outcomes -------------------------------------------------------------------------------------------------------
+
+
+class _FailedError(Exception):
+    """A process that cannot answer, or not any more, and the outcome that comes of it."""
+
+    def __init__(self, outcome: Outcome):
+        super().__init__(outcome.message)
+        self.outcome = outcome
+
+
+def run_job(programs: Programs, job: Job, limits: Limits) -> Iterator[Outcome]:
+    """The outcomes in the job's order, each as it comes."""
+    kinds: dict[type, Callable[..., Iterator[Outcome]]] = {Script: _script, Function: _function, Checked: _checked}
+    count, late = outcomes_of(job), 0
+    for done, outcome in enumerate(kinds[type(job)](programs, job, limits), start=1):
+        yield outcome
+        late += outcome.status == TIME_OUT
+        if late >= limits.time_outs and done < count:
+            programs.release()
+            message = f"not run: {late} outcomes of this program ran out of time before"
+            yield from [Outcome(TIME_OUT, None, message)] * (count - done)
+            return
+
+
+def _script(programs: Programs, job: Script, limits: Limits) -> Iterator[Outcome]:
+    for number, text in enumerate(job.inputs):
+        process = programs.start("program", {"mode": "script", "code": job.code}, limits, text=text)
+        try:
+            _compiled(process)
+            outcome = _of_end(process)
+        except _FailedError as failure:
+            outcome = failure.outcome
+        programs.release()
+        if outcome.status == COMPILE_ERROR:
+            yield from [outcome] * (len(job.inputs) - number)
+            return
+        yield outcome
+
+
+def _function(programs: Programs, job: Function, limits: Limits) -> Iterator[Outcome]:
+    return _in_turn(programs, job, limits, job.arguments, lambda process: partial(_call, process))
+
+
+def _checked(programs: Programs, job: Checked, limits: Limits) -> Iterator[Outcome]:
+    """Checks by the judge, one program for as many as follow each other; each of those inside by a fresh program."""
+    for inside, numbers in groupby(range(len(job.checks)), key=lambda number: number in job.inside):
+        checks = [job.checks[number] for number in numbers]
+        if not inside:
+            yield from _in_turn(programs, job, limits, checks, partial(_judge, job))
+        for check in checks if inside else ():
+            for outcome in _in_turn(programs, job, limits, [check], lambda process: partial(_inside, process)):
+                yield replace(outcome, inside=True)
+
+
+def _in_turn(
+    programs: Programs, job: Function | Checked, limits: Limits, questions: Sequence[str], begin: Callable
+) -> Iterator[Outcome]:
+    """An outcome for each question: one program serves all, and another one those after its end.
+
+    `begin(process)` gives what asks a question; it may start a judge for that.
+    """
+    message = {"mode": "asked", "code": job.code, "setup": getattr(job, "setup", ""), "name": job.name}
+    done = 0
+    while done < len(questions):
+        before = programs.count
+        process = programs.start("program", message, limits, outcomes=len(questions) - done + 1)
+        try:
+            _compiled(process)
+            if process.hear() != {"ready": True}:
+                raise _gone(process, "before it was asked")
+            ask: Callable[[str], Outcome] = begin(process)
+        except _FailedError as failure:
+            programs.release()
+            yield from [failure.outcome] * (len(questions) - done)
+            return
+        programs.renew(process)
+        while True:
+            try:
+                yield ask(questions[done])
+            except _FailedError as failure:
+                yield failure.outcome
+            done += 1
+            if done == len(questions) or len(programs.running) < programs.count - before:
+                break
+        programs.release()
+
+
+# --- questions and answers ------------------------------------------------------------------------------------------
+
+
+def _compiled(process: Process) -> None:
+    """The first message, sent before any code of the program runs: whether it compiles."""
+    message = _first_message(process)
+    if message is None:
+        outcome = _gone(process, "before it was compiled").outcome
+        known = outcome.status in (TIME_OUT, OUT_OF_MEMORY)
+        raise _FailedError(outcome if known else replace(outcome, status=COMPILE_ERROR))
+    if "compile_error" in message:
+        raise _FailedError(_outcome(COMPILE_ERROR, message["compile_error"]))
+
+
+def _first_message(process: Process) -> dict | None:
+    message = process.hear()
+    if message and "broken" in message:
+        raise BrokenError(message["broken"])
+    return message
+
+
+def _answer(process: Process, question: dict, when: str = "before the check did") -> dict:
+    process.tell(question)
+    reply = process.hear()
+    if not isinstance(reply, dict):
+        raise _gone(process, when)
+    return reply
+
+
+def _call(process: Process, arguments: str) -> Outcome:
+    reply = _answer(process, {"json": arguments}, "during the call")
+    if isinstance(reply.get("value"), str):
+        return _timed(process, OK, output=reply["value"])
+    return _timed(process, OK, str(reply["none"])) if "none" in reply else _raised(process, reply)
+
+
+def _judge(job: Checked, process: Process) -> Callable[[str], Outcome]:
+    limits = replace(process.limits, processes=process.limits.processes + 4)
+    begin = {"setup": job.setup, "name": job.name, "data": job.data}
+    judge = process.programs.start("judge", begin, limits, outcomes=len(job.checks) + 1)
+    message = _first_message(judge)
+    if message is None:
+        raise _gone(judge, "in the setup")
+    if "setup_error" in message:
+        raise _FailedError(_outcome(RUNTIME_ERROR, f"the setup failed: {message['setup_error']}"))
+    return partial(_check, process, judge)
+
+
+def _check(process: Process, judge: Process, text: str) -> Outcome:
+    """One check's outcome: carries the judge's questions to the program and the answers back."""
+    judge.tell({"check": text})
+    while reply := judge.hear():
+        if "ask" not in reply:
+            memory = reply["message"].startswith("MemoryError")
+            return _timed(process, OUT_OF_MEMORY if memory else reply["status"], reply["message"])
+        judge.tell(_answer(process, reply["ask"]))
+    outcome = _of_end(judge)
+    raise _FailedError(replace(outcome, output=None, status=FAILED if outcome.status == OK else outcome.status))
+
+
+def _inside(process: Process, text: str) -> Outcome:
+    """The program's process runs the check, and can give back the secret only from behind its end."""
+    secret = secrets.token_hex(16)
+    reply = _answer(process, {"check": {"text": text, "secret": secret}})
+    if "error" in reply:
+        return _raised(process, reply)
+    if reply.get("reached") == secret:
+        return _timed(process, OK)
+    return _timed(process, FAILED, str(reply.get("failed", "the check did not run to its end")))
+
+
+def _raised(process: Process, reply: dict) -> Outcome:
+    return _timed(process, OUT_OF_MEMORY if reply.get("memory") is True else RUNTIME_ERROR, str(reply.get("error")))
+
+
+def _timed(process: Process, status: str, message: str = "", output: str | None = None) -> Outcome:
+    """The outcome of a question, unless it took too long."""
+    cpu = process.programs.renew(process)
+    if cpu > process.limits.cpu_seconds:
+        return _outcome(TIME_OUT, _too_slow(process.limits.cpu_seconds, "CPU"), cpu)
+    return _outcome(status, message, cpu, output)
+
+
+# --- how a program ended --------------------------------------------------------------------------------------------
+
+
+def _gone(process: Process, when: str) -> _FailedError:
+    """Of a process that did not answer."""
+    process.stop()
+    outcome = replace(_of_end(process), output=None)
+    if outcome.status == OK:
+        outcome = replace(outcome, status=RUNTIME_ERROR, message=f"the program ended {when}")
+    return _FailedError(outcome)
+
+
+def _of_end(process: Process) -> Outcome:
+    """Of a process when it has ended, with all that it wrote to standard output."""
+    end, limits = process.finish(), process.limits
+    number = os.WTERMSIG(end["status"]) if os.WIFSIGNALED(end["status"]) else 0
+    reason = process.reason or end["reason"]
+    if reason != "wall" and (end["cpu"] > limits.cpu_seconds or number == signal.SIGXCPU):
+        reason = "cpu"
+    reasons = {
+        "cpu": (TIME_OUT, _too_slow(limits.cpu_seconds, "CPU")),
+        "wall": (TIME_OUT, _too_slow(limits.wall_seconds, "wall")),
+        "memory": (OUT_OF_MEMORY, f"more than {limits.memory_bytes} bytes of memory"),
+        "output": (RUNTIME_ERROR, f"more than {limits.output_bytes} bytes of output"),
+        "processes": (RUNTIME_ERROR, f"more than {limits.processes} processes"),
+        "channel": (RUNTIME_ERROR, "the program left or misused its channel"),
+    }
+    status, message = reasons.get(reason) or _by_itself(process, end["status"], number)
+    output = None if reason in ("output", "channel") else process.output.decode("utf-8", "replace")
+    return _outcome(status, message, end["cpu"], output)
+
+
+def _by_itself(process: Process, status: int, number: int) -> tuple[str, str]:
+    """Status and message of a program that no limit has ended; a signal's number, or 0."""
+    message = process.errors.decode("utf-8", "replace").strip().rpartition("\n")[2].strip()
+    if status == 0:
+        return OK, ""
+    if message.startswith(_NO_MEMORY):
+        return OUT_OF_MEMORY, message
+    if number:
+        return RUNTIME_ERROR, f"ended by {signal.Signals(number).name}"
+    return RUNTIME_ERROR, message or f"ended with exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def _too_slow(seconds: float, kind: str) -> str:
+    return f"more than {seconds:g} s of {kind} time"
+
+
+def _outcome(status: str, message: str, cpu: float = 0.0, output: str | None = None) -> Outcome:
+    return Outcome(status, output, message[:_MESSAGE_LENGTH], cpu)

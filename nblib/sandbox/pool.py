@@ -1,20 +1,19 @@
-"""Workers, each a fresh interpreter that forks programs, with a thread that feeds it. Isolates nothing itself."""
+"""Workers, each a fresh interpreter that forks programs, and the threads that feed them. Isolates nothing itself."""
 
 import os
-import queue
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
-from nblib.sandbox.inside import jobs, wire
-from nblib.sandbox.inside.processes import BrokenError, Supply
-from nblib.sandbox.jobs import RUNTIME_ERROR, Job, Limits, Outcome, outcomes_of
+from nblib.sandbox.inside import wire
+from nblib.sandbox.jobs import RUNTIME_ERROR, Job, Outcome, outcomes_of, run_job
+from nblib.sandbox.processes import BrokenError, Limits, Programs
 
 # Not `-I`, which is the same but for the seed of hashes: sets must have the same order in every worker.
 _FLAGS = ("-s", "-P")
@@ -39,17 +38,17 @@ class Worker:
         self.channel, far = socket.socketpair()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         code = _START.format(file=str(Path(__file__).resolve().parents[1] / "__init__.py"))
-        self.process = subprocess.Popen(
-            [sys.executable, *_FLAGS, "-c", code, str(far.fileno()), *without],
-            pass_fds=(far.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self.errors,
-            env=_ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,  # an interrupt typed into the terminal comes to the caller only
-        )
-        far.close()
+        with far:
+            self.process = subprocess.Popen(
+                [sys.executable, *_FLAGS, "-c", code, str(far.fileno()), *without],
+                pass_fds=(far.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self.errors,
+                env=_ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,  # an interrupt typed into the terminal comes to the caller only
+            )
         try:
             message = wire.receive(self.channel)
             if "map" in message:
@@ -57,22 +56,19 @@ class Worker:
                 message = wire.receive(self.channel)
             self.layers: dict[str, bool] = message["layers"]
         except wire.ClosedError:
-            reason = self._last_error()
-            self.close()
-            raise BrokenError(f"the sandbox did not start: {reason}") from None
-        self.supply = Supply(self.channel)
+            raise BrokenError(f"the sandbox did not start: {self.close()}") from None
+        self.programs = Programs(self.channel)
 
     def run(self, job: Job, limits: Limits) -> tuple[Outcome, ...]:
         """Raises wire.ClosedError if the worker ends, BrokenError if it says that it does not work."""
-        described = {"kind": type(job).__name__.lower()} | asdict(job)
         try:
-            return tuple(Outcome(**each) for each in jobs.run(self.supply, described, asdict(limits)))
+            return tuple(run_job(self.programs, job, limits))
         except BaseException:
-            self.supply.abandon()
+            self.programs.abandon()
             raise
 
-    def close(self) -> None:
-        """Ends it and all that it has started."""
+    def close(self) -> str:
+        """Ends it and all that it has started; the last line that it wrote to standard error."""
         with suppress(OSError):
             self.channel.shutdown(socket.SHUT_RDWR)
         try:
@@ -81,14 +77,10 @@ class Worker:
             self.process.kill()
             self.process.wait()
         self.channel.close()
-        self.errors.close()
-
-    def _last_error(self) -> str:
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(_PATIENCE_SECONDS)
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit status {self.process.poll()}"
+        with self.errors as file:
+            file.seek(0)
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {self.process.returncode}"
 
 
 def run(
@@ -100,80 +92,66 @@ def run(
     without: Sequence[str] = (),
 ) -> list[tuple[Outcome, ...]]:
     """Outcomes in the order of the jobs."""
-    count = min(workers or _cores(), len(jobs))
-    todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[int, tuple[Outcome, ...] | BaseException]] = queue.SimpleQueue()
-    for number in [*range(len(jobs)), *[None] * count]:
-        todo.put(number)
-    lanes = [_Lane(jobs, limits, todo, done, without) for _ in range(count)]
     results: list[tuple[Outcome, ...]] = [()] * len(jobs)
+    crew = _Crew(limits, without)
+    threads = ThreadPoolExecutor(workers or _cores())
     try:
-        for lane in lanes:
-            lane.thread.start()
-        for finished in range(1, len(jobs) + 1):
-            number, outcomes = done.get()
-            if isinstance(outcomes, BaseException):
-                raise outcomes
-            results[number] = outcomes
+        waiting = {threads.submit(crew.outcomes, job): number for number, job in enumerate(jobs)}
+        for finished, future in enumerate(as_completed(waiting), start=1):
+            results[waiting[future]] = future.result()
             report(finished / len(jobs))
     finally:
-        for lane in lanes:
-            lane.stop()
-        for lane in lanes:
-            if lane.thread.ident is not None:
-                lane.thread.join()
+        crew.close()
+        threads.shutdown(cancel_futures=True)
     return results
 
 
-class _Lane:
-    """A thread with the worker it feeds, and the next worker should that one end."""
+class _Crew:
+    """As many workers as threads ask for at a time."""
 
-    def __init__(self, jobs, limits: Limits, todo, done, without: Sequence[str]):
-        self.jobs, self.limits, self.todo, self.done, self.without = jobs, limits, todo, done, without
-        self.worker: Worker | None = None
-        self.stopped = False
+    def __init__(self, limits: Limits, without: Sequence[str]):
+        self.limits, self.without = limits, without
+        self.started: set[Worker] = set()
+        self.free: list[Worker] = []
+        self.closed = False
         self.lock = threading.Lock()
-        self.thread = threading.Thread(target=self._work, daemon=True)
 
-    def _work(self) -> None:
-        number = -1
-        try:
-            while (number := self.todo.get()) is not None and not self.stopped:
-                self.done.put((number, self._outcomes(self.jobs[number])))
-        except BaseException as error:
-            self.done.put((number, error))
-        finally:
-            self.stop()
-
-    def _outcomes(self, job: Job) -> tuple[Outcome, ...]:
+    def outcomes(self, job: Job) -> tuple[Outcome, ...]:
         """A worker that ends is replaced once for a job; if it ends again, that is the program's doing."""
-        if not outcomes_of(job):
-            return ()
-        for _ in range(2):
+        for _ in range(2 if outcomes_of(job) else 0):
+            worker = self._take()
             try:
-                return self._ready().run(job, self.limits)
+                found = worker.run(job, self.limits)
             except wire.ClosedError:
-                self._drop()
+                self._drop(worker)
+            else:
+                self.free.append(worker)
+                return found
         return (Outcome(RUNTIME_ERROR, message="the sandbox's worker ended twice on this program"),) * outcomes_of(job)
 
-    def _ready(self) -> Worker:
+    def _take(self) -> Worker:
+        with suppress(IndexError):
+            return self.free.pop()
+        worker = Worker(self.without)
         with self.lock:
-            if self.stopped:
-                raise wire.ClosedError("stopped")
-            if self.worker is None:
-                self.worker = Worker(self.without)
-            return self.worker
+            self.started.add(worker)
+        if self.closed:
+            self.close()
+        return worker
 
-    def _drop(self) -> None:
+    def _drop(self, worker: Worker) -> None:
+        """Closes it, unless another thread does so."""
         with self.lock:
-            worker, self.worker = self.worker, None
-        if worker is not None:
+            known = worker in self.started
+            self.started.discard(worker)
+        if known:
             worker.close()
 
-    def stop(self) -> None:
-        """From any thread: ends the worker, with it the thread's wait."""
-        self.stopped = True
-        self._drop()
+    def close(self) -> None:
+        """From any thread: ends the workers, with them the threads' waits."""
+        self.closed = True
+        for worker in list(self.started):
+            self._drop(worker)
 
 
 def _map_users(pid: int) -> bool:

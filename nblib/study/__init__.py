@@ -2,13 +2,14 @@
 
 from nblib.study.config import Study, from_yaml, to_yaml
 from nblib.study.costs import Cost, costs
-from nblib.study.planning import Planned, compare, plan, search, sizes, transfer
+from nblib.study.planning import Planned, adjusted, compare, plan, search, sizes, transfer
 from nblib.study.running import run_all, run_one
 
 __all__ = [
     "Cost",
     "Planned",
     "Study",
+    "adjusted",
     "compare",
     "costs",
     "from_yaml",

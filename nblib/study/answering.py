@@ -47,7 +47,7 @@ def predict(
 def extracted(planned: Planned, predictions: Sequence[Prediction]) -> list[Prediction]:
     """Stored answers without scores, their code taken out of the completions anew."""
     opened = prompts.is_chat(tokenizer(planned.run))
-    named = tasks.get(planned.run.task)
+    named = tasks.of(planned.run)
     stops = {
         example.id: _stops(planned.run, tasks.source(named, example), opened=opened) for example in planned.data.test
     }
@@ -68,7 +68,7 @@ def score(
     """The predictions with their scores, and the means; the record gets what running the answers cost."""
     examples = planned.data.test
     scored = metrics.score(examples, predictions, study_scores=planned.run.study_scores)
-    if tasks.get(planned.run.task).executed:
+    if tasks.of(planned.run).executed:
         with record.phase("execute"):
             scored = metrics.execute(
                 examples,
@@ -120,7 +120,7 @@ class _Batch:
 
         Examples of a joint task have the limits of their own part.
         """
-        named = tasks.get(self.planned.run.task)
+        named = tasks.of(self.planned.run)
         parts: dict[tasks.Task, list[int]] = {}
         for index, example in enumerate(self.planned.data.test):
             parts.setdefault(tasks.source(named, example), []).append(index)

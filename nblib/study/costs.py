@@ -69,7 +69,7 @@ def _kind(settings: dict) -> str:
 
 def peak_bytes(planned: Planned) -> int | None:
     """The most that the run will need; None: not known for this method or model."""
-    run, task = planned.run, tasks.get(planned.run.task)
+    run, task = planned.run, tasks.of(planned.run)
     try:
         length, answer, prompt = _lengths(planned)
         said = memory.predict(
@@ -98,7 +98,7 @@ def _lengths(planned: Planned) -> tuple[int, int, int]:
     prompt = max(each.tokens for each in build_prompts(run, data.test, _shots(planned), reader))
     if run.training is None:
         return prompt, 1, prompt
-    task = tasks.get(run.train_task or run.task)
+    task = tasks.trained(run)
     rows = train.encode_all(data.train[:ROWS], reader, task, encoder_decoder=is_encoder_decoder(run))
     return max(len(row["input_ids"]) for row in rows), max(map(train.answer_tokens, rows)), prompt
 

@@ -140,7 +140,7 @@ def _save(planned: Planned, model: nn.Module, path: Path, record: Record) -> Non
 def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record, monitor: train.Monitor) -> nn.Module:
     """The base with the method attached and trained."""
     run, data, training = planned.run, planned.data, planned.run.training
-    task = tasks.get(run.train_task or run.task)
+    task = tasks.trained(run)
     assert isinstance(run.method, spec.Trained)
     assert training is not None
     assert base.model is not None
@@ -190,7 +190,7 @@ def _batches(planned: Planned, base: Base, training: spec.Training) -> list[dict
     assert base.model is not None
     assert base.tokenizer is not None
     run, size = planned.run, training.device_batch
-    task = tasks.get(run.train_task or run.task)
+    task = tasks.trained(run)
     seq2seq = base.model.config.is_encoder_decoder
     rows = train.encode_all(planned.data.train, base.tokenizer, task, encoder_decoder=seq2seq)
     return [train.collate(rows[at : at + size], base.tokenizer.pad_token_id) for at in range(0, len(rows), size)]

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import gcd
 from pathlib import Path
+from typing import Any
 
 from nblib import methods, models, presets, prompts, retrieve, sandbox, spec, tasks, train
-from nblib.spec import Decoding, Run
+from nblib.spec import Decoding, Run, UserData
 from nblib.tasks import Data, Example
 
 GREEDY = Decoding(beams=1, returned=1, batch_size=50)  # of a search: one answer an example tells settings apart
@@ -24,7 +26,7 @@ class Planned:
 
 def compare(
     model: str,
-    task: str,
+    task: Any,
     *,
     preset: str = "default",
     names: Sequence[str | spec.Method] = (),
@@ -41,6 +43,7 @@ def compare(
 ) -> list[Run]:
     """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
 
+    `task` is a known task's name, or a user's own data: whatever `tasks.resolve` takes or gives.
     `names` are methods as the preset sets them, or methods with settings of their own. Empty lists and no `decoding`
     stand for the preset's own. A method without randomness runs with the first seed only. With a `train_task`, training
     examples and shots are that task's, and `data_dir` has a folder for each task. With `shape_only` weights are random:
@@ -50,7 +53,9 @@ def compare(
     Raises ValueError for anything unknown or out of range.
     """
     settings = presets.get(preset)
-    decoding = decoding or (settings.sampling if tasks.get(task).sampled else settings.decoding)
+    task = tasks.resolve(task)
+    name, own = (task.name, task) if isinstance(task, UserData) else (task, None)
+    decoding = decoding or (settings.decoding if own or not tasks.get(name).sampled else settings.sampling)
     precision = models.choose_precision(precision)
     runs = []
     for method, own_precision in presets.methods(settings, list(names), list(shots)):
@@ -58,7 +63,7 @@ def compare(
             runs.append(
                 Run(
                     model=model,
-                    task=task,
+                    task=name,
                     method=method,
                     precision=own_precision or precision,
                     training=settings.training if method.trained else None,
@@ -71,6 +76,7 @@ def compare(
                     shape_only=shape_only,
                     trust_remote_code=trust_remote_code,
                     max_train=None if isinstance(method, spec.ZeroShot) else max_train,
+                    user_data=own,
                 )
             )
     return runs
@@ -184,6 +190,50 @@ def transfer(
     return runs
 
 
+def adjusted(
+    runs: Sequence[Run],
+    *,
+    epochs: int = 0,
+    batch_size: int = 0,
+    learning_rate: float = 0.0,
+    rank: int = 0,
+    max_train: int = 0,
+    drop_leaked: bool = False,
+) -> list[Run]:
+    """The runs with what a practitioner reaches for first; 0 leaves a setting as the preset has it.
+
+    `learning_rate` is of every method that trains, but where rates are searched; `rank` of LoRA and its relatives;
+    `max_train` rows are trained on, the first ones; with `drop_leaked` test rows whose intent is in the training rows,
+    exactly or nearly, are left out.
+    Raises ValueError for what is out of range.
+    """
+    return [
+        replace(
+            run,
+            method=_of(run.method, rank, learning_rate if run.split == "test" else 0.0),
+            training=run.training and _trained(run.training, epochs, batch_size),
+            max_train=None if isinstance(run.method, spec.ZeroShot) else max_train or run.max_train,
+            drop_leaked=drop_leaked or run.drop_leaked,
+        )
+        for run in runs
+    ]
+
+
+def _of(method: spec.Method, rank: int, learning_rate: float) -> spec.Method:
+    changed: dict[str, Any] = {"r": rank} if rank and hasattr(method, "r") else {}
+    if changed and isinstance(method, spec.AdaLora):
+        changed["initial_r"] = rank + rank // 2
+    if learning_rate and method.trained:
+        changed["learning_rate"] = learning_rate
+    return replace(method, **changed)
+
+
+def _trained(training: spec.Training, epochs: int, batch_size: int) -> spec.Training:
+    size = batch_size or training.batch_size
+    device_batch = gcd(size, training.device_batch) if batch_size else training.device_batch
+    return replace(training, epochs=epochs or training.epochs, batch_size=size, device_batch=device_batch)
+
+
 def _seeds(method: spec.Method, preset: presets.Preset, decoding: Decoding, asked: list[int]) -> list[int]:
     seeds = asked or list(preset.icl_seeds if isinstance(method, spec.InContext) else preset.seeds)
     varies = method.trained or isinstance(method, spec.InContext) or decoding.temperature is not None
@@ -201,7 +251,7 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
     checked = set()
     for run in runs:
         key: tuple = (run.task, run.train_task, run.split, run.data_dir, run.model, run.shape_only, run.max_train)
-        key += (run.trust_remote_code,)
+        key += (run.trust_remote_code, run.user_data, run.drop_leaked)
         if key not in loaded:
             loaded[key] = _load(run, allow_code_execution)
         data, trained_on, checks = loaded[key]
@@ -222,10 +272,10 @@ def build_prompts(
     run: Run, examples: Sequence[Example], shots: Sequence[Sequence[Example]], tokenizer
 ) -> list[prompts.Prompt]:
     """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
-    task, halves = tasks.get(run.task), is_encoder_decoder(run)
+    task, halves = tasks.of(run), is_encoder_decoder(run)
     room = max_prompt_tokens(run, new_tokens=task.output_tokens)
     return [
-        prompts.build(example, shown, tokenizer, room=room, style=task.prompt, encoder_decoder=halves)
+        prompts.build(example, shown, tokenizer, room=room, task=task, encoder_decoder=halves)
         for example, shown in zip(examples, shots, strict=True)
     ]
 
@@ -277,9 +327,9 @@ def virtual_tokens(run: Run) -> int:
 
 def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
     """What a run reads, what its training reads, and what is to be known of the data."""
-    if tasks.get(run.task).executed:
+    if tasks.of(run).executed:
         sandbox.require(allow_code_execution)
-    own = tasks.load(run.task, _place(run, run.task))
+    own = tasks.load(run.user_data or run.task, _place(run, run.task))
     trained_on = tasks.load(run.train_task, _place(run, run.train_task)) if run.train_task else own
     data = own
     if run.train_task:
@@ -292,8 +342,9 @@ def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
         )
     if run.split == "validation":
         data = replace(data, test=own.validation)
+    data = tasks.without_leaked(data) if run.drop_leaked else data  # of all training rows, the same for every method
     data = tasks.first_trained(data, run.max_train)
-    return data, trained_on, asdict(tasks.checks(data, tokenizer(run)))
+    return data, trained_on, asdict(tasks.checks(data, tokenizer(run), tasks.of(run)))
 
 
 def _place(run: Run, task: str) -> str | None:
@@ -325,7 +376,7 @@ def _check(run: Run, data: Data) -> None:
 def _require_rows(run: Run, checks: dict) -> None:
     """Refuses a training whose rows are all too long for its task."""
     name = run.train_task or run.task
-    task = tasks.get(name)
+    task = tasks.trained(run)
     for split in checks["splits"]:
         if split["split"] != "test" and split["rows"] and split["rows_too_long"] == split["rows"]:
             raise ValueError(
@@ -335,12 +386,12 @@ def _require_rows(run: Run, checks: dict) -> None:
 
 
 def _id(run: Run, data: Data) -> str:
-    content = f"{data.content} {tasks.settings(run.task)}"
+    content = f"{data.content} {tasks.settings(tasks.of(run))}"
     return spec.run_id(run, data=content, weights=weights(run))
 
 
 def _training_id(run: Run, trained_on: Data) -> str:
     if not run.method.trained:
         return ""
-    content = f"{trained_on.content} {tasks.settings(run.train_task or run.task)}"
+    content = f"{trained_on.content} {tasks.settings(tasks.trained(run))}"
     return spec.training_id(run, data=content, weights=weights(run))

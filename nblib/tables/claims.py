@@ -15,6 +15,7 @@ from nblib import results, spec, stats
 from nblib.tables.costs import memory_bytes, unquantized
 from nblib.tables.labels import counts, labelled
 from nblib.tables.overview import Benchmark, benchmarks
+from nblib.tables.protocol import leaked
 from nblib.tables.scores import across_models, transfer
 from nblib.tables.show import EXECUTION, LOST, SCORES, Table, listed, p_value, points, size
 
@@ -311,6 +312,8 @@ def _verdict(
     told = "; ".join(_comparison(row) for _, row in closest.iterrows())
     others = f"; and {len(numbers) - len(closest)} more" if len(numbers) > len(closest) else ""
     sentence = f"“{CLAIMS.get(claim, claim)}” {verdict} on {task} with {model} in {SCORES[metric]}: {told}{others}."
+    if leaks := leaked(runs):
+        more += f" Of the test intents {leaks}, are also in the training rows: scores on those may be from memory."
     return Verdict(claim, model, task, verdict, sentence + more + _basis(runs, metric, by), numbers)
 
 

@@ -79,10 +79,11 @@ def data_checks(checks: Mapping) -> Table:
         for each in checks["overlaps"]
     ]
     if checks["rows_left_out"]:
-        notes.append(f"{checks['rows_left_out']} training and validation rows without code are left out.")
+        notes.append(f"{checks['rows_left_out']} rows without code are left out.")
     if checks["known_intents"]:
         known = checks["known_intents"]
         notes.append(f"{known} test rows are left out because another task trains on their intent.")
+    notes += checks.get("remarks", ())
     return Table(frame, tuple(notes), heads={"rows_too_long": "too long to train on"})
 
 
@@ -118,7 +119,17 @@ def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
     dropped = sum(notes.get("queries_with_dropped_shots", 0) > 0 for notes in runs["notes"])
     answer["every run ended well"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
     answer["every shot fitted the context"] = f"no: not in {dropped} runs" if dropped else "yes"
+    answer["no test intent is in the training rows"] = f"no: {leaks}" if (leaks := leaked(runs)) else "yes"
     return Table(pd.DataFrame([{"check": name, "answer": said} for name, said in answer.items()]))
+
+
+def leaked(runs: pd.DataFrame) -> str:
+    """How many test intents are also in the training rows: `5 of 40, 2 of them exactly`; empty: none is known of."""
+    asked = runs[(runs["split"] == "test") & ~runs["shape_only"].astype(bool)]
+    found = [line for notes in asked["notes"] for line in _overlaps(notes.get("data_checks") or {"overlaps": ()})]
+    shared = [line for line in found if line["splits"] == "train and test"]
+    most = max(shared, key=lambda line: line["near"], default={"near": 0})
+    return f"{most['near']} of {most['test_rows']}, {most['normalized']} of them exactly" if most["near"] else ""
 
 
 def provenance(runs: pd.DataFrame) -> Table:
@@ -359,7 +370,7 @@ def _training(asked: Training) -> str:
 
 
 def _overlaps(checks: Mapping) -> list[dict]:
-    test = next((each["rows"] for each in checks["splits"] if each["split"] == "test"), None)
+    test = next((each["rows"] for each in checks.get("splits", ()) if each["split"] == "test"), None)
     return [
         {"splits": " and ".join(each["splits"]), **{name: each[name] for name in ("exact", "normalized", "near")}}
         | {"test_rows": test, "known_intents": checks["known_intents"]}

@@ -1,28 +1,25 @@
-"""A dataset's name to examples in one schema, by split, from folder or Hub. Draws no shots, builds no prompts."""
+"""A dataset's name to examples in one schema, by split, from folder or Hub."""
 
-from nblib.tasks.checking import Checks, checks, near_duplicate
-from nblib.tasks.examples import SPLITS, Data, Example, first, first_trained, program, require_training, unix_lines
-from nblib.tasks.known import TASKS, Task, get, settings, source
+from nblib.tasks.checks import Checks, checks, near_duplicate, without_leaked
+from nblib.tasks.known import TASKS, get, of, settings, source, trained
 from nblib.tasks.loading import EMBEDDED, load, read
+from nblib.tasks.own import resolve
+from nblib.tasks.schema import (
+    DIFFICULTIES,
+    SPLITS,
+    Data,
+    Example,
+    Task,
+    content,
+    first,
+    first_trained,
+    program,
+    require_training,
+    unix_lines,
+)
 
 __all__ = [
-    "EMBEDDED",
-    "SPLITS",
-    "TASKS",
-    "Checks",
-    "Data",
-    "Example",
-    "Task",
-    "checks",
-    "first",
-    "first_trained",
-    "get",
-    "load",
-    "near_duplicate",
-    "program",
-    "read",
-    "require_training",
-    "settings",
-    "source",
-    "unix_lines",
-]
+    "DIFFICULTIES", "EMBEDDED", "SPLITS", "TASKS", "Checks", "Data", "Example", "Task", "checks", "content", "first",
+    "first_trained", "get", "load", "near_duplicate", "of", "program", "read", "require_training", "resolve",
+    "settings", "source", "trained", "unix_lines", "without_leaked",
+]  # fmt: skip

@@ -1,21 +1,31 @@
-"""Rows of a local file, one at a time: JSON lines, a JSON list, parquet. Knows no dataset."""
+"""Rows of a local file, one at a time: JSON lines, a JSON list, CSV, TSV, Parquet; knows no dataset."""
 
 import gzip
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")  # all but Parquet may be compressed, as .jsonl.gz
+
+
+def kind(path: Path) -> str:
+    """The end of the file's name that says what is in it."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
 
 def rows(path: Path, shown: str) -> Iterator[tuple[str, Any]]:
-    """Every row with the words for its place; a large file is never held as a whole.
+    """Every row with the words for its place; a large file of lines or Parquet is never held as a whole.
 
     `shown` names the file in those words. Raises ValueError for what is no UTF-8 text or no JSON, with file and line.
     """
-    if path.suffix == ".parquet":
-        yield from _from_parquet(path, shown)
-    elif path.suffix == ".json" and _is_list(path):
-        yield from _from_list(path, shown)
+    if kind(path) == ".parquet":
+        yield from _numbered(_from_parquet(path), shown)
+    elif kind(path) in (".csv", ".tsv"):
+        yield from _numbered(_from_table(path, shown), shown)
+    elif kind(path) == ".json" and _is_list(path):
+        yield from _numbered(_parsed(_text(path, shown), shown, "the file is one JSON list"), shown)
     else:
         for where, line in lines(path, shown):
             yield where, _parsed(line, where, "each line is one JSON object")
@@ -32,22 +42,31 @@ def lines(path: Path, shown: str) -> Iterator[tuple[str, str]]:
                 yield f"{shown}, line {number}", _decoded(line, f"{shown}, line {number}")
 
 
-def _from_list(path: Path, shown: str) -> Iterator[tuple[str, Any]]:
-    with _opened(path) as file:
-        text = "".join(_decoded(line, f"{shown}, line {number}") for number, line in enumerate(file, start=1))
-    for number, row in enumerate(_parsed(text, shown, "the file is one JSON list"), start=1):
-        yield f"{shown}, row {number}", row
+def _numbered(rows, shown: str) -> Iterator[tuple[str, Any]]:
+    return ((f"{shown}, row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-def _from_parquet(path: Path, shown: str) -> Iterator[tuple[str, Any]]:
+def _from_parquet(path: Path) -> Iterator[dict]:
     import pyarrow.parquet  # slow to import, and only needed here
 
-    number = 0
     with pyarrow.parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=256):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{shown}, row {number}", row
+            yield from batch.to_pylist()
+
+
+def _from_table(path: Path, shown: str) -> list[dict]:
+    """Rows of texts, their columns parted by commas or semicolons, in a TSV by tabulators."""
+    import pandas as pd  # slow to import, and only needed here
+
+    text = _text(path, shown)
+    header = text.lstrip().partition("\n")[0]
+    separator = "\t" if kind(path) == ".tsv" else max(",;\t", key=header.count)
+    try:
+        return pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False).to_dict("records")
+    except pd.errors.EmptyDataError:
+        return []
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{shown}: not a table ({str(error).strip()})") from None
 
 
 def _parsed(text: str, where: str, wanted: str) -> Any:
@@ -58,6 +77,11 @@ def _parsed(text: str, where: str, wanted: str) -> Any:
         raise ValueError(f"{where}{line}: not JSON ({error.msg}); {wanted}") from None
     except (ValueError, RecursionError) as error:  # integers of more than 4300 digits, lists in lists in lists
         raise ValueError(f"{where}: JSON that cannot be read ({error})") from None
+
+
+def _text(path: Path, shown: str) -> str:
+    with _opened(path) as file:
+        return "".join(_decoded(line, f"{shown}, line {number}") for number, line in enumerate(file, start=1))
 
 
 def _opened(path: Path) -> IO[str]:

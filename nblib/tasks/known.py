@@ -1,36 +1,10 @@
 """The known tasks: where each is found, its limits, its prompt and how it is scored. Loads nothing."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from nblib.tasks.examples import Example
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is particular to a dataset."""
-
-    about: str
-    input_tokens: int  # longest intent that is trained on
-    output_tokens: int  # longest answer, in training and generation
-    stops: tuple[str, ...]  # an answer ends before the first of these strings
-    hub: str | None = None  # dataset repository; None: shipped with nblib
-    files: tuple[str, str, str] = ("train.jsonl", "validation.jsonl", "test.jsonl")  # there, by split; "": none
-    published: tuple[str, ...] = ()  # names of the one file with all rows, as its authors publish it; found in a folder
-    revision: str = "main"  # commit, tag or branch of that repository
-    columns: str = "pairs"  # layout of its rows, a name in nblib.tasks.columns
-    prompt: str = "instruction"  # or apps
-    checks: str = "none"  # how answers are tested: none, assertions or input-output
-    executed: bool = False  # every run tests its answers; where it is False, exact match is the task's score
-    sampled: bool = False  # answers are independent samples, as pass@k needs them, not beams
-    training_tokens: int | None = None  # longest row that is trained on, prompt and answer; None: the limits above do
-    held_out: int = 0  # validation rows that are taken from the shuffled training rows where there is no such file
-    problems_a_difficulty: int | None = None  # the first test problems of each; None: all
-    unseen_by: str = ""  # test intents that this task trains on are left out
-    ids: tuple[tuple[int, int], ...] = ()  # first and last by split, where one file holds all splits
-    download_bytes: int = 0  # about; a long download shows a bar
-    parts: tuple[str, ...] = ()  # names of the tasks that are joined
-
+from nblib.spec import Run
+from nblib.tasks.schema import Example, Task
 
 # The commits are those that the repositories' pages showed; codealpaca-filtered's was not to be seen in full.
 _APPS = Task(
@@ -156,12 +130,36 @@ def get(name: str) -> Task:
     return TASKS[name]
 
 
-def settings(name: str) -> str:
-    """What of a task's definition determines a result beside its rows: lengths, stops, prompt. As text, for a hash."""
-    tasks = [get(part) for part in name.split("+")]
-    return json.dumps(
-        [[each.input_tokens, each.output_tokens, each.training_tokens, each.stops, each.prompt] for each in tasks]
+def of(run: Run) -> Task:
+    """The task whose queries a run answers: a known one, or that of a user's own data."""
+    own = run.user_data
+    if own is None:
+        return get(run.task)
+    return Task(
+        f"your own data, {own.place}",
+        own.input_tokens,
+        own.output_tokens,
+        own.stops,
+        language=own.language,
+        instruction=own.instruction,
+        checks="assertions" if own.executed else "none",
+        executed=own.executed,
     )
+
+
+def trained(run: Run) -> Task:
+    """The task that a run trains on or takes its shots from."""
+    return get(run.train_task) if run.train_task else of(run)
+
+
+def settings(task: Task) -> str:
+    """What of a task's definition determines a result beside its rows: lengths, stops, prompt. As text, for a hash."""
+    names = ("input_tokens", "output_tokens", "training_tokens", "stops", "prompt")
+    values = [
+        [getattr(part, setting) for setting in names] for part in (map(get, task.parts) if task.parts else [task])
+    ]
+    worded = [task.language, task.instruction] if task.instruction or task.language != "python" else []
+    return json.dumps([*values, *worded])
 
 
 def source(task: Task, example: Example) -> Task:
@@ -175,9 +173,8 @@ def _joint(names: list[str]) -> Task:
     if len(set(names)) < len(names):
         raise ValueError(f"a joint task must name each task once; got {'+'.join(names)!r}")
     if len({part.prompt for part in parts}) > 1:
-        raise ValueError(
-            f"tasks of one prompt style can be joined; got {_said(names, [part.prompt for part in parts])}"
-        )
+        styles = ", ".join(f"{name} with {part.prompt}" for name, part in zip(names, parts, strict=True))
+        raise ValueError(f"tasks of one prompt style can be joined; got {styles}")
     checks = {part.checks for part in parts}
     return Task(
         about=f"{' and '.join(names)}, one after the other",
@@ -190,7 +187,3 @@ def _joint(names: list[str]) -> Task:
         sampled=all(part.sampled for part in parts),
         parts=tuple(names),
     )
-
-
-def _said(names: list[str], values: list[str]) -> str:
-    return ", ".join(f"{name} with {value}" for name, value in zip(names, values, strict=True))

@@ -1,4 +1,4 @@
-"""The way of a task's rows: find the files, read them, choose rows, make examples."""
+"""The way of a known task's rows: find the files, read them, choose rows, make examples."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -7,13 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nblib import provenance
-from nblib.tasks import columns, files, hub
-from nblib.tasks.examples import SPLITS, Data, Example, content
-from nblib.tasks.known import Task, get
+from nblib import hub, provenance
+from nblib.spec import UserData
+from nblib.tasks import files, layouts, own
+from nblib.tasks.known import get
+from nblib.tasks.schema import DIFFICULTIES, SPLITS, Data, Example, Task, content
 
 EMBEDDED = provenance.ROOT / "data" / "tasks"  # tasks that the repository ships
-DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS
 SHUFFLE_SEED = 42  # of the study's validation split
 
 Row = tuple[str, int, Any]  # place in words, number in the split, content
@@ -27,8 +27,8 @@ class Files:
     revision: str | None = None  # commit; None: local
 
 
-def load(name: str, data_dir: str | Path | None = None, *, revision: str | None = None) -> Data:
-    """The task's examples: from `data_dir` if given, else from the repository or the Hub.
+def load(name: str | UserData, data_dir: str | Path | None = None, *, revision: str | None = None) -> Data:
+    """The task's examples: from `data_dir` if given, else from the repository or the Hub; or a user's own data.
 
     `data_dir` is a folder with train.jsonl, validation.jsonl and test.jsonl in the Hub's field names, or with the one
     file that the authors publish (HumanEval.jsonl.gz, mbpp.jsonl, sanitized-mbpp.json), or that file; for tasks joined
@@ -38,25 +38,20 @@ def load(name: str, data_dir: str | Path | None = None, *, revision: str | None 
     Raises ValueError for an unknown task or bad rows, FileNotFoundError for missing files, ConnectionError where the
     Hub is out of reach; each names the file and the line.
     """
+    if isinstance(name, UserData):
+        return own.load(name)
     task = get(name)
     if revision and (data_dir or task.parts or not task.hub):
         raise ValueError(f"revision is for one repository of the Hub; got {revision!r} for {data_dir or name}")
     if task.parts:
         return _joined(name, [load(part, Path(data_dir) / part if data_dir else None) for part in task.parts])
     found = _find(name, task, data_dir, revision)
-    made = [list(_examples(task, rows)) for rows in _training_rows(task, found)]
-    train, validation = (tuple(each for each in split if each.code) for split in made)
+    rows = [list(_examples(task, split)) for split in _training_rows(task, found)]
+    train, validation = (tuple(row for row in split if row.code) for split in rows)
     test, known = _unseen(name, task, _test(task, found), data_dir)
-    return Data(
-        train,
-        validation,
-        test,
-        content=content([train, validation, test]),
-        without_code=sum(map(len, made)) - len(train) - len(validation),
-        known_intents=known,
-        name=name,
-        revision=found.revision,
-    )
+    left_out = sum(map(len, rows)) - len(train) - len(validation)
+    hashed = content([train, validation, test])
+    return Data(train, validation, test, hashed, left_out, known, name, found.revision)
 
 
 def read(
@@ -67,7 +62,7 @@ def read(
     if task.parts or split not in SPLITS:
         raise ValueError(f"a split is one of {', '.join(SPLITS)} of one task; got {split!r} of {name!r}")
     found = _find(name, task, data_dir, revision, (split,))
-    return _examples(task, _of_split(task, _rows(found, split), split))
+    return _examples(task, _rows(task, found, split))
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -76,111 +71,94 @@ def read(
 def _find(
     name: str, task: Task, data_dir: str | Path | None, revision: str | None, wanted: tuple[str, ...] = SPLITS
 ) -> Files:
-    wanted = tuple(split for split, file in zip(SPLITS, task.files, strict=True) if file and split in wanted)
+    patterns = {split: file for split, file in zip(SPLITS, task.files, strict=True) if file and split in wanted}
     if data_dir is None and task.hub is not None:
-        return _on_hub(name, task, revision or task.revision, wanted)
+        return _on_hub(name, task, revision or task.revision, patterns)
     place = Path(data_dir).expanduser() if data_dir else EMBEDDED / name
-    paths = {split: place / f"{split}.jsonl" for split in wanted}
-    there = [split for split, path in paths.items() if path.is_file()]
-    whole = next((place / each for each in task.published if (place / each).is_file()), place)
-    if whole.is_file() and not there:
-        if wanted != ("test",) and not (task.ids or task.executed):
-            raise ValueError(f"{place} is a file; {name} needs a folder with {_named(task)}")
-        paths = dict.fromkeys(wanted if task.ids else ("test",), whole)
-    elif task.executed and there == ["test"]:  # enough to score a model as it is
+    paths = {split: place / f"{split}.jsonl" for split in patterns}
+    present = [split for split, path in paths.items() if path.is_file()]
+    whole = next((place / file for file in task.published if (place / file).is_file()), place)
+    if whole.is_file() and not present:
+        if list(paths) != ["test"] and not (task.ids or task.executed):
+            raise ValueError(f"{place} is a file; {name} needs a folder with {_file_names(task)}")
+        paths = dict.fromkeys(paths if task.ids else ["test"], whole)
+    elif task.executed and present == ["test"]:  # enough to score a model as it is
         paths = {"test": paths["test"]}
     elif task.held_out and (place / "validation.jsonl").is_file():
         paths["validation"] = place / "validation.jsonl"
     for path in paths.values():
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; a data folder holds {_named(task)}")
+            raise FileNotFoundError(f"{path} is missing; a data folder holds {_file_names(task)}")
     return Files({split: ((path, str(path)),) for split, path in paths.items()})
 
 
-def _on_hub(name: str, task: Task, revision: str, wanted: tuple[str, ...]) -> Files:
-    patterns = {split: task.files[SPLITS.index(split)] for split in wanted}
+def _on_hub(name: str, task: Task, revision: str, patterns: dict[str, str]) -> Files:
     folder = hub.fetch(
         str(task.hub),
         list(patterns.values()),
         revision,
         download_bytes=task.download_bytes,
-        instead=f"give data_dir, a folder with {_named(task)} for {name}",
+        instead=f"give data_dir, a folder with {_file_names(task)} for {name}",
     )
-    by_split = {
-        split: tuple(
-            (path, f"{task.hub}/{path.relative_to(folder).as_posix()}") for path in sorted(folder.glob(pattern))
-        )
-        for split, pattern in patterns.items()
-    }
-    return Files(by_split, folder.name)
+
+    def named(pattern: str) -> tuple[tuple[Path, str], ...]:
+        paths = sorted(folder.glob(pattern))
+        return tuple((path, f"{task.hub}/{path.relative_to(folder).as_posix()}") for path in paths)
+
+    return Files({split: named(pattern) for split, pattern in patterns.items()}, folder.name)
 
 
-def _named(task: Task) -> str:
-    names = [f"{split}.jsonl" for split, file in zip(SPLITS, task.files, strict=True) if file]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def _file_names(task: Task) -> str:
+    *others, last = [f"{split}.jsonl" for split, file in zip(SPLITS, task.files, strict=True) if file]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-def _rows(found: Files, split: str) -> Iterator[Row]:
-    """All rows of a split, over its files; none where the task has no such split."""
+def _rows(task: Task, found: Files, split: str) -> Iterator[Row]:
+    """The split's rows, over its files; its own by their ids, where one file holds all splits."""
+    first, last = task.ids[SPLITS.index(split)] if task.ids else (0, 0)
     number = 0
     for path, shown in found.by_split.get(split, ()):
         for where, row in files.rows(path, shown):
             number += 1
-            yield where, number, row
+            id = row.get("task_id") if task.ids and isinstance(row, dict) else None
+            if not isinstance(id, int) or first <= id <= last:
+                yield where, number, row
     if split in found.by_split and not number:
         raise ValueError(f"{found.by_split[split][0][1]} has no rows")
 
 
 def _training_rows(task: Task, found: Files) -> tuple[list[Row], list[Row]]:
-    """Rows of training and validation."""
-    train = _of_split(task, _rows(found, "train"), "train")
-    if task.held_out and "validation" not in found.by_split:
-        return _held_out(list(train), task.held_out)
-    return list(train), list(_of_split(task, _rows(found, "validation"), "validation"))
+    """Rows of training and validation.
 
-
-def _held_out(rows: list[Row], most: int) -> tuple[list[Row], list[Row]]:
-    """Training and validation as the study splits APPS: shuffled as `datasets` does, the first 500 for validation.
-
-    Of a smaller folder only a tenth is held out, as of the whole.
+    The study splits APPS as `datasets` does: shuffled, the first 500 for validation. Of a smaller folder only a tenth
+    is held out, as of the whole.
     """
+    train = list(_rows(task, found, "train"))
+    if not task.held_out or "validation" in found.by_split:
+        return train, list(_rows(task, found, "validation"))
     import numpy  # not needed for the other tasks
 
-    shuffled = [rows[place] for place in numpy.random.default_rng(SHUFFLE_SEED).permutation(len(rows))]
-    count = min(most, len(rows) // 10)
+    shuffled = [train[place] for place in numpy.random.default_rng(SHUFFLE_SEED).permutation(len(train))]
+    count = min(task.held_out, len(train) // 10)
     return shuffled[count:], shuffled[:count]
 
 
 def _test(task: Task, found: Files) -> tuple[Example, ...]:
-    rows = _of_split(task, _rows(found, "test"), "test")
+    rows = _rows(task, found, "test")
     if task.problems_a_difficulty is not None:
         rows = _first_of_each(rows, task.problems_a_difficulty)
     examples = tuple(_examples(task, rows))
-    if task.checks != "input-output":
-        for example in examples:
-            if not example.code:
-                raise ValueError(f"test row {example.id!r} has no code to compare with; the field 'cmd' must hold text")
+    for example in examples if task.checks != "input-output" else ():
+        if not example.code:
+            raise ValueError(f"test row {example.id!r} has no code to compare with; the field 'cmd' must hold text")
     return examples
 
 
 def _examples(task: Task, rows: Iterable[Row]) -> Iterator[Example]:
-    return (columns.example(task.columns, row, where, number) for where, number, row in rows)
-
-
-def _of_split(task: Task, rows: Iterable[Row], split: str) -> Iterator[Row]:
-    """The split's own rows, where one file holds all splits."""
-    if not task.ids:
-        return iter(rows)
-    first, last = task.ids[SPLITS.index(split)]
-    return (row for row in rows if _between(first, row[2], last))
-
-
-def _between(first: int, row: Any, last: int) -> bool:
-    number = row.get("task_id") if isinstance(row, dict) else None
-    return not isinstance(number, int) or first <= number <= last
+    return (layouts.example(task.columns, row, where, number) for where, number, row in rows)
 
 
 def _first_of_each(rows: Iterable[Row], count: int) -> Iterator[Row]:
@@ -191,7 +169,7 @@ def _first_of_each(rows: Iterable[Row], count: int) -> Iterator[Row]:
         seen[difficulty] += 1
         if seen[difficulty] <= count:
             yield row
-        if all(seen[each] >= count for each in DIFFICULTIES):
+        if all(seen[level] >= count for level in DIFFICULTIES):
             return
 
 
@@ -215,11 +193,8 @@ def _unseen(
 
 def _sibling(name: str, data_dir: str | Path | None) -> Path | None:
     """The folder of another task beside a user's own; None: the Hub's."""
-    if data_dir is None:
-        return None
-    place = Path(data_dir).expanduser().absolute()
-    beside = [parent / name for parent in islice(place.parents, 2)]
-    return next((folder for folder in beside if (folder / "train.jsonl").is_file()), None)
+    parents = islice(Path(data_dir).expanduser().absolute().parents, 2) if data_dir else ()
+    return next((parent / name for parent in parents if (parent / name / "train.jsonl").is_file()), None)
 
 
 # --- joint tasks ----------------------------------------------------------------------------------------------------
@@ -227,23 +202,12 @@ def _sibling(name: str, data_dir: str | Path | None) -> Path | None:
 
 def _joined(name: str, parts: list[Data]) -> Data:
     """The splits one after the other, each example with the name of its task."""
-
-    def together(split: str) -> tuple[Example, ...]:
-        return tuple(
-            replace(each, id=f"{part.name}/{each.id}", source=part.name)
-            for part in parts
-            for each in getattr(part, split)
+    splits = [
+        tuple(
+            replace(row, id=f"{part.name}/{row.id}", source=part.name) for part in parts for row in getattr(part, split)
         )
-
-    train, validation, test = (together(split) for split in SPLITS)
-    revisions = [f"{part.name} {part.revision}" for part in parts if part.revision]
-    return Data(
-        train,
-        validation,
-        test,
-        content=content([train, validation, test]),
-        without_code=sum(part.without_code for part in parts),
-        known_intents=sum(part.known_intents for part in parts),
-        name=name,
-        revision=", ".join(revisions) or None,
-    )
+        for split in SPLITS
+    ]
+    left_out, known = sum(part.without_code for part in parts), sum(part.known_intents for part in parts)
+    revision = ", ".join(f"{part.name} {part.revision}" for part in parts if part.revision)
+    return Data(*splits, content(splits), left_out, known, name, revision or None)

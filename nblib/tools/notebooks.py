@@ -17,7 +17,7 @@ from nblib.provenance import ROOT
 
 MAX_BYTES = 600_000
 MAX_LINES = 12  # of a code cell
-MAX_PARAMETERS = 18  # lines of the parameters cell, which is a list and no code
+MAX_PARAMETERS = 28  # lines of the parameters cell, which is a list and no code
 REPOSITORY = "https://github.com/OWNER/nblib"  # OWNER is to be decided; then `clean` writes it into all notebooks
 COLAB_CELL = f"""\
 # On Colab this cell fetches the repository and what is missing; elsewhere it does nothing.

@@ -14,14 +14,18 @@ from nblib.train.losses import IGNORED
 
 
 def encode(
-    example: Example, tokenizer: PreTrainedTokenizerBase, style: str = "instruction", *, encoder_decoder: bool = False
+    example: Example,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task = prompts.PLAIN,
+    *,
+    encoder_decoder: bool = False,
 ) -> dict[str, list[int]]:
     """Token ids of prompt, code and end-of-sequence; labels on code and end only.
 
     The text is encoded as a whole, as a reader would see it; a token that crosses the border counts as code.
     For an encoder-decoder the ids are the prompt's and the labels the code's, which the model shifts to the right.
     """
-    prompt, answer = prompts.asked(example, tokenizer, style), prompts.answered(example, tokenizer, style)
+    prompt, answer = prompts.asked(example, tokenizer, task), prompts.answered(example, tokenizer)
     if encoder_decoder:
         # With the tokenizer's own frame: CodeT5's decoder was trained to begin with <s>, T5's was not.
         labels = prompts.encode(answer, tokenizer, encoder_decoder=True, target=True)["input_ids"]
@@ -41,7 +45,7 @@ def encode_all(
     for example in examples:
         limits = tasks.source(task, example)
         intent = len(tokenizer(example.intent, add_special_tokens=False, split_special_tokens=True)["input_ids"])
-        row = encode(example, tokenizer, task.prompt, encoder_decoder=encoder_decoder)
+        row = encode(example, tokenizer, task, encoder_decoder=encoder_decoder)
         fits = intent <= limits.input_tokens
         fits &= answer_tokens(row) <= limits.output_tokens + 1
         if fits and (limits.training_tokens is None or tokens(row) <= limits.training_tokens):

@@ -226,7 +226,7 @@ def _asked(planned: Planned, question: Example, tokenizer: PreTrainedTokenizerBa
     found = _found(planned, question)
     (prompt,) = planning.build_prompts(run, [question], [found.shots], tokenizer)
     virtual = planning.virtual_tokens(run)
-    room = planning.max_prompt_tokens(run, new_tokens=tasks.get(run.task).output_tokens)
+    room = planning.max_prompt_tokens(run, new_tokens=tasks.of(run).output_tokens)
     kept = slice(prompt.dropped_shots, None)
     shown = Asked(
         label=_label(run),
@@ -282,7 +282,7 @@ def _generate(
     watch: Watch,
 ) -> tuple[Prediction, float]:
     """The study's way, but with a listener; the seconds are those of generation alone."""
-    run, task = planned.run, tasks.source(tasks.get(planned.run.task), question)
+    run, task = planned.run, tasks.source(tasks.of(planned.run), question)
     written = (lambda text: watch.written(asked.label, text)) if run.decoding.beams == 1 else None
     start = time.monotonic()
     with stoppable(model, watch.check), heard(model, tokenizer, written):

@@ -26,7 +26,7 @@ from attacks.programs import ATTACKS, SMALL, Attack  # noqa: E402
 
 from nblib import sandbox  # noqa: E402
 from nblib.sandbox import pool  # noqa: E402
-from nblib.sandbox.inside import kernel, usage, view  # noqa: E402
+from nblib.sandbox.inside import isolation, linux  # noqa: E402
 
 SECRET = "bait-5f1d2c"
 NOBODY = 65534
@@ -48,16 +48,16 @@ def main(names: list[str], nobody: bool, without: list[str]) -> None:
 
 def own_layer(nobody: bool) -> None:
     """New namespaces for all that follows, as far as they are allowed, and another user if asked."""
-    kernel.adopt_orphans()
+    linux.prctl(linux.ADOPT_ORPHANS, 1)
     if os.geteuid() == 0:
         with suppress(OSError):
-            kernel.unshare(kernel.NEW_MOUNT | kernel.NEW_PID | kernel.NEW_NETWORK | kernel.NEW_IPC)
+            linux.unshare(linux.NEW_MOUNT | linux.NEW_PID | linux.NEW_NETWORK | linux.NEW_IPC)
             if pid := os.fork():
                 os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) % 256)
-            kernel.die_with_parent()
-            kernel.adopt_orphans()
-            kernel.make_private("/")
-            kernel.mount("proc", "/proc", "proc")
+            linux.prctl(linux.PARENT_DEATH_SIGNAL, 9)
+            linux.prctl(linux.ADOPT_ORPHANS, 1)
+            linux.mount(None, "/", flags=linux.PRIVATE)
+            linux.mount("proc", "/proc", "proc")
             subprocess.run(["ip", "link", "set", "lo", "up"], check=False, capture_output=True)
             if nobody:
                 open_the_way()
@@ -65,21 +65,21 @@ def own_layer(nobody: bool) -> None:
             os.setgroups([])
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
-            kernel.set_dumpable(True)
+            linux.prctl(linux.DUMPABLE, 1)
         os.environ.pop("HOME", None)
 
 
 def open_the_way() -> None:
     """Shows this Python's folders to a user that may not pass through root's home."""
-    for folder in view.python_folders():
+    for folder in isolation.python_folders():
         closed = [each for each in Path(folder).parents if not each.stat().st_mode & 0o005]
         if closed:
             aside = tempfile.mkdtemp()
-            kernel.bind(folder, aside)
-            kernel.mount("tmpfs", str(closed[-1]), "tmpfs", 0, "mode=755")
+            linux.mount(folder, aside, flags=linux.BIND)
+            linux.mount("tmpfs", str(closed[-1]), "tmpfs", 0, "mode=755")
             os.makedirs(folder)
-            kernel.bind(aside, folder)
-            kernel.unmount(aside)
+            linux.mount(aside, folder, flags=linux.BIND)
+            linux.unmount(aside)
             os.rmdir(aside)
 
 
@@ -160,7 +160,7 @@ def accepts(server: socket.socket) -> bool:
 
 def descendants() -> list[int]:
     """Of this process, which adopts what is left of its children."""
-    return sorted(usage.below(os.getpid()))
+    return sorted(linux.below(os.getpid()))
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ def _train(case: Case, attached: Any, tokenizer: Any) -> tuple[int, int, int]:
     task = replace(tasks.get("conala-mini"), input_tokens=1000)
     seq2seq = attached.config.is_encoder_decoder
     data = tasks.Data(tuple(rows), tuple(checks), (), content="generated")
-    encoded = [train.encode(each, tokenizer, task.prompt, encoder_decoder=seq2seq) for each in rows]
+    encoded = [train.encode(each, tokenizer, task, encoder_decoder=seq2seq) for each in rows]
     settings = {"learning_rate": 1e-3, "precision": case.precision, "seed": 0}
     gc.collect()  # what went while it is measured would be counted as less than nothing
     taken = peak_of(lambda: train.fit(attached, tokenizer, data, task, training, **settings))

@@ -3,23 +3,51 @@
 import contextlib
 import os
 import resource
+import site
+import subprocess
 import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
-from nblib.sandbox.inside import filter as call_filter
-from nblib.sandbox.inside import kernel, view
+from nblib.sandbox.inside import linux
 
 USER, MOUNT, PID = "user namespace", "mount namespace", "PID namespace"
 NETWORK, IPC, NEW_PROC = "network namespace", "IPC namespace", "own /proc"
 LANDLOCK, SIGNALS, SECCOMP = "Landlock", "Landlock signal scope", "seccomp"
 OTHER_USER, PRIVILEGES = "own user", "no new privileges"
 CPU, MEMORY, PROCESSES, FILES = "CPU limit", "memory limit", "process limit", "file limits"
-ALL = (USER, MOUNT, PID, NETWORK, IPC, NEW_PROC, LANDLOCK, SIGNALS, SECCOMP, OTHER_USER, PRIVILEGES)
 WATCH = "watch over all processes"  # their sums of CPU time and memory
-LIMITS = (CPU, MEMORY, PROCESSES, FILES)
+LAYERS = (
+    USER, MOUNT, PID, NETWORK, IPC, NEW_PROC, LANDLOCK, SIGNALS, SECCOMP, OTHER_USER, PRIVILEGES,
+    CPU, MEMORY, PROCESSES, FILES, WATCH,
+)  # fmt: skip
 
 _NOBODY = 65534
-_NAMESPACES = ((IPC, kernel.NEW_IPC), (NETWORK, kernel.NEW_NETWORK), (PID, kernel.NEW_PID))
+_NAMESPACES = ((IPC, linux.NEW_IPC), (NETWORK, linux.NEW_NETWORK), (PID, linux.NEW_PID))
+_ROOMY = {"cpu_seconds": 1000, "memory_bytes": 2**34, "processes": 10_000, "open_files": 64, "file_bytes": 2**30}
+
+
+def python_folders() -> list[str]:
+    """Where this Python's own files and its installed packages lie; no project folder that is only on the path."""
+    found = {sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), *sysconfig.get_paths().values()}
+    found.add(os.path.dirname(os.path.realpath(sys.executable)))
+    found |= {path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")}  # by a .pth
+    found |= {os.path.realpath(path) for path in found}
+    known = [path for path in sorted(found) if os.path.isdir(path) and path not in ("/", os.path.expanduser("~"))]
+    return [path for path in known if not any(path.startswith(other + "/") for other in known)]
+
+
+def _readable() -> list[str]:
+    """All that a program may read and execute."""
+    system = (
+        "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store",
+        "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/fonts",
+        "/etc/localtime", "/etc/timezone", "/etc/mime.types",
+    )  # fmt: skip
+    return [path for path in (*system, *python_folders()) if os.path.exists(path)]
 
 
 @dataclass
@@ -28,14 +56,22 @@ class Place:
 
     layers: set[str] = field(default_factory=set)
     user: int | None = None  # programs run under this one; None: they keep the caller's
-    readable: list[str] = field(default_factory=view.readable)
+    readable: list[str] = field(default_factory=_readable)
     processes_already: int = 0  # counted by the kernel against the limit of processes
+
+
+def _works(attempt: Callable, *arguments) -> bool:
+    try:
+        attempt(*arguments)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 # --- once: the process that forks programs --------------------------------------------------------------------------
 
 
-def leave(request_user_map, *, without: frozenset[str] = frozenset()) -> Place:
+def leave(request_user_map: Callable[[], bool], *, without: frozenset[str]) -> Place:
     """Moves this process into new namespaces, as far as they are allowed.
 
     `request_user_map()` asks the parent to write this process's user map and says whether that includes `nobody`.
@@ -43,34 +79,115 @@ def leave(request_user_map, *, without: frozenset[str] = frozenset()) -> Place:
     """
     place = Place()
     root = os.geteuid() == 0
-    if USER not in without and _works(kernel.unshare, kernel.NEW_USER):
-        if request_user_map():
-            place.user = _NOBODY
+    if USER not in without and _works(linux.unshare, linux.NEW_USER):
         place.layers.add(USER)
-    elif root and kernel.LINUX:
+        place.user = _NOBODY if request_user_map() else None
+    elif root and linux.LINUX:
         place.user = _NOBODY
-    for name, flag in _NAMESPACES:
-        if name not in without and _works(kernel.unshare, flag):
-            place.layers.add(name)
+    place.layers |= {name for name, flag in _NAMESPACES if name not in without and _works(linux.unshare, flag)}
     return place
 
 
-def settle(place: Place, *, without: frozenset[str] = frozenset()) -> None:
-    """The second half, in the first process of the PID namespace: the view of the files."""
-    if MOUNT not in without and _works(kernel.unshare, kernel.NEW_MOUNT) and _works(view.build, PID in place.layers):
+def settle(place: Place, *, without: frozenset[str]) -> None:
+    """The second half, in the first process of the PID namespace: the view of the files, the environment."""
+    if MOUNT not in without and _works(linux.unshare, linux.NEW_MOUNT) and _works(_build_root, place):
         place.layers.add(MOUNT)
         if PID in place.layers and os.path.exists("/proc/self/stat"):
             place.layers.add(NEW_PROC)
     os.environ.clear()
-    os.environ.update(environment(view.PRIVATE if MOUNT in place.layers else "/"))
-    sys.path[:] = view.import_path()
+    os.environ.update({"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "MPLBACKEND": "Agg"})
+    os.environ.update({f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")})
+    os.environ["PYTHONHASHSEED"] = "0"
+    roots = [os.path.realpath(path) + "/" for path in place.readable]
+    sys.path[:] = [path for path in sys.path if (os.path.realpath(path) + "/").startswith(tuple(roots))]
 
 
-def environment(folder: str) -> dict[str, str]:
-    """All that a program's environment holds."""
-    threads = {f"{each}_NUM_THREADS": "1" for each in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
-    names = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "MPLBACKEND": "Agg"}
-    return names | threads | {"HOME": folder, "TMPDIR": folder, "PYTHONHASHSEED": "0"}
+def count_processes(place: Place) -> int:
+    """Processes and threads that the kernel counts against a program's limit and that are not its own."""
+    own = 4  # this process, the first processes of program and judge, the judge
+    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdigit())
+    if USER in place.layers and release >= (5, 14):  # counted by namespace from then on
+        return own
+    return own + linux.threads_of(os.geteuid() if place.user is None else place.user)
+
+
+# --- the files that a program sees: the system's libraries, this Python, one private folder -------------------------
+
+PRIVATE = "/program"  # the private folder, where there is a mount namespace
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_SAFE = linux.NO_SETUID | linux.NO_DEVICES
+
+
+def _build_root(place: Place) -> None:
+    """Puts a new root in the place of the old: only what is readable, all of it read-only."""
+    linux.mount(None, "/", flags=linux.PRIVATE)
+    root = "/tmp" if os.path.isdir("/tmp") else "/"
+    linux.mount("tmpfs", root, "tmpfs", _SAFE, "mode=755,size=1m")
+    os.mkdir(f"{root}/old")
+    linux.call("pivot_root", root, f"{root}/old")
+    os.chdir("/")
+    for path in sorted((*_DEVICES, *place.readable), key=lambda path: path.count("/")):  # a folder before what is in it
+        _show(path)
+    for folder in (PRIVATE, "/proc", "/etc"):
+        os.makedirs(folder, exist_ok=True)
+    _write("/etc/passwd", f"root:x:0:0::/:/bin/false\nprogram:x:{_NOBODY}:{_NOBODY}::{PRIVATE}:/bin/false\n")
+    _write("/etc/group", f"root:x:0:\nprogram:x:{_NOBODY}:\n")
+    links = {"/dev/shm": PRIVATE, "/tmp": PRIVATE, "/dev/fd": "/proc/self/fd"}
+    links |= {f"/dev/{name}": f"/proc/self/fd/{number}" for number, name in enumerate(("stdin", "stdout", "stderr"))}
+    for name, target in links.items():
+        if not os.path.lexists(name):
+            os.symlink(target, name)
+    if PID in place.layers:
+        with contextlib.suppress(OSError):  # refused in a container that hides parts of its own /proc
+            linux.mount("proc", "/proc", "proc", _SAFE)
+    else:
+        linux.mount("/old/proc", "/proc", flags=linux.BIND)  # to find what programs leave; Landlock hides it from them
+    linux.unmount("/old")
+    os.rmdir("/old")
+    linux.restrict_mount("/", linux.READ_ONLY, recursive=False)
+
+
+def _show(path: str) -> None:
+    source = "/old" + path
+    if os.path.lexists(path) or not os.path.lexists(source):
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.islink(source):  # /bin -> usr/bin
+        os.symlink(os.readlink(source), path)
+        return
+    if os.path.isdir(source):
+        os.mkdir(path)
+    else:
+        _write(path, "")
+    linux.mount(source, path, flags=linux.BIND)
+    linux.restrict_mount(path, linux.NO_SETUID if path in _DEVICES else linux.READ_ONLY | _SAFE)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def make_folder(place: Place, limits: dict) -> str:
+    """A new empty folder that programs may write to; its size is limited where it can be a file system of its own."""
+    if MOUNT in place.layers:
+        folder, size = PRIVATE, 4 * limits["file_bytes"]
+        linux.mount("tmpfs", folder, "tmpfs", _SAFE, f"size={size},nr_inodes=4096,mode=700")
+    else:
+        home = "/tmp" if os.path.isdir("/tmp") else None
+        folder = os.path.realpath(tempfile.mkdtemp(prefix="nblib-sandbox-", dir=home))
+    if place.user is not None:
+        os.chown(folder, place.user, place.user)
+    return folder
+
+
+def remove_folder(place: Place, folder: str) -> None:
+    """With all that programs have put there; what cannot be removed stays, and harms no outcome."""
+    if MOUNT in place.layers:
+        linux.unmount(folder)
+    elif not _works(os.rmdir, folder):  # these reach through folders that are closed, or too deep for a path
+        for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+            subprocess.run([*command, folder], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 # --- for each program -----------------------------------------------------------------------------------------------
@@ -79,57 +196,62 @@ def environment(folder: str) -> dict[str, str]:
 def shut_in(place: Place, *, without_folder: bool) -> None:
     """In the first process of a program: its own view of processes."""
     if NEW_PROC in place.layers:
-        kernel.unshare(kernel.NEW_MOUNT)
-        kernel.mount("proc", "/proc", "proc", kernel.NO_SETUID | kernel.NO_DEVICES)
+        linux.unshare(linux.NEW_MOUNT)
+        linux.mount("proc", "/proc", "proc", _SAFE)
         if without_folder:
-            kernel.unmount(view.PRIVATE)
+            linux.unmount(PRIVATE)
 
 
 def confine(place: Place, folder: str | None, limits: dict, *, outcomes: int) -> None:
     """In the program's own process, before a line of it runs: what cannot be taken back. OSError if a layer fails."""
-    set_limits(place, limits, outcomes)
-    if LANDLOCK in place.layers:
-        rules = _rules(place, folder)  # opened before the user changes: a folder above may be closed to others
-    if kernel.LINUX:
-        with contextlib.suppress(OSError):
-            kernel.drop_bounding_set()
-    change_user(place)
-    if PRIVILEGES in place.layers:
-        kernel.no_new_privileges()
-    if LANDLOCK in place.layers:
-        kernel.landlock_restrict(rules)
-        os.close(rules)
-    if kernel.LINUX:
-        kernel.drop_capabilities()
-    if SECCOMP in place.layers:
-        kernel.install_filter(call_filter.instructions(kernel.MACHINE))
-
-
-def change_user(place: Place) -> None:
-    if place.user is not None and OTHER_USER in place.layers:
-        os.setgroups([])
-        os.setresgid(place.user, place.user, place.user)
-        os.setresuid(place.user, place.user, place.user)
-        kernel.set_dumpable(True)
-
-
-def set_limits(place: Place, limits: dict, outcomes: int) -> None:
-    seconds = int(limits["cpu_seconds"] + 1) * outcomes + 1  # of each process; the sum is watched from outside
-    wanted = {
-        CPU: (resource.RLIMIT_CPU, seconds),
-        MEMORY: (resource.RLIMIT_AS, limits["memory_bytes"]),
-        FILES: (resource.RLIMIT_NOFILE, limits["open_files"]),
-    }
-    for name, (kind, value) in wanted.items():
+    for name, apply in _steps(place, folder, limits, outcomes):
         if name in place.layers:
-            _limit(kind, value)
-    if PROCESSES in place.layers:
-        _limit(resource.RLIMIT_NPROC, limits["processes"] + place.processes_already)
-    _limit(resource.RLIMIT_FSIZE, limits["file_bytes"])
-    _limit(resource.RLIMIT_CORE, 0)
-    with contextlib.suppress(OSError, ValueError):  # deep recursion; grows only as it is used, and may be raised
-        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-        resource.setrlimit(resource.RLIMIT_STACK, (2**27 if hard == resource.RLIM_INFINITY else min(2**27, hard), hard))
+            apply()
+
+
+def probe(place: Place, *, without: frozenset[str]) -> set[str]:
+    """Which layers of a program work, tried in this process, which is of no use afterwards."""
+    root, tried, refused = os.geteuid() == 0, set[str](), set(without)
+    for name, apply in _steps(place, None, _ROOMY, 1):
+        tried.add(name)
+        if name not in refused and not _works(apply):
+            refused.add(name)
+    if not _works(_read_library):
+        refused.add(OTHER_USER)
+    found = tried - refused
+    if root and OTHER_USER not in found:
+        found.discard(PROCESSES)  # the kernel does not count root's
+    return found | {SIGNALS} if LANDLOCK in found and linux.landlock_version() >= 6 else found
+
+
+def _steps(place: Place, folder: str | None, limits: dict, outcomes: int) -> Iterator[tuple[str, Callable]]:
+    """What confines a process, in order, with the layer that it belongs to."""
+    seconds = int(limits["cpu_seconds"] + 1) * outcomes + 1  # of each process; the sum is watched from outside
+    yield CPU, partial(_limit, resource.RLIMIT_CPU, seconds)
+    yield PROCESSES, partial(_limit, resource.RLIMIT_NPROC, limits["processes"] + place.processes_already)
+    yield FILES, partial(_limit_files, limits)
+    if not linux.LINUX:  # macOS takes a limit of memory and does not keep it
+        return
+    yield MEMORY, partial(_limit, resource.RLIMIT_AS, limits["memory_bytes"])
+    rules: list[int] = []
+    yield LANDLOCK, lambda: rules.append(linux.landlock_rules(_access(place, folder)))  # as a user who may open all
+    yield PRIVILEGES, linux.drop_bounding_set
+    if place.user is not None:
+        yield OTHER_USER, partial(_become, place.user)
+    yield PRIVILEGES, partial(linux.prctl, linux.NO_NEW_PRIVILEGES, 1)
+    yield LANDLOCK, lambda: linux.landlock_restrict(rules[0])
+    yield PRIVILEGES, linux.drop_capabilities
+    yield SECCOMP, linux.install_filter
+
+
+def _access(place: Place, folder: str | None) -> dict[str, int]:
+    """What Landlock leaves: sockets and pipes in the program's own folder are harmless."""
+    statistics = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/sys/kernel/osrelease")
+    allowed = dict.fromkeys(place.readable, linux.EXECUTE | linux.READ | linux.LIST)
+    allowed |= dict.fromkeys(("/proc",) if NEW_PROC in place.layers else statistics, linux.READ | linux.LIST)
+    allowed |= dict.fromkeys(("/dev/null", "/dev/full"), linux.READ | linux.WRITE)
+    allowed |= dict.fromkeys(("/dev/zero", "/dev/random", "/dev/urandom", "/etc/passwd", "/etc/group"), linux.READ)
+    return allowed | ({folder: linux.ALL} if folder else {})
 
 
 def _limit(kind: int, value: int) -> None:
@@ -138,84 +260,25 @@ def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value, value))
 
 
-# --- Landlock -------------------------------------------------------------------------------------------------------
-
-_EXECUTE, _WRITE, _READ, _LIST = 1, 2, 4, 8
-_MAXIMUM = (0, 13, 14, 15, 15, 16)  # kinds of access by version
-_SCOPE_SOCKETS, _SCOPE_SIGNALS = 1, 2
-_STATISTICS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/sys/kernel/osrelease")
-
-
-def _rules(place: Place, folder: str | None) -> int:
-    version = kernel.landlock_version()
-    every = 2 ** _MAXIMUM[min(version, 5)] - 1
-    rules = kernel.landlock_ruleset(every, 3, _SCOPE_SOCKETS | _SCOPE_SIGNALS, version=version)
-    read = _EXECUTE | _READ | _LIST
-    allowed = dict.fromkeys(place.readable, read)
-    allowed |= {"/proc": _READ | _LIST} if NEW_PROC in place.layers else dict.fromkeys(_STATISTICS, _READ)
-    allowed |= dict.fromkeys(("/dev/null", "/dev/full"), _READ | _WRITE)
-    allowed |= dict.fromkeys(("/dev/zero", "/dev/random", "/dev/urandom", "/etc/passwd", "/etc/group"), _READ)
-    allowed |= {folder: every & ~_special_files(version)} if folder else {}
-    for path, access in allowed.items():
-        if os.path.exists(path):
-            kernel.landlock_allow(rules, path, access if os.path.isdir(path) else access & ~_LIST)
-    return rules
+def _limit_files(limits: dict) -> None:
+    _limit(resource.RLIMIT_NOFILE, limits["open_files"])
+    _limit(resource.RLIMIT_FSIZE, limits["file_bytes"])
+    _limit(resource.RLIMIT_CORE, 0)
+    with contextlib.suppress(OSError, ValueError):  # deep recursion; grows only as it is used, and may be raised
+        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        resource.setrlimit(resource.RLIMIT_STACK, (2**27 if hard == resource.RLIM_INFINITY else min(2**27, hard), hard))
 
 
-def _special_files(version: int) -> int:
-    """Making devices, and device ioctls; sockets and pipes in its own folder are harmless."""
-    return 1 << 6 | 1 << 11 | (1 << 15 if version >= 5 else 0)
-
-
-# --- what works here ------------------------------------------------------------------------------------------------
-
-
-def probe(place: Place, folder: str, *, without: frozenset[str]) -> set[str]:
-    """Tries the layers of one program in this process, which is of no use afterwards."""
-    found = {each for each in LIMITS if _limit_holds(each)}
-    root = os.geteuid() == 0
-    if kernel.LINUX and LANDLOCK not in without and kernel.landlock_version():
-        found |= {LANDLOCK, SIGNALS} if kernel.landlock_version() >= 6 else {LANDLOCK}
-    if place.user is not None and _works(os.setgroups, []):
-        found.add(OTHER_USER)
-    tried = Place(place.layers | found, place.user, place.readable)
-    if LANDLOCK in found:
-        with contextlib.suppress(OSError):
-            os.close(_rules(tried, folder))
-    if OTHER_USER in found and not (_works(change_user, tried) and _works(_read_library)):
-        found.discard(OTHER_USER)
-    if OTHER_USER not in found and root:
-        found.discard(PROCESSES)  # the kernel does not count root's
-    if kernel.LINUX and _works(kernel.no_new_privileges):
-        found.add(PRIVILEGES)
-        if SECCOMP not in without and _works(lambda: kernel.install_filter(call_filter.instructions(kernel.MACHINE))):
-            found.add(SECCOMP)
-    return found
-
-
-def _limit_holds(name: str) -> bool:
-    kind, value = {
-        CPU: (resource.RLIMIT_CPU, 1000),
-        MEMORY: (resource.RLIMIT_AS, 2**34),
-        PROCESSES: (resource.RLIMIT_NPROC, 10000),
-        FILES: (resource.RLIMIT_FSIZE, 2**30),
-    }[name]
-    if name == MEMORY and not kernel.LINUX:
-        return False  # macOS takes the limit and does not keep it
-    return _works(_limit, kind, value)
+def _become(user: int) -> None:
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    linux.prctl(linux.DUMPABLE, 1)  # which Linux switches off when the user changes
 
 
 def _read_library() -> None:
     """Another user may not see a Python that lies in somebody's home."""
-    for folder in view.python_folders():
+    for folder in python_folders():
         os.listdir(folder)
     with open(os.__file__, "rb") as file:
         file.read(1)
-
-
-def _works(attempt, *arguments) -> bool:
-    try:
-        attempt(*arguments)
-    except (OSError, ValueError):
-        return False
-    return True

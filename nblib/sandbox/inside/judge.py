@@ -8,10 +8,10 @@ import builtins
 import os
 import socket
 import sys
-import traceback
 import types
 
 from nblib.sandbox.inside import check, values, wire
+from nblib.sandbox.inside.program import last_line
 
 _DEFINED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)  # a set-up's own; never replaced
 
@@ -26,16 +26,11 @@ def main(control: socket.socket, limits: dict) -> None:
     begin = wire.receive(control)
     try:
         judge = Judge(control, **begin)
-        wire.send(control, {"ready": True})
     except BaseException as error:
-        wire.send(control, {"setup_error": _line(error)})
+        wire.send(control, {"setup_error": last_line(error)})
         os._exit(0)
-    while True:
-        try:
-            question = wire.receive(control)
-        except wire.ClosedError:
-            os._exit(0)
-        wire.send(control, judge.verdict(question["check"]))
+    wire.send(control, {"ready": True})
+    wire.serve(control, judge.verdict)
 
 
 class Judge:
@@ -48,15 +43,15 @@ class Judge:
         self.setup = module.__dict__
         exec(compile(setup, "setup", "exec", dont_inherit=True), self.setup)
         self.crossing = values.Crossing(self.setup, dict(self.setup))
-        self.stuck: list[str] = []  # why a check has not seen what it asked for; it cannot pass then
+        self.stuck: list[str] = []  # why a check has not seen what it tested for; it cannot pass then
 
-    def verdict(self, text: str) -> dict:
-        """`ok`, `failed`, or `raised` by the program."""
+    def verdict(self, question: dict) -> dict:
+        """Whether the check holds; an error that the program raised is a runtime_error."""
         try:
-            tree = check.parse(text)
+            tree = check.parse(question["check"])
             code = compile(tree, "check", "exec", dont_inherit=True)
         except SyntaxError as error:
-            return {"verdict": "failed", "message": f"the check does not compile: {_line(error)}"}
+            return {"status": "failed", "message": f"the check does not compile: {last_line(error)}"}
         self.stuck = values.Instance.missed = []
         output, failure = sys.stdout, None
         try:
@@ -66,21 +61,21 @@ class Judge:
         finally:
             sys.stdout = output
         if self.stuck:
-            return {"verdict": "failed", "message": self.stuck[0]}
+            return {"status": "failed", "message": self.stuck[0]}
         if failure is None:
-            return {"verdict": "ok", "message": ""}
+            return {"status": "ok", "message": ""}
         raised = getattr(failure, "of_the_program", None)
-        return {"verdict": "raised" if raised else "failed", "message": raised or _line(failure)}
+        return {"status": "runtime_error" if raised else "failed", "message": raised or last_line(failure)}
 
     def _space(self, tree: ast.Module) -> dict:
         """What the check sees: the set-up's names, and of the program's those that it tests."""
         names = check.free_names(tree)
-        asked = [name for name in names if self._of_the_program(name, names, tree)]
-        found = self._ask({"names": sorted({*asked, *([self.name] if self.name else [])})})
+        tested = [name for name in names if self._of_the_program(name, names, tree)]
+        found = self._ask({"names": sorted({*tested, *([self.name] if self.name else [])})})
         space = {**self.setup, "__builtins__": builtins}
-        space |= {name: self._read(each) for name, each in found["data"].items() if name in asked}
+        space |= {name: self._read(each) for name, each in found["data"].items() if name in tested}
         functions = {name: self._function(name) for name in found["callable"]}
-        space |= {name: each for name, each in functions.items() if name in asked}
+        space |= {name: each for name, each in functions.items() if name in tested}
         if self.name in functions:
             space["candidate"] = functions[self.name]
         return space
@@ -105,10 +100,8 @@ class Judge:
         """The answer, of which nothing is believed but that it is JSON."""
         wire.send(self.control, {"ask": question})
         reply = wire.receive(self.control)
-        if "cannot" in reply:
-            self._give_up(str(reply["cannot"]))
-        if "error" in reply:
-            self._give_up(str(reply["error"]))
+        for kind in {"cannot", "error"} & reply.keys():
+            self._give_up(str(reply[kind]))
         return reply
 
     def _function(self, name: str):
@@ -150,10 +143,3 @@ class Judge:
     def _give_up(self, reason: str):
         self.stuck.append(reason)
         raise values.CannotCrossError(reason)
-
-
-def _line(error: BaseException) -> str:
-    try:
-        return traceback.format_exception_only(type(error), error)[-1].strip()[:500]
-    except BaseException:
-        return type(error).__name__

@@ -24,14 +24,14 @@ FILE = "program.py"
 
 def main(control: socket.socket, limits: dict) -> None:
     """Never returns."""
-    message = wire.receive(control)
+    begin = wire.receive(control)
     sys.set_int_max_str_digits(0)
     _standard_files()
-    for name in [each for each in sys.modules if each.partition(".")[0] == "nblib"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "nblib"]:
         del sys.modules[name]
-    if message["mode"] == "script":
-        _run_script(control, message["code"])
-    _run_asked(control, message, limits["output_bytes"])
+    if begin["mode"] == "script":
+        _run_script(control, begin["code"])
+    _run_asked(control, begin, limits["output_bytes"])
 
 
 def _run_script(control: socket.socket, text: str) -> None:
@@ -42,31 +42,25 @@ def _run_script(control: socket.socket, text: str) -> None:
     _leave(_run(lambda: exec(code, space)), space)
 
 
-def _run_asked(control: socket.socket, message: dict, output_bytes: int) -> None:
+def _run_asked(control: socket.socket, begin: dict, output_bytes: int) -> None:
     """Runs set-up and code, then answers questions until nobody is there to ask."""
-    setup = _compiled(control, message["setup"], file="setup", quiet=True)
-    code = _compiled(control, message["code"])
-    space = _space("program", message["code"])
+    code = _compiled(control, begin["code"], setup=begin["setup"])
+    space = _space("program", begin["code"])
     known: dict = {}
-    if status := _run(lambda: known.update(_defined(setup, code, space))):
+    if status := _run(lambda: known.update(_defined(begin["setup"], code, space))):
         _leave(status, space)
-    program = Program(space, known, message["name"], output_bytes)
     wire.send(control, {"ready": True})
-    while True:
-        try:
-            question = wire.receive(control)
-        except wire.ClosedError:
-            os._exit(0)
-        wire.send(control, program.answer(question))
+    wire.serve(control, Program(space, known, begin["name"], output_bytes).answer)
 
 
-def _defined(setup, code, space: dict) -> dict:
+def _defined(setup: str, code: types.CodeType, space: dict) -> dict:
     """Runs both; what the set-up has defined. A set-up that needs a class of the code's runs again after it."""
+    first = compile(setup, "setup", "exec", dont_inherit=True)
     try:
-        exec(setup, space)
+        exec(first, space)
     except NameError:
         exec(code, space)
-        exec(setup, space)
+        exec(first, space)
         return {}
     known = dict(space)
     exec(code, space)
@@ -85,7 +79,7 @@ class Program:
         try:
             return getattr(self, "_" + kind)(question[kind])
         except MemoryError as error:
-            return {"error": _last_line(error), "memory": True}
+            return _error(error)
         except values.CannotCrossError as error:
             return {"cannot": str(error)}
         except RecursionError:
@@ -105,8 +99,8 @@ class Program:
 
     def _call(self, question: list) -> dict:
         name, arguments, keywords = question
-        given = [self.crossing.read(each) for each in arguments]
-        named = {key: self.crossing.read(each) for key, each in keywords.items()}
+        given = [self.crossing.read(data) for data in arguments]
+        named = {key: self.crossing.read(data) for key, data in keywords.items()}
         try:
             value = self.space[name](*given, **named)
         except BaseException as error:
@@ -115,37 +109,38 @@ class Program:
             reply = {"value": self.crossing.write(value)}
         changed = {}
         both = zip([*arguments, *keywords.values()], [*given, *named.values()], strict=True)
-        for place, (sent, each) in enumerate(both):
-            if isinstance(sent, list) and sent[0] != "iterator" and (now := self.crossing.write(each)) != sent:
+        for place, (sent, value) in enumerate(both):
+            if isinstance(sent, list) and sent[0] != "iterator" and (now := self.crossing.write(value)) != sent:
                 changed[str(place)] = now
         return reply | {"changed": changed}
 
     def _raised(self, error: BaseException) -> dict:
         """The nearest exception that every Python has, with its arguments where they are data."""
-        kind = next(each.__name__ for each in type(error).__mro__ if vars(builtins).get(each.__name__) is each)
+        kind = next(kind.__name__ for kind in type(error).__mro__ if vars(builtins).get(kind.__name__) is kind)
         try:
-            arguments = [self.crossing.write(each) for each in error.args]
+            arguments = [self.crossing.write(value) for value in error.args]
         except Exception:
             arguments = []
-        return {"raised": [kind, arguments], "line": _last_line(error), "memory": isinstance(error, MemoryError)}
+        return {"raised": [kind, arguments], "line": last_line(error)}
 
     def _json(self, text: str) -> dict:
         """A call as in the published APPS metric: of a method of `class Solution`, else of a function."""
         try:
             arguments = json.loads(text)
             if arguments and isinstance(arguments[0], dict):
-                arguments[0] = _whole_keys(arguments[0])
+                with suppress(ValueError):
+                    arguments[0] = {int(key): value for key, value in arguments[0].items()}
             value = self._target(*arguments)
         except BaseException as error:
-            return {"error": _last_line(error), "memory": isinstance(error, MemoryError)}
+            return _error(error)
         try:
             result = json.dumps(value, default=_plain)
         except MemoryError:
             raise
         except Exception as error:
-            return {"none": f"the returned {type(value).__name__} has no JSON form: {_last_line(error)}"}
+            return {"none": f"the returned {type(value).__name__} has no JSON form: {last_line(error)}"}
         if len(result) > self.output_bytes:
-            return {"error": f"more than {self.output_bytes} bytes of output", "memory": False}
+            return {"error": f"more than {self.output_bytes} bytes of output"}
         return {"value": result}
 
     @cached_property
@@ -167,16 +162,15 @@ class Program:
         tree.body += ast.parse(f"__reached__({question['secret']!r})").body
         try:
             exec(compile(tree, "check", "exec", dont_inherit=True), self.space)
+        except AssertionError as error:
+            return {"failed": last_line(error)}
         except BaseException as error:
-            return self._raised(error)
+            return _error(error)
         return {"reached": reached[-1] if reached else None}
 
 
-def _whole_keys(value: dict) -> dict:
-    try:
-        return {int(key): each for key, each in value.items()}
-    except ValueError:
-        return value
+def _error(error: BaseException) -> dict:
+    return {"error": last_line(error), "memory": isinstance(error, MemoryError)}
 
 
 def _plain(value):
@@ -200,39 +194,35 @@ def _standard_files() -> None:
     sys.stderr = sys.__stderr__ = open(2, "w", **settings)  # type: ignore[call-overload,misc]  # noqa: SIM115
 
 
-def _compiled(control: socket.socket, text: str, *, wrap: bool = False, file: str = FILE, quiet: bool = False):
+def _compiled(control: socket.socket, text: str, *, setup: str = "", wrap: bool = False) -> types.CodeType:
     """The code object; says on the channel whether there is one, and ends the process where not."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            code = _compile(text.removeprefix("\ufeff"), file, wrap)
+            compile(setup, "setup", "exec", dont_inherit=True)
+            code = _compile(text.removeprefix("\ufeff"), wrap)
     except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError) as error:
-        wire.send(control, {"compile_error": _last_line(error)})
+        wire.send(control, {"compile_error": last_line(error)})
         os._exit(1)
-    if not quiet:
-        wire.send(control, {"compiled": True})
+    wire.send(control, {"compiled": True})
     return code
 
 
-def _compile(text: str, file: str, wrap: bool):
+def _compile(text: str, wrap: bool) -> types.CodeType:
+    """`wrap` makes the program the body of a function, where it needs to be: for a top-level `return` or `nonlocal`."""
     try:
-        return compile(text, file, "exec", dont_inherit=True)
+        return compile(text, FILE, "exec", dont_inherit=True)
     except SyntaxError:
-        if not wrap:
-            raise
-        try:
-            return compile(_wrapped(ast.parse(text, file)), file, "exec", dont_inherit=True)
-        except (SyntaxError, ValueError):
-            pass
+        if wrap:
+            with suppress(SyntaxError, ValueError):
+                return compile(_wrapped(ast.parse(text, FILE)), FILE, "exec", dont_inherit=True)
         raise
 
 
 def _wrapped(tree: ast.Module) -> ast.Module:
-    """The program as the body of a function, in which a top-level `return` or `nonlocal` is allowed."""
-    outside = [each for each in tree.body if _stays_outside(each)]
-    inside = [each for each in tree.body if not _stays_outside(each)]
     frame = ast.parse("def main(): pass\nmain()")
-    frame.body[0].body = inside or frame.body[0].body  # type: ignore[attr-defined]
+    outside = [node for node in tree.body if _stays_outside(node)]
+    frame.body[0].body += [node for node in tree.body if not _stays_outside(node)]  # type: ignore[attr-defined]
     return ast.fix_missing_locations(ast.Module(outside + frame.body, []))
 
 
@@ -279,7 +269,7 @@ def _leave(status: int, space: dict) -> None:
     """
     for action in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]
         _run(action)
-    for name in [each for each in space if each != "__builtins__"]:
+    for name in [name for name in space if name != "__builtins__"]:
         space[name] = None
     for action in (gc.collect, sys.stdout.flush, sys.__stdout__.flush):  # type: ignore[union-attr]
         with suppress(Exception):  # closed by the program
@@ -287,7 +277,8 @@ def _leave(status: int, space: dict) -> None:
     os._exit(status)
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
+    """What a traceback would end with."""
     try:
         return traceback.format_exception_only(type(error), error)[-1].strip()
     except BaseException:

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from nblib.sandbox.inside import isolation, judge, kernel, private, program, usage, wire
-from nblib.sandbox.inside.isolation import PID
+from nblib.sandbox.inside import isolation, judge, linux, program, wire
+from nblib.sandbox.inside.isolation import PID, Place
 
 _POLL_SECONDS = 0.05  # between looks at what the running programs use
 _STATUS = struct.Struct("!i")
@@ -41,83 +41,105 @@ class Child:
     seen: dict[int, float] = field(default_factory=dict)  # CPU seconds of each process, gone ones too
     reason: str | None = None  # the limit for which it was killed
 
+    def count(self, running: dict[int, linux.Process]) -> list[int]:
+        """Its processes that run now, after their CPU seconds are added up."""
+        pids = [pid for pid in (self.pid, *linux.below(self.pid, among=running)) if pid in running]
+        self.seen |= {pid: running[pid].own_seconds for pid in pids}
+        seconds = sum(running[pid].own_seconds + running[pid].waited_seconds for pid in pids)
+        self.cpu_seen = max(self.cpu_seen, seconds, sum(self.seen.values()))
+        return pids
+
+    def exceeded(self, running: dict[int, linux.Process]) -> str | None:
+        """The limit that it has met."""
+        pids = self.count(running)
+        if self.cpu_seen - self.cpu_before > self.limits["cpu_seconds"]:
+            return "cpu"
+        if sum(map(linux.own_memory, pids)) > self.limits["memory_bytes"]:
+            return "memory"
+        if len(pids) > self.limits["processes"] + 8:  # where the kernel does not limit them: root's
+            return "processes"
+        return "wall" if time.monotonic() - self.started > self.limits["wall_seconds"] else None
+
+    def renew(self, running: dict[int, linux.Process]) -> float:
+        """A new budget begins; the CPU seconds of the last one."""
+        self.count(running)
+        used = self.cpu_seen - self.cpu_before
+        self.cpu_before, self.started = self.cpu_seen, time.monotonic()
+        return used
+
 
 class Spawner:
     """Serves one channel until its other end is gone."""
 
-    def __init__(self, channel: socket.socket, place: isolation.Place, own_pids: int | None):
+    def __init__(self, channel: socket.socket, place: Place, own_pids: int | None):
         self.channel, self.place, self.own_pids = channel, place, own_pids
         self.children: dict[int, Child] = {}
         self.folder: str | None = None
-        self.watched = 0.0
 
     def serve(self) -> None:
+        watched = 0.0
         try:
             while True:
-                waiting = [self.channel.fileno(), *(each.status_file for each in self.children.values())]
+                waiting = [self.channel.fileno(), *(child.status_file for child in self.children.values())]
                 ready = select.select(waiting, [], [], _POLL_SECONDS if self.children else None)[0]
-                for child in [each for each in self.children.values() if each.status_file in ready]:
+                for child in [child for child in self.children.values() if child.status_file in ready]:
                     self._end(child)
                 if self.channel.fileno() in ready:
-                    self._obey()
-                if time.monotonic() - self.watched >= _POLL_SECONDS:  # however much there is to read
-                    self._watch()
-                    self.watched = time.monotonic()
+                    self._obey(*wire.receive_with_files(self.channel))
+                if time.monotonic() - watched >= _POLL_SECONDS:  # however much there is to read
+                    running = linux.processes() if self.children else {}
+                    for child in self.children.values():
+                        if reason := child.exceeded(running):
+                            self._kill(child, reason)
+                    watched = time.monotonic()
         except wire.ClosedError:
             pass
         finally:
             for child in list(self.children.values()):
                 self._kill(child, "closed")
-                self._wait(child)
+                with suppress(wire.ClosedError):
+                    self._end(child)
             self._release()
 
-    def _obey(self) -> None:
-        message, files = wire.receive_with_files(self.channel)
+    def _obey(self, message: dict, files: list[int]) -> None:
         if "spawn" in message:
             self._spawn(message, files)
-        elif "release" in message:
+        elif "kill" in message:
+            if child := self.children.get(message["number"]):
+                self._kill(child, message["kill"])
+        elif "renew" in message:
+            running = linux.processes()
+            used = [(child.number, child.renew(running)) for child in self.children.values()]
+            wire.send(self.channel, {"used": used})
+        else:
             self._release()
             wire.send(self.channel, {"released": True})
-        elif message["number"] in self.children:
-            child = self.children[message["number"]]
-            if "kill" in message:
-                self._kill(child, message["kill"])
-            else:
-                self._renew(child)
-        elif "renew" in message:
-            wire.send(self.channel, {"renewed": message["number"], "cpu": 0.0})
-
-    # --- one program's life ---------------------------------------------------------------------------------------
 
     def _spawn(self, message: dict, files: list[int]) -> None:
         if self.folder is None:
-            self.folder = private.make(self.place, message["limits"])
+            self.folder = isolation.make_folder(self.place, message["limits"])
         reading, writing = os.pipe()
         if self.own_pids is not None:
-            kernel.unshare(kernel.NEW_PID)  # of the next child
+            linux.unshare(linux.NEW_PID)  # of the next child
         pid = os.fork()
         if pid == 0:
             _first_process(self.place, self.folder, message, files, writing)
         if self.own_pids is not None:
-            kernel.enter_namespace(self.own_pids, kernel.NEW_PID)
+            linux.call("setns", self.own_pids, linux.NEW_PID)
         for file in (writing, *files):
             os.close(file)
         self.children[message["spawn"]] = Child(message["spawn"], pid, reading, message["limits"], time.monotonic())
 
     def _end(self, child: Child) -> None:
-        status, seconds = self._wait(child)
-        used = max(max(seconds, child.cpu_seen) - child.cpu_before, 0.0)
-        wire.send(self.channel, {"ended": child.number, "status": status, "cpu": used, "reason": child.reason})
-
-    def _wait(self, child: Child) -> tuple[int, float]:
         data = os.read(child.status_file, _STATUS.size)
         os.close(child.status_file)
         _, own, use = os.wait4(child.pid, 0)
         del self.children[child.number]
         if PID not in self.place.layers:
-            _sweep(frozenset(each.pid for each in self.children.values()))
+            _sweep(frozenset(other.pid for other in self.children.values()))
         status = _STATUS.unpack(data)[0] if len(data) == _STATUS.size else own
-        return status, use.ru_utime + use.ru_stime
+        used = max(max(use.ru_utime + use.ru_stime, child.cpu_seen) - child.cpu_before, 0.0)
+        wire.send(self.channel, {"ended": child.number, "status": status, "cpu": used, "reason": child.reason})
 
     def _kill(self, child: Child, reason: str) -> None:
         child.reason = child.reason or reason
@@ -127,55 +149,29 @@ class Spawner:
             with suppress(OSError):
                 os.killpg(child.pid, signal.SIGKILL)
 
-    def _renew(self, child: Child) -> None:
-        self._count(child, usage.of_programs([child.pid])[child.pid])
-        total = child.cpu_seen
-        used, child.cpu_before, child.started = max(total - child.cpu_before, 0.0), total, time.monotonic()
-        wire.send(self.channel, {"renewed": child.number, "cpu": used})
-
-    def _count(self, child: Child, use: usage.Use) -> None:
-        child.seen |= use.own_seconds
-        child.cpu_seen = max(child.cpu_seen, use.cpu_seconds, sum(child.seen.values()))
-
-    def _watch(self) -> None:
-        used = usage.of_programs([each.pid for each in self.children.values()])
-        for child in self.children.values():
-            use, limits = used[child.pid], child.limits
-            self._count(child, use)
-            if child.cpu_seen - child.cpu_before > limits["cpu_seconds"]:
-                self._kill(child, "cpu")
-            elif use.memory_bytes > limits["memory_bytes"]:
-                self._kill(child, "memory")
-            elif use.processes > limits["processes"] + 8:  # where the kernel does not limit them: root's
-                self._kill(child, "processes")
-            elif time.monotonic() - child.started > limits["wall_seconds"]:
-                self._kill(child, "wall")
-
     def _release(self) -> None:
         if self.folder is not None:
-            private.remove(self.place, self.folder)
+            isolation.remove_folder(self.place, self.folder)
             self.folder = None
 
 
 # --- in the new processes -------------------------------------------------------------------------------------------
 
 
-def _first_process(place, folder: str, message: dict, files: list[int], status_file: int) -> None:
+def _first_process(place: Place, folder: str, message: dict, files: list[int], status_file: int) -> None:
     """Parent of all of a program's processes: starts the program, reaps orphans, says how the program ended."""
     try:
         os.setsid()
-        if kernel.LINUX:
-            kernel.die_with_parent()
-            if PID not in place.layers:
-                kernel.adopt_orphans()
+        linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if PID not in place.layers:
+            linux.prctl(linux.ADOPT_ORPHANS, 1)
         isolation.shut_in(place, without_folder=message["mode"] == "judge")
         main = os.fork()
         if main == 0:
             _program_process(place, folder, message, files)
         kept = fcntl.fcntl(status_file, fcntl.F_DUPFD, _FAR)
         os.closerange(0, _FAR)
-        if kernel.LINUX:
-            kernel.set_dumpable(False)
+        linux.prctl(linux.DUMPABLE, 0)
         while True:
             pid, status = os.wait()
             if pid == main:
@@ -187,12 +183,12 @@ def _first_process(place, folder: str, message: dict, files: list[int], status_f
         os._exit(_BROKEN)
 
 
-def _program_process(place, folder: str, message: dict, files: list[int]) -> None:
+def _program_process(place: Place, folder: str, message: dict, files: list[int]) -> None:
     """Becomes the program, or the judge, which has no folder."""
     try:
         control = _arrange(files)
-        if kernel.LINUX and PID not in place.layers:
-            kernel.die_with_parent()
+        if PID not in place.layers:
+            linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
         os.setsid()
         own = folder if message["mode"] == "program" else None
         isolation.confine(place, own, message["limits"], outcomes=message["outcomes"])
@@ -222,21 +218,19 @@ def _sweep(keep: frozenset[int] = frozenset()) -> None:
 
     All are stopped before one is killed, or those that fork would fill each place that becomes free.
     """
-    while left := usage.below(os.getpid(), keep):
-        stopped: set[int] = set()
-        while running := usage.below(os.getpid(), keep) - stopped:
-            _signal_all(running, signal.SIGSTOP)
-            stopped |= running
-        _signal_all(left | stopped, signal.SIGKILL)
-        for pid in left | stopped:
+    while stopped := _signal_all(linux.below(os.getpid(), keep), signal.SIGSTOP):
+        while running := linux.below(os.getpid(), keep) - stopped:
+            stopped |= _signal_all(running, signal.SIGSTOP)
+        for pid in _signal_all(stopped, signal.SIGKILL):
             with suppress(OSError):  # children of others are reaped when they have come to this process
                 os.waitpid(pid, 0)
 
 
-def _signal_all(pids: set[int], number: int) -> None:
+def _signal_all(pids: set[int], number: int) -> set[int]:
     for pid in pids:
         with suppress(OSError):
             os.kill(pid, number)
+    return pids
 
 
 # --- start ----------------------------------------------------------------------------------------------------------
@@ -253,26 +247,29 @@ def main() -> None:
         wire.send(channel, {"map": True})
         return wire.receive(channel)["nobody"]
 
-    place = isolation.leave(request_user_map, without=without)
+    place, own_pids = isolation.leave(request_user_map, without=without), None
     if PID in place.layers:
-        first = os.fork()
-        if first:
+        if first := os.fork():
             channel.close()
             os.waitpid(first, 0)
             os._exit(0)
-        kernel.die_with_parent()
-    own_pids = _own_pid_namespace(place)
+        linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        try:
+            own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+            linux.call("setns", own_pids, linux.NEW_PID)
+        except OSError:
+            place.layers.discard(PID)
+            own_pids = None
     isolation.settle(place, without=without)
-    if kernel.LINUX and PID not in place.layers:
-        kernel.adopt_orphans()
+    if PID not in place.layers:
+        linux.prctl(linux.ADOPT_ORPHANS, 1)
     place.layers |= _probed(place, without)
-    if usage.works():
+    if linux.shows_processes():
         place.layers.add(isolation.WATCH)
     if isolation.OTHER_USER not in place.layers:
         place.user = None
-    place.processes_already = usage.counted_already(place)
-    names = (*isolation.ALL, *isolation.LIMITS, isolation.WATCH)
-    wire.send(channel, {"layers": {name: name in place.layers for name in names}})
+    place.processes_already = isolation.count_processes(place)
+    wire.send(channel, {"layers": {name: name in place.layers for name in isolation.LAYERS}})
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -280,31 +277,16 @@ def main() -> None:
     os._exit(0)
 
 
-def _own_pid_namespace(place) -> int | None:
-    if PID not in place.layers:
-        return None
-    try:
-        file = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        kernel.enter_namespace(file, kernel.NEW_PID)
-    except OSError:
-        place.layers.discard(PID)
-        return None
-    return file
-
-
-def _probed(place, without: frozenset[str]) -> set[str]:
+def _probed(place: Place, without: frozenset[str]) -> set[str]:
     """What `isolation.probe` finds, tried in a process of its own."""
     reading, writing = os.pipe()
-    folder = private.make(place, {"file_bytes": 2**20})
     if os.fork() == 0:
         try:
-            found = isolation.probe(place, folder, without=without)
-            os.write(writing, "\n".join(found).encode())
+            os.write(writing, "\n".join(isolation.probe(place, without=without)).encode())
         finally:
             os._exit(0)
     os.close(writing)
     with open(reading, encoding="utf-8") as file:
         found = set(file.read().split("\n")) - {""}
     os.wait()
-    private.remove(place, folder)
     return found

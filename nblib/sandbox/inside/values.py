@@ -10,7 +10,6 @@ import collections
 import datetime
 import decimal
 import fractions
-import importlib
 import io
 import pathlib
 import sys
@@ -19,15 +18,13 @@ import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import ClassVar
 
 _SMALL = 2**53
 _MOST_ITEMS = 10_000  # of an iterator, which may have no end
-_VIEWS = {name: type(getattr({}, name)()) for name in ("keys", "values", "items")}
 _TYPES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, range, object)
-_PLAIN_TYPES: dict[str | None, Callable] = {each.__name__: each for each in (*_TYPES, type(None))}
-_PATHS = (pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath)
+_PLAIN_TYPES: dict[str | None, Callable] = {kind.__name__: kind for kind in (*_TYPES, type(None))}
 
 
 class CannotCrossError(Exception):
@@ -95,17 +92,16 @@ class Crossing:
             if not value._whole:
                 raise CannotCrossError(f"{value._kind} is known here in part only")
             return ["instance", value._kind, self._fields(value._fields), True, value._by_value]
-        data = kind.__module__ == "program"
-        found = {name: each for name, each in vars(value).items() if data} if hasattr(value, "__dict__") else {}
+        found = getattr(value, "__dict__", {}) if kind.__module__ == "program" else {}
         fields = self._fields(found)
-        whole = len(fields) == len(found) and all(each.__module__ == "program" for each in kind.__mro__[:-1])
+        whole = len(fields) == len(found) and all(base.__module__ == "program" for base in kind.__mro__[:-1])
         return ["instance", kind.__name__, fields, whole, hasattr(kind, "__dataclass_fields__")]
 
     def _fields(self, found: dict) -> dict:
         fields = {}
-        for name, each in found.items():
+        for name, value in found.items():
             try:
-                fields[str(name)] = self.write(each)
+                fields[str(name)] = self.write(value)
             except CannotCrossError:
                 continue
         return fields
@@ -122,7 +118,7 @@ class Crossing:
         return _maker(name)(*map(self.read, parts))
 
     def _read_instance(self, kind: str, fields: dict, whole: bool, by_value: bool):
-        read = {name: self.read(each) for name, each in fields.items()}
+        read = {name: self.read(value) for name, value in fields.items()}
         own = self.theirs.get(kind)
         if not (isinstance(own, type) and whole):
             return Instance(kind, read, whole, by_value)
@@ -170,14 +166,18 @@ def _of(kind: type) -> Callable:
 
 
 def _pairs(value) -> Iterator:
-    return (each for pair in dict.items(value) for each in pair)
+    return chain.from_iterable(dict.items(value))
 
 
 def _dict(*parts) -> dict:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-_NAMED = (
+def _refuse(value):
+    raise CannotCrossError(f"{type(value).__name__} is no plain data")
+
+
+_NAMED: Form = (
     "named",
     lambda v: [type(v).__name__, list(type(v)._fields), *tuple.__iter__(v)],
     lambda name, fields, *values: collections.namedtuple(name, fields)(*values),
@@ -190,57 +190,47 @@ _PLAIN: dict[type, Form] = {
     complex: ("complex", lambda v: [v.real, v.imag], complex),
     bytes: ("bytes", lambda v: [v.decode("latin-1")], lambda text: text.encode("latin-1")),
     bytearray: ("bytearray", lambda v: [v.decode("latin-1")], lambda text: bytearray(text.encode("latin-1"))),
-    **{each: (each.__name__, each.__iter__, _of(each)) for each in (list, tuple, set, frozenset)},
+    **{kind: (kind.__name__, kind.__iter__, _of(kind)) for kind in (list, tuple, set, frozenset)},
     dict: ("dict", _pairs, _dict),
-    range: ("range", lambda v: [v.start, v.stop, v.step], range),
-    slice: ("slice", lambda v: [v.start, v.stop, v.step], slice),
-    type(Ellipsis): ("ellipsis", lambda v: [], lambda: Ellipsis),
+    **{kind: (kind.__name__, lambda v: [v.start, v.stop, v.step], kind) for kind in (range, slice)},
+    type(...): ("ellipsis", lambda v: [], lambda: ...),
     collections.Counter: ("Counter", _pairs, lambda *parts: collections.Counter(_dict(*parts))),
     collections.OrderedDict: ("OrderedDict", _pairs, lambda *parts: collections.OrderedDict(_dict(*parts))),
     collections.defaultdict: ("defaultdict", lambda v: [getattr(v.default_factory, "__name__", None), *_pairs(v)],
         lambda name, *parts: collections.defaultdict(_PLAIN_TYPES.get(name), _dict(*parts))),
     collections.deque: ("deque", lambda v: [v.maxlen, *v], lambda longest, *v: collections.deque(v, longest)),
-    _VIEWS["keys"]: ("keys", list, lambda *keys: dict.fromkeys(keys).keys()),
-    _VIEWS["values"]: ("values", list, lambda *items: dict(enumerate(items)).values()),
-    _VIEWS["items"]: ("items", list, lambda *pairs: dict(pairs).items()),
-    datetime.datetime: ("datetime", lambda v: [v.isoformat(), v.fold],  # a time zone crosses as its offset
-        lambda text, fold: datetime.datetime.fromisoformat(text).replace(fold=fold)),
-    datetime.time: ("time", lambda v: [v.isoformat(), v.fold],
-        lambda text, fold: datetime.time.fromisoformat(text).replace(fold=fold)),
+    type({}.keys()): ("keys", list, lambda *keys: dict.fromkeys(keys).keys()),
+    type({}.values()): ("values", list, lambda *items: dict(enumerate(items)).values()),
+    type({}.items()): ("items", list, lambda *pairs: dict(pairs).items()),
+    **{kind: (kind.__name__, lambda v: [v.isoformat(), v.fold],  # a time zone crosses as its offset
+        lambda text, fold, kind=kind: kind.fromisoformat(text).replace(fold=fold))
+       for kind in (datetime.datetime, datetime.time)},
     datetime.date: ("date", lambda v: [v.isoformat()], datetime.date.fromisoformat),
     datetime.timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds], datetime.timedelta),
     datetime.timezone: ("timezone", lambda v: [v.utcoffset(None)], datetime.timezone),
     time.struct_time: ("struct_time", list, _of(time.struct_time)),
-    decimal.Decimal: ("Decimal", lambda v: [str(v)], decimal.Decimal),
     fractions.Fraction: ("Fraction", lambda v: [v.numerator, v.denominator], fractions.Fraction),
-    uuid.UUID: ("UUID", lambda v: [v.hex], uuid.UUID),
-    **{each: (each.__name__, lambda v: [str(v)], each) for each in _PATHS},
+    **{kind: (kind.__name__, lambda v: [str(v)], kind) for kind in (
+        decimal.Decimal, uuid.UUID, pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath)},
 }  # fmt: skip
 
 
-def _refuse(value):
-    raise CannotCrossError(f"{type(value).__name__} is no plain data")
-
-
 def _numpy_forms() -> dict[type, Form]:
-    numpy = importlib.import_module("numpy")
+    import numpy
 
     def parts(value) -> list:
         if value.dtype.hasobject:
-            return [None, list(value.shape), *value.ravel().tolist()]
-        kind = value.dtype.str if value.dtype.names is None else list(map(tuple, value.dtype.descr))
-        return [kind, list(value.shape), base64.b64encode(value.tobytes()).decode()]
+            return [list(value.shape), *value.ravel().tolist()]
+        file = io.BytesIO()
+        numpy.lib.format.write_array(file, numpy.asarray(value), allow_pickle=False)
+        return [base64.b64encode(file.getvalue()).decode()]
 
-    def array(kind, shape, *values):
-        if kind is None:
-            flat = numpy.empty(len(values), object)
-            flat[:] = numpy.fromiter(values, object, len(values))
-            return flat.reshape(shape)
-        exact = numpy.dtype(kind)
-        if exact.hasobject:
-            raise ValueError("an array of objects must come as objects")
-        raw = base64.b64decode(values[0])
-        return numpy.frombuffer(raw, exact).reshape(shape).copy() if raw else numpy.zeros(shape, exact)
+    def array(first, *values):
+        if isinstance(first, str):
+            return numpy.lib.format.read_array(io.BytesIO(base64.b64decode(first)), allow_pickle=False)
+        flat = numpy.empty(len(values), object)
+        flat[:] = numpy.fromiter(values, object, len(values))
+        return flat.reshape(first)
 
     def plain(value) -> list:
         return [numpy.asarray(value)]
@@ -254,7 +244,7 @@ def _numpy_forms() -> dict[type, Form]:
 
 
 def _pandas_forms() -> dict[type, Form]:
-    pandas = importlib.import_module("pandas")
+    import pandas
 
     def values(column):
         return column.to_numpy() if type(column.dtype).__module__.startswith("numpy") else column.array
@@ -298,19 +288,15 @@ def _forms(numpy: bool, pandas: bool) -> dict[type, Form]:
     return _PLAIN | (_numpy_forms() if numpy else {}) | (_pandas_forms() if pandas else {})
 
 
+@cache
+def _makers(numpy: bool, pandas: bool) -> dict[str, Callable]:
+    known = {name: make for name, _, make in (_NAMED, *_forms(numpy, pandas).values())}
+    return known | {"iterator": lambda *items: iter(items)}
+
+
 def _maker(name: str) -> Callable:
     """How a value of that form is made; the libraries are imported where one of their forms comes."""
-    if name == "iterator":
-        return lambda *items: iter(items)
-    if name == "named":
-        return _NAMED[2]
     for libraries in ((False, False), (True, False), (True, True)):
-        found = _by_name(*libraries)
-        if name in found:
-            return found[name]
+        if make := _makers(*libraries).get(name):
+            return make
     raise ValueError(f"no form {name!r}")
-
-
-@cache
-def _by_name(numpy: bool, pandas: bool) -> dict[str, Callable]:
-    return {name: make for name, _, make in _forms(numpy, pandas).values()}

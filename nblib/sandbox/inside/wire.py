@@ -1,10 +1,13 @@
 """Frames of JSON over a socket, with open files beside them. Knows no message's meaning."""
 
 import json
+import os
 import socket
 import struct
+from collections.abc import Callable
+from typing import NoReturn
 
-HEADER = struct.Struct("!Q")
+_HEADER = struct.Struct("!Q")
 _FILES = 8  # open files beside one frame at most
 
 
@@ -16,11 +19,10 @@ def send(channel: socket.socket, message, files: tuple[int, ...] = ()) -> None:
     """One frame, whole."""
     try:
         body = json.dumps(message).encode()
+        header = _HEADER.pack(len(body))
         if files:
-            socket.send_fds(channel, [HEADER.pack(len(body))], list(files))
-            channel.sendall(body)
-        else:
-            channel.sendall(HEADER.pack(len(body)) + body)
+            socket.send_fds(channel, [header], files)
+        channel.sendall(body if files else header + body)
     except (OSError, RecursionError) as error:
         raise ClosedError(str(error)) from error
 
@@ -33,14 +35,31 @@ def receive(channel: socket.socket):
 def receive_with_files(channel: socket.socket) -> tuple:
     """One frame with the open files that came beside it."""
     try:
-        header, files, _, _ = socket.recv_fds(channel, HEADER.size, _FILES)
-        header += _exactly(channel, HEADER.size - len(header)) if header else b""
-        if not header:
-            raise ClosedError("end of the channel")
-        (length,) = HEADER.unpack(header)
-        return json.loads(_exactly(channel, length)), files
+        header, files, _, _ = socket.recv_fds(channel, _HEADER.size, _FILES)
+        header += _exactly(channel, _HEADER.size - len(header))
+        return json.loads(_exactly(channel, *_HEADER.unpack(header))), files
     except (OSError, ValueError, RecursionError) as error:
         raise ClosedError(str(error)) from error
+
+
+def _exactly(channel: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        part = channel.recv(min(length - len(data), 2**20))
+        if not part:
+            raise ClosedError("end of the channel")
+        data += part
+    return bytes(data)
+
+
+def serve(channel: socket.socket, answer: Callable[[dict], dict]) -> NoReturn:
+    """Answers each frame with one, and ends this process when the other end is gone."""
+    while True:
+        try:
+            question = receive(channel)
+        except ClosedError:
+            os._exit(0)
+        send(channel, answer(question))
 
 
 class Frames:
@@ -52,26 +71,15 @@ class Frames:
     def feed(self, data: bytes) -> list:
         self.bytes += data
         found = []
-        while len(self.bytes) >= HEADER.size:
-            (length,) = HEADER.unpack_from(self.bytes)
-            if length > self.maximum_bytes:
-                raise ClosedError(f"a frame of {length} bytes; at most {self.maximum_bytes}")
-            if len(self.bytes) < HEADER.size + length:
+        while len(self.bytes) >= _HEADER.size:
+            end = _HEADER.size + _HEADER.unpack_from(self.bytes)[0]
+            if end > self.maximum_bytes:
+                raise ClosedError(f"a frame of {end} bytes; at most {self.maximum_bytes}")
+            if len(self.bytes) < end:
                 break
-            body = bytes(self.bytes[HEADER.size : HEADER.size + length])
-            del self.bytes[: HEADER.size + length]
             try:
-                found.append(json.loads(body))
+                found.append(json.loads(self.bytes[_HEADER.size : end]))
             except (ValueError, RecursionError) as error:
                 raise ClosedError(str(error)) from error
+            del self.bytes[:end]
         return found
-
-
-def _exactly(channel: socket.socket, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        part = channel.recv(min(length - len(data), 2**20))
-        if not part:
-            raise ClosedError("end of the channel")
-        data += part
-    return bytes(data)

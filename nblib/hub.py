@@ -1,4 +1,4 @@
-"""Files of the Hub at one commit, in the local cache, its errors in one sentence. Reads no rows, runs no scripts."""
+"""Files of the Hub at one commit, in the local cache, its errors in one sentence."""
 
 import os
 import re
@@ -8,11 +8,11 @@ from pathlib import Path
 
 WITH_BAR = 50_000_000  # bytes from which a download shows a bar
 ANSWER_SECONDS = 10  # that the Hub may take to say what a revision is
-UNREACHED = ("ConnectError", "ConnectTimeout", "ProxyError", "ReadTimeout")  # of the HTTP library
+UNREACHED = {"ConnectError", "ConnectTimeout", "ProxyError", "ReadTimeout"}  # of the HTTP library
 COMMIT = re.compile("[0-9a-f]{40}")
 
 
-def fetch(repository: str, patterns: list[str], revision: str, *, download_bytes: int, instead: str) -> Path:
+def fetch(repository: str, patterns: list[str], revision: str, *, download_bytes: int = 0, instead: str) -> Path:
     """The folder of a dataset's files at the commit behind `revision`; the folder's name is the commit.
 
     `patterns` are the files' names, * for parts that are not known; `download_bytes` says about how long it takes.
@@ -35,29 +35,21 @@ def snapshot(repository: str, kind: str, patterns: list[str], revision: str, *, 
     from huggingface_hub import HfApi, snapshot_download  # slow to import, and only needed here
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def place(*, cached: bool) -> Path:
-        return Path(
-            snapshot_download(
-                repository,
-                repo_type=kind,
-                revision=revision,
-                allow_patterns=patterns,
-                local_files_only=cached,
-                tqdm_class=bar(shown=bar_shown),
-            )
-        )
+    def download(*, cached: bool) -> Path:
+        settings = {"revision": revision, "allow_patterns": patterns, "local_files_only": cached}
+        return Path(snapshot_download(repository, repo_type=kind, tqdm_class=bar(shown=bar_shown), **settings))
 
     if COMMIT.fullmatch(revision):
         with suppress(LocalEntryNotFoundError):
-            return place(cached=True)
+            return download(cached=True)
     try:
         # Asked first because the list of files would be asked for six times in 20 seconds where there is no Hub.
         HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=ANSWER_SECONDS)
     except Exception as absent:
         with suppress(LocalEntryNotFoundError):
-            return place(cached=True)
+            return download(cached=True)
         raise absent
-    return place(cached=False)
+    return download(cached=False)
 
 
 def bar(*, shown: bool) -> type:
@@ -69,6 +61,13 @@ def bar(*, shown: bool) -> type:
             super().__init__(*args, **{**kwargs, "mininterval": 2} | ({} if shown else {"disable": True}))
 
     return Bar
+
+
+def cache_folder() -> Path:
+    """Where nblib keeps what it made of a user's files: NBLIB_CACHE, else `nblib` in the user's cache."""
+    if own := os.environ.get("NBLIB_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nblib"
 
 
 @contextmanager
@@ -88,10 +87,10 @@ def _explanation(error: Exception, what: str, revision: str | None, instead: str
     from huggingface_hub import errors
 
     chain = list(_chain(error))
-    statuses = {getattr(getattr(each, "response", None), "status_code", None) for each in chain}
+    statuses = {getattr(getattr(link, "response", None), "status_code", None) for link in chain}
 
     def found(*kinds: type) -> bool:
-        return any(isinstance(each, kinds) for each in chain)
+        return any(isinstance(link, kinds) for link in chain)
 
     if found(errors.GatedRepoError) or 403 in statuses:
         return ConnectionError(f"the Hub refuses {what}: accept its licence on its page and run `hf auth login`")
@@ -103,22 +102,20 @@ def _explanation(error: Exception, what: str, revision: str | None, instead: str
         return ConnectionError(f"the Hub refuses {what}: your token is not valid, run `hf auth login`")
     if found(errors.RemoteEntryNotFoundError) or "does not appear to have" in str(error):
         return ValueError(f"{what} lacks a file on the Hub: {str(error).splitlines()[0]}")
-    if found(errors.OfflineModeIsEnabled) or (found(errors.LocalEntryNotFoundError) and _offline()):
-        return ConnectionError(_missing(what, " (HF_HUB_OFFLINE is set)", instead))
-    if found(errors.LocalEntryNotFoundError) or {type(each).__name__ for each in chain} & set(UNREACHED):
-        return ConnectionError(_missing(what, "", instead))
-    if found(errors.HfHubHTTPError) or any(type(each).__module__.startswith("httpx") for each in chain) or _cut(chain):
+    absent = found(errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)
+    if absent or {type(link).__name__ for link in chain} & UNREACHED:
+        offline = " (HF_HUB_OFFLINE is set)" if found(errors.OfflineModeIsEnabled) or (absent and _offline()) else ""
         return ConnectionError(
-            f"the download of {what} broke off ({_said(chain)}): try again, complete files are kept, or {instead}"
+            f"{what} is neither in the local cache nor could it be fetched from the Hub{offline}: "
+            f"check the name and the network, or {instead}"
+        )
+    http = found(errors.HfHubHTTPError) or any(type(link).__module__.startswith("httpx") for link in chain)
+    if http or any("Consistency check failed" in str(link) for link in chain):
+        cause = f"{type(chain[-1]).__name__}: " + str(chain[-1]).strip().partition("\n")[0]
+        return ConnectionError(
+            f"the download of {what} broke off ({cause}): try again, complete files are kept, or {instead}"
         )
     return None
-
-
-def _missing(what: str, offline: str, instead: str) -> str:
-    return (
-        f"{what} is neither in the local cache nor could it be fetched from the Hub{offline}: "
-        f"check the name and the network, or {instead}"
-    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -128,15 +125,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.append(error)
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _cut(chain: list[BaseException]) -> bool:
-    return any("Consistency check failed" in str(each) for each in chain)
-
-
-def _said(chain: list[BaseException]) -> str:
-    """The oldest error's kind and first line."""
-    return f"{type(chain[-1]).__name__}: {str(chain[-1]).strip().splitlines()[0]}" if str(chain[-1]).strip() else ""
 
 
 def _offline() -> bool:

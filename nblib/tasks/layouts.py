@@ -1,12 +1,12 @@
-"""A row in its dataset's own fields to an example. Knows no files."""
+"""A row in its dataset's own fields to an example."""
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from nblib.tasks.examples import Example, unix_lines
+from nblib.tasks.schema import Example, unix_lines
 
 
 def example(layout: str, row: Any, where: str, number: int) -> Example:
@@ -16,22 +16,21 @@ def example(layout: str, row: Any, where: str, number: int) -> Example:
     """
     if not isinstance(row, dict):
         raise ValueError(f"{where}: no intent; a row must be a JSON object")
-    made = LAYOUTS[layout](row, where, number)
-    for text in _written(made):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"{where}: {text[error.start]!r} is half of a character (a lone surrogate), which no tokenizer and no "
-                "file takes; mend the row or leave it out"
-            ) from None
-    return made
+    return require_characters(LAYOUTS[layout](row, where, number), where)
 
 
-def _written(example: Example) -> Iterator[str]:
-    for each in fields(example):
-        value = getattr(example, each.name)
-        yield from [value] if isinstance(value, str) else value if isinstance(value, tuple) else ()
+def require_characters(example: Example, where: str) -> Example:
+    """The example, whose texts can be written. Raises ValueError, which begins with `where`."""
+    for value in vars(example).values():
+        for text in value if isinstance(value, tuple) else (value,):
+            try:
+                str(text).encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"{where}: {str(text)[error.start]!r} is half of a character (a lone surrogate), which no "
+                    "tokenizer and no file takes; mend the row or leave it out"
+                ) from None
+    return example
 
 
 # --- layouts --------------------------------------------------------------------------------------------------------
@@ -39,30 +38,33 @@ def _written(example: Example) -> Iterator[str]:
 
 def _pair(row: dict, where: str, number: int) -> Example:
     """CoNaLa, CodeAlpacaPy and their small twins."""
+    known = row.get("known")
+    if known is not None and not isinstance(known, bool):
+        raise ValueError(f"{where}: the field 'known' must hold true or false; got {type(known).__name__}")
     return Example(
-        id=f"{number}:{row.get('question_id', '')}".rstrip(":"),
+        id=_id(row, number, "question_id"),
         intent=_intent(row, "nl", where),
         code=_text(row, "cmd", where).strip(),
         tests=_texts(row, "test_list", where),
         test_setup=_text(row, "test_setup_code", where),
         operation=_text(row, "operation", where),
-        known=_yes_or_no(row, "known", where),
+        known=known,
     )
 
 
 def _apps(row: dict, where: str, number: int) -> Example:
     """APPS; its raw rows call the id `id`, rows from its loading script `problem_id`."""
     called, pairs = _input_output(row, where)
-    solutions = tuple(each.strip() for each in _solutions(row, where) if each.strip())
+    solutions = tuple(text.strip() for text in _solutions(row, where) if text.strip())
     return Example(
-        id=f"{number}:{row.get('problem_id', row.get('id', ''))}".rstrip(":"),
+        id=_id(row, number, "problem_id", "id"),
         intent=_intent(row, "question", where),
         code=solutions[0] if solutions else "",
         difficulty=_text(row, "difficulty", where),
         starter_code=_text(row, "starter_code", where),
         entry_point=called,
-        inputs=tuple((_arguments if called else _stream)(given) for given, _ in pairs),
-        outputs=tuple((_json_text if called else _stream)(expected) for _, expected in pairs),
+        inputs=tuple(_arguments(given) if called else _stream(given) for given, _ in pairs),
+        outputs=tuple(_json_text(expected) if called else _stream(expected) for _, expected in pairs),
         solutions=solutions,
     )
 
@@ -76,7 +78,7 @@ def _odex(row: dict, where: str, number: int) -> Example:
     tests = _texts(row, "test", where)
     setup, check, begun = _text(row, "test_start", where).partition("def check(")
     return Example(
-        id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
+        id=_id(row, number, "task_id"),
         intent=_intent(row, "intent", where),
         code=_text(row, "canonical_solution", where).strip(),
         tests=(f"{check}{begun}{''.join(tests)}\ncheck({entry})",) if tests else (),
@@ -95,11 +97,11 @@ def _mbpp(row: dict, where: str, number: int) -> Example:
     """
     tests = _texts(row, "test_list", where)
     code = _text(row, "code", where).strip()
-    asked = _intent(row, "text" if row.get("text") else "prompt", where)
+    request = _intent(row, "text" if row.get("text") else "prompt", where)
     defined = re.findall(r"^def (\w+)", code, re.MULTILINE)
     return Example(
-        id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
-        intent="\n".join([asked, "Your code should pass these tests:", *tests]),
+        id=_id(row, number, "task_id"),
+        intent="\n".join([request, "Your code should pass these tests:", *tests]),
         code=code,
         tests=tests,
         test_setup=_text(row, "test_setup_code", where) or "\n".join(_texts(row, "test_imports", where)),
@@ -115,7 +117,7 @@ def _humaneval(row: dict, where: str, number: int) -> Example:
         if not value.strip():
             raise ValueError(f"{where}: no tests; the field {field!r} must hold text")
     return Example(
-        id=f"{number}:{row.get('task_id', '')}".rstrip(":"),
+        id=_id(row, number, "task_id"),
         intent=f"Complete this function; answer with the whole of it.\n{prompt.strip()}",
         code=(prompt + _text(row, "canonical_solution", where)).strip(),
         tests=(f"{test}\ncheck({entry})",),
@@ -137,16 +139,17 @@ def _humaneval_body(row: dict, where: str, number: int) -> Example:
 
 
 LAYOUTS: dict[str, Callable[[dict, str, int], Example]] = {
-    "pairs": _pair,
-    "apps": _apps,
-    "odex": _odex,
-    "mbpp": _mbpp,
-    "humaneval": _humaneval,
-    "humaneval-body": _humaneval_body,
-}
+    "pairs": _pair, "apps": _apps, "odex": _odex, "mbpp": _mbpp,
+    "humaneval": _humaneval, "humaneval-body": _humaneval_body,
+}  # fmt: skip
 
 
 # --- fields ---------------------------------------------------------------------------------------------------------
+
+
+def _id(row: dict, number: int, *names: str) -> str:
+    """The row's number, and what the dataset calls it in the first of these fields that it has."""
+    return f"{number}:{next((row[name] for name in names if name in row), '')}".rstrip(":")
 
 
 def _intent(row: dict, field: str, where: str) -> str:
@@ -165,16 +168,9 @@ def _text(row: dict, field: str, where: str) -> str:
 
 def _texts(row: dict, field: str, where: str) -> tuple[str, ...]:
     value = row.get(field) or ()
-    if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+    if isinstance(value, str) or not all(isinstance(text, str) for text in value):
         raise ValueError(f"{where}: the field {field!r} must hold a list of texts")
     return tuple(map(unix_lines, value))
-
-
-def _yes_or_no(row: dict, field: str, where: str) -> bool | None:
-    value = row.get(field)
-    if value is not None and not isinstance(value, bool):
-        raise ValueError(f"{where}: the field {field!r} must hold true or false; got {type(value).__name__}")
-    return value
 
 
 def _json(row: dict, field: str, where: str) -> Any:
@@ -227,5 +223,5 @@ def _json_text(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_json_text, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{json.dumps(key)}: {_json_text(each)}' for key, each in value.items())}}}"
+        return f"{{{', '.join(f'{json.dumps(key)}: {_json_text(part)}' for key, part in value.items())}}}"
     return json.dumps(value)

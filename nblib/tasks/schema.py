@@ -1,4 +1,4 @@
-"""The schema that every dataset is brought to, with a hash of its content. Reads no files."""
+"""The schema that every dataset is brought to: an example, a task's settings, its splits with a hash of them."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 SPLITS = ("train", "validation", "test")
+DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS, from easy to hard
 UNHASHED = ("operation", "known")  # labels for the reader of results: no model sees them, so no result hangs on them
 
 
@@ -34,6 +35,34 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What is particular to a dataset."""
+
+    about: str
+    input_tokens: int  # longest intent that is trained on
+    output_tokens: int  # longest answer, in training and generation
+    stops: tuple[str, ...]  # an answer ends before the first of these strings
+    hub: str | None = None  # dataset repository; None: shipped with nblib
+    files: tuple[str, str, str] = ("train.jsonl", "validation.jsonl", "test.jsonl")  # there, by split; "": none
+    published: tuple[str, ...] = ()  # names of the one file with all rows, as its authors publish it; found in a folder
+    revision: str = "main"  # commit, tag or branch of that repository
+    columns: str = "pairs"  # layout of its rows, a name in nblib.tasks.layouts
+    prompt: str = "instruction"  # or apps
+    language: str = "python"  # of the code
+    instruction: str = ""  # words before each intent
+    checks: str = "none"  # how answers are tested: none, assertions or input-output
+    executed: bool = False  # every run tests its answers; where it is False, exact match is the task's score
+    sampled: bool = False  # answers are independent samples, as pass@k needs them, not beams
+    training_tokens: int | None = None  # longest row that is trained on, prompt and answer; None: the limits above do
+    held_out: int = 0  # validation rows that are taken from the shuffled training rows where there is no such file
+    problems_a_difficulty: int | None = None  # the first test problems of each; None: all
+    unseen_by: str = ""  # test intents that this task trains on are left out
+    ids: tuple[tuple[int, int], ...] = ()  # first and last by split, where one file holds all splits
+    download_bytes: int = 0  # about; a long download shows a bar
+    parts: tuple[str, ...] = ()  # names of the tasks that are joined
+
+
+@dataclass(frozen=True)
 class Data:
     """The splits of a task; empty where it has none."""
 
@@ -45,6 +74,7 @@ class Data:
     known_intents: int = 0  # test rows left out because another task trains on their intent
     name: str = ""  # of the task
     revision: str | None = None  # commit of the Hub's repository; None: local files
+    remarks: tuple[str, ...] = ()  # what a reader should know of how a user's own data were read
 
 
 def first(data: Data, limit: int | None) -> Data:
@@ -65,6 +95,16 @@ def first_trained(data: Data, count: int | None) -> Data:
     return replace(data, train=tuple(kept))
 
 
+def require_training(data: Data, name: str) -> None:
+    """Raises ValueError where the task of that name has nothing to train on or to take shots from."""
+    missing = [split for split in ("train", "validation") if not getattr(data, split)]
+    if missing:
+        raise ValueError(
+            f"task {name!r} has no {' and no '.join(missing)} rows, so nothing can be trained and no shot drawn: "
+            "take a zero-shot method, or a task that has them"
+        )
+
+
 def unix_lines(text: str) -> str:
     """The text with line ends as Python reads them: one from Windows or an old Mac is a plain one."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -82,16 +122,6 @@ def program(example: Example, answer: str) -> str:
     if example.starter_code.endswith("\n") and answer.strip() and "\n" not in answer.strip():
         answer = f"    {answer.strip()}"
     return f"{example.starter_code}{answer}{example.ending}"
-
-
-def require_training(data: Data, name: str) -> None:
-    """Raises ValueError where the task of that name has nothing to train on or to take shots from."""
-    missing = [split for split in ("train", "validation") if not getattr(data, split)]
-    if missing:
-        raise ValueError(
-            f"task {name!r} has no {' and no '.join(missing)} rows, so nothing can be trained and no shot drawn: "
-            "take a zero-shot method, or a task that has them"
-        )
 
 
 def content(splits: Sequence[Sequence[Example]]) -> str:
@@ -114,8 +144,7 @@ def _pieces(splits: Sequence[Sequence[Example]]) -> Iterator[str]:
 
 def _hashed(example: Example) -> list:
     """The first five fields, then the others that differ from their defaults: a new field keeps the old hashes."""
-    named = [each for each in fields(example) if each.name not in UNHASHED]
-    changed = {
-        each.name: getattr(example, each.name) for each in named[5:] if getattr(example, each.name) != each.default
-    }
-    return [getattr(example, each.name) for each in named[:5]] + ([changed] if changed else [])
+    always, later = fields(example)[:5], [field for field in fields(example)[5:] if field.name not in UNHASHED]
+    values = {field.name: getattr(example, field.name) for field in later}
+    changed = {field.name: values[field.name] for field in later if values[field.name] != field.default}
+    return [getattr(example, field.name) for field in always] + ([changed] if changed else [])

@@ -1,0 +1,191 @@
+"""What is in a task's data: counts, gaps, repetitions, overlaps between splits, lengths."""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import combinations
+
+from nblib.tasks.known import get, source
+from nblib.tasks.schema import SPLITS, Data, Example, Task
+
+NEAR = 0.9  # share of the words of two intents that are in both, from which they count as nearly the same
+QUANTILES = (0.5, 0.9, 0.99, 1.0)  # of token lengths
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split's rows."""
+
+    split: str
+    rows: int
+    without_code: int
+    without_tests: int
+    repeated_intents: int  # rows whose intent came before, up to case, spacing and quotes
+    repeated_rows: int  # rows whose intent and code came before
+    intent_tokens: tuple[int, ...] | None = None  # median, 90 %, 99 %, longest; None: no tokenizer was given
+    code_tokens: tuple[int, ...] | None = None
+    rows_too_long: int | None = None  # beyond the task's limits for training; None: no tokenizer or unknown limits
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Rows of the second split whose intent is also in the first; each count includes the one before it."""
+
+    splits: tuple[str, str]
+    exact: int  # letter for letter
+    normalized: int  # up to case, spacing and quotes
+    near: int  # nine tenths of their words are the same
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What is in a task's data; `dataclasses.asdict` makes it JSON."""
+
+    task: str
+    splits: tuple[Split, ...]
+    overlaps: tuple[Overlap, ...]
+    rows_left_out: int  # training and validation rows without code
+    known_intents: int  # test rows left out because another task trains on their intent
+    remarks: tuple[str, ...] = ()  # on how a user's own data were read
+    ids: dict[str, list[str]] = field(default_factory=dict)  # of a user's own rows, by split
+
+
+def checks(data: Data, tokenizer=None, task: Task | None = None) -> Checks:
+    """Counts of a task's rows, gaps, repetitions and overlaps; with a tokenizer also lengths and rows too long.
+
+    `task` has the limits of a user's own data.
+    """
+    splits = {split: getattr(data, split) for split in SPLITS if getattr(data, split)}
+    limits = task or (get(data.name) if data.name else None)
+    return Checks(
+        task=data.name,
+        splits=tuple(_split(split, rows, limits, tokenizer) for split, rows in splits.items()),
+        overlaps=tuple(_overlap(pair, *(splits[split] for split in pair)) for pair in combinations(splits, 2)),
+        rows_left_out=data.without_code,
+        known_intents=data.known_intents,
+        remarks=data.remarks,
+        ids={split: [row.id for row in rows] for split, rows in splits.items()} if data.remarks else {},
+    )
+
+
+def without_leaked(data: Data) -> Data:
+    """The data without the test rows whose intent is in the training rows, exactly or nearly; they are counted."""
+    leaked = _near({row.intent for row in data.train}, data.test)
+    kept = tuple(row for row in data.test if word_set(row.intent) not in leaked)
+    if data.test and not kept:
+        raise ValueError(f"every test intent of {data.name} is in its training rows; give other test rows")
+    said = f"{len(data.test) - len(kept)} test rows are left out because their intent is in the training rows."
+    return replace(data, test=kept, remarks=(*data.remarks, said))
+
+
+def near_duplicate(one: str, other: str) -> bool:
+    """Whether two intents are nearly the same: a share of NEAR of their words is in both, in any order or number.
+
+    Words that differ in case, spacing, quotes, commas or full stops only are the same.
+    """
+    return _alike(word_set(one), word_set(other))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words and signs, without case, spacing, quotes, commas and full stops."""
+    return tuple(re.findall(r"\w+|[^\w\s'\"`,.]", text.casefold()))
+
+
+@lru_cache(maxsize=1 << 14)  # an intent is compared with many others
+def word_set(text: str) -> frozenset[str]:
+    """The words of `words`, each once."""
+    return frozenset(words(text))
+
+
+def near_pairs(
+    known: Collection[frozenset[str]], asked: Collection[frozenset[str]]
+) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
+    """Pairs of one of `known` and one of `asked` that share at least NEAR of their words (Jaccard index).
+
+    Two sets that near must share one of their rarest words, so only such pairs are compared (prefix filtering,
+    Chaudhuri et al. 2006).
+    """
+    frequency = Counter(word for text in (*known, *asked) for word in text)
+    index = defaultdict(list)
+    for text in known:
+        for word in _rarest(text, frequency):
+            index[word].append(text)
+    for text in asked:
+        found = {other for word in _rarest(text, frequency) for other in index.get(word, ())}
+        yield from ((other, text) for other in found if _alike(text, other))
+
+
+def _rarest(text: frozenset[str], frequency: Counter[str]) -> list[str]:
+    """So many of the rarest words that a set which is near has at least one of them."""
+    shared = math.ceil(NEAR * len(text) - 1e-9)
+    return sorted(text, key=lambda word: (frequency[word], word))[: len(text) - shared + 1]
+
+
+def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    shorter, longer = sorted((len(one), len(other)))
+    if shorter < NEAR * longer - 1e-9:
+        return False
+    shared = len(one & other)
+    return shared >= NEAR * (len(one) + len(other) - shared) - 1e-9
+
+
+def _overlap(names: tuple[str, str], rows: Sequence[Example], others: Sequence[Example]) -> Overlap:
+    intents = {row.intent for row in rows}
+    same = {words(intent) for intent in intents}
+    near = _near(intents, others)
+    return Overlap(
+        names,
+        exact=sum(row.intent in intents for row in others),
+        normalized=sum(words(row.intent) in same for row in others),
+        near=sum(word_set(row.intent) in near for row in others),
+    )
+
+
+def _near(intents: Collection[str], asked: Sequence[Example]) -> set[frozenset[str]]:
+    """Words of those intents asked that are nearly one of `intents`, or the same."""
+    known = {word_set(intent) for intent in intents}
+    return known | {text for _, text in near_pairs(known, {word_set(row.intent) for row in asked})}
+
+
+def _split(name: str, rows: Sequence[Example], limits: Task | None, tokenizer) -> Split:
+    found = Split(
+        name,
+        rows=len(rows),
+        without_code=sum(not row.code for row in rows),
+        without_tests=sum(not (row.tests or row.inputs) for row in rows),
+        repeated_intents=len(rows) - len({words(row.intent) for row in rows}),
+        repeated_rows=len(rows) - len({(row.intent, row.code) for row in rows}),
+    )
+    if tokenizer is None:
+        return found
+    intents, codes = (_lengths([getattr(row, part) for row in rows], tokenizer) for part in ("intent", "code"))
+    return replace(
+        found,
+        intent_tokens=_quantiles(intents),
+        code_tokens=_quantiles(codes),
+        rows_too_long=_too_long(rows, intents, codes, limits) if limits else None,
+    )
+
+
+def _lengths(texts: list[str], tokenizer) -> list[int]:
+    found = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)
+    return [len(ids) for ids in found["input_ids"]]
+
+
+def _quantiles(lengths: list[int]) -> tuple[int, ...]:
+    """The smallest lengths that a half, 90 % … of the rows do not pass."""
+    ordered = sorted(lengths)
+    return tuple(ordered[math.ceil(share * len(ordered)) - 1] for share in QUANTILES)
+
+
+def _too_long(rows: Sequence[Example], intents: list[int], codes: list[int], limits: Task) -> int:
+    """Rows beyond a limit of their own task, the prompt's template not counted."""
+    count = 0
+    for row, intent, code in zip(rows, intents, codes, strict=True):
+        own = source(limits, row)
+        longest = own.training_tokens or own.input_tokens + own.output_tokens
+        count += intent > own.input_tokens or code > own.output_tokens or intent + code > longest
+    return count
