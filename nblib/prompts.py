@@ -1,4 +1,4 @@
-"""Example and shots to the text a model sees; completion to the code that is scored. Generates nothing."""
+"""Example and shots to the text a model sees; completion to the code that is scored."""
 
 import re
 import warnings
@@ -32,7 +32,7 @@ CLOCK = "strftime_now"  # the function of chat templates that print the date
 TODAY = datetime(2024, 7, 26)  # that it always tells; some templates print this day where they have no clock
 STAND_INS = 0x100000  # the first of a plane of characters that Unicode leaves to private use
 _CODE_HERE = "the code stands here"  # where a rendered chat is cut; words that no template changes or adds
-
+_PROBE = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _CODE_HERE}]
 
 Token = tuple[int, tuple[int, int]]  # its id, where it begins and ends in the text
 
@@ -59,7 +59,7 @@ def is_chat(tokenizer) -> bool:
     if not tokenizer.chat_template or not tokenizer.eos_token:
         return False
     try:
-        rendered = _rendered([_turn("user", "?"), _turn("assistant", _CODE_HERE)], tokenizer)
+        rendered = _rendered(_PROBE, tokenizer)
     except Exception:  # a template is a program from elsewhere: it may raise anything
         return False
     _, found, after = rendered.rpartition(_CODE_HERE)
@@ -77,18 +77,14 @@ def asked(example, tokenizer, task: Task = PLAIN, *, shots: Sequence = ()) -> st
     """
     if not is_chat(tokenizer):
         return "".join(shown(shot, task) for shot in shots) + INSTRUCTION.format(intent=_request(example, task))
-    turns, opened = [], f"{FENCE}{task.language}\n"
-    for shot in shots:
-        turns += [_turn("user", _request(shot, task, chat=True)), _turn("assistant", f"{opened}{shot.code}\n{FENCE}")]
     # The answer is opened by rendering it and cutting there: what some templates add for generation is not quite the
     # beginning of an answer (a line's end is missing, for one).
-    turns += [_turn("user", _request(example, task, chat=True)), _turn("assistant", opened + _CODE_HERE)]
-    turns = [turn | {"content": _with_stand_ins(turn["content"], tokenizer)} for turn in turns]
+    answers = [*(f"{shot.code}\n{FENCE}" for shot in shots), _CODE_HERE]
+    turns = []
+    for row, answer in zip([*shots, example], answers, strict=True):
+        contents = {"user": _request(row, task, chat=True), "assistant": f"{FENCE}{task.language}\n{answer}"}
+        turns += [{"role": role, "content": _with_stand_ins(text, tokenizer)} for role, text in contents.items()]
     return _rendered(turns, tokenizer).rpartition(_CODE_HERE)[0]
-
-
-def _turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
 
 
 def _rendered(turns: list[dict[str, str]], tokenizer, day: datetime = TODAY) -> str:
@@ -108,8 +104,9 @@ def _clock(day: datetime) -> str:
 
 def date_shown(tokenizer) -> str | None:
     """The day that a chat's prompts name as today, always the same one; None where the template prints no date."""
-    turns = [_turn("user", "?"), _turn("assistant", _CODE_HERE)]
-    if not is_chat(tokenizer) or _rendered(turns, tokenizer) == _rendered(turns, tokenizer, datetime(1999, 12, 31, 11)):
+    if not is_chat(tokenizer) or _rendered(_PROBE, tokenizer) == _rendered(
+        _PROBE, tokenizer, datetime(1999, 12, 31, 11)
+    ):
         return None
     return TODAY.date().isoformat()
 
@@ -156,9 +153,17 @@ def encode(text: str, tokenizer, *, encoder_decoder: bool = False, target: bool 
     tokens = list(zip(found["input_ids"], found.get("offset_mapping", [(0, 0)] * len(found["input_ids"])), strict=True))
     while tokens and not encoder_decoder and found["special_tokens_mask"][len(tokens) - 1]:
         tokens.pop()
-    theirs = _written_by_people(text, tokenizer) if chat else [True] * len(plain)
-    tokens = _as_letters(tokens, plain, theirs, tokenizer)
-    return {"input_ids": [id for id, _ in tokens], "offset_mapping": [span for _, span in tokens]}
+    stand_ins = _stand_ins(tokenizer) if chat else {}
+    by_people = [not chat or ord(letter) in stand_ins for letter in text for _ in stand_ins.get(ord(letter), letter)]
+    special, split = _special(tokenizer), list[Token]()
+    for id, (begin, end) in tokens:
+        # A special token that people wrote is split into its letters. Also where special tokens were to be split:
+        # T5's kind of tokenizer finds them in its vocabulary. What a tokenizer does not know is one too, but no text.
+        if id in special and special[id] in plain[begin:end] and any(by_people[begin:end]):
+            split += [(piece, (begin + at, begin + to)) for piece, (at, to) in _letters(plain[begin:end], tokenizer)]
+        else:
+            split.append((id, (begin, end)))
+    return {"input_ids": [id for id, _ in split], "offset_mapping": [span for _, span in split]}
 
 
 def readable(text: str, tokenizer) -> str:
@@ -181,28 +186,7 @@ def _special(tokenizer) -> dict[int, str]:
     return {id: str(token) for id, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
-def _written_by_people(text: str, tokenizer) -> list[bool]:
-    """For each letter of `readable`: whether it is one of a special token that has a stand-in."""
-    stand_ins = {} if text.isascii() else _stand_ins(tokenizer)
-    return [ord(letter) in stand_ins for letter in text for _ in stand_ins.get(ord(letter), letter)]
-
-
-def _as_letters(tokens: list[Token], plain: str, theirs: list[bool], tokenizer) -> list[Token]:
-    """The tokens, with those of its letters in the place of each special one that stands where it is `theirs`.
-
-    Also where special tokens were to be split: T5's kind of tokenizer, Unigram, finds them in its vocabulary.
-    """
-    special, split = _special(tokenizer), []
-    for id, (begin, end) in tokens:
-        # What a tokenizer does not know is a special token too, but not in the text.
-        if id in special and special[id] in plain[begin:end] and any(theirs[begin:end]):
-            split += [(each, (begin + at, begin + to)) for each, (at, to) in _inside(plain[begin:end], tokenizer)]
-        else:
-            split.append((id, (begin, end)))
-    return split
-
-
-def _inside(text: str, tokenizer) -> list[Token]:
+def _letters(text: str, tokenizer) -> list[Token]:
     """Tokens of a text that goes on from another, none of them special."""
     for before in ("\n", ""):  # some tokenizers put a space before a text that begins
         found = tokenizer(
@@ -214,8 +198,8 @@ def _inside(text: str, tokenizer) -> list[Token]:
             break
     special = _special(tokenizer)
     if len(text) > 1 and any(special.get(id) == text[at:to] for id, (at, to) in tokens):
-        rest = [(id, (at + 1, to + 1)) for id, (at, to) in _inside(text[1:], tokenizer)]
-        return [*_inside(text[:1], tokenizer), *rest]
+        rest = [(id, (at + 1, to + 1)) for id, (at, to) in _letters(text[1:], tokenizer)]
+        return [*_letters(text[:1], tokenizer), *rest]
     return tokens
 
 
@@ -255,7 +239,7 @@ def extract(completion: str, stops: Sequence[str], *, opened: bool = False) -> s
         if "code" in named:
             return named["code"].strip()
         begin, indentation = close.end(), named.get("indentation", "")
-        close = next((each for each in _fences(text, begin) if len(each["ticks"]) >= len(named["ticks"])), None)
+        close = next((fence for fence in _fences(text, begin) if len(fence["ticks"]) >= len(named["ticks"])), None)
     code = _until(text[begin : close.start() if close else len(text)], stops)
     code = re.sub(f"^{indentation}", "", code, flags=re.MULTILINE)
     return code.strip("\n").rstrip() if "\n" in code.strip() else code.strip()
@@ -266,12 +250,14 @@ def _fences(text: str, begin: int, *, opened: bool = False) -> Iterator[re.Match
 
     Where the prompt `opened` a fence, a bare one at a line's start counts there as well: generation ends at it.
     """
-    found = [each for kind in _FENCES for each in kind.finditer(text, begin)]
-    for each in sorted(found, key=lambda match: match.start("ticks")):
-        line = text[text.rfind("\n", 0, each.start("ticks")) + 1 : each.start("ticks")]
-        written = "#" in line or FENCE in line or _in_a_docstring(text[begin : each.start()])
-        if not written or (opened and not line and _is_bare(each)):
-            yield each
+    found = [fence for kind in _FENCES for fence in kind.finditer(text, begin)]
+    for fence in sorted(found, key=lambda match: match.start("ticks")):
+        line = text[text.rfind("\n", 0, fence.start("ticks")) + 1 : fence.start("ticks")]
+        before = text[begin : fence.start()]
+        in_a_docstring = any(before.count(quotes) % 2 for quotes in ('"""', "'''"))
+        written = "#" in line or FENCE in line or in_a_docstring
+        if not written or (opened and not line and _is_bare(fence)):
+            yield fence
 
 
 def _opens(fence: re.Match, text: str, stops: Sequence[str], *, opened: bool) -> bool:
@@ -286,10 +272,6 @@ def _opens(fence: re.Match, text: str, stops: Sequence[str], *, opened: bool) ->
 
 def _is_bare(fence: re.Match) -> bool:
     return not fence[0].strip(" \t\n`")
-
-
-def _in_a_docstring(before: str) -> bool:
-    return any(before.count(quotes) % 2 for quotes in ('"""', "'''"))
 
 
 def _until(text: str, stops: Sequence[str]) -> str:

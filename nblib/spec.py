@@ -2,86 +2,25 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar
+
+from nblib.rules import Count, FileName, Flag, NotNegative, Positive, Rule, Settings, Share, Size, TopShare, one_of
 
 QUANTIZED = ("int8", "nf4", "nf4-dq", "fp4")  # precisions by bitsandbytes; dq: the constants are quantized too
 PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 ALL_LINEAR, ATTENTION_INPUTS = "all-linear", "attention-inputs"  # named choices of target modules
-NAME_BYTES, UNUSABLE = 64, '/\\:*?"<>|'  # of a custom method's name: a file's may have 255, and has more parts
 INITIAL_TEXT = "Generate Python code that follows the instruction.\n"
 # Fields that older rows lack.
 ADDED = set("length_rule study_scores trust_remote_code max_train ending user_data drop_leaked".split())
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a field may hold, in words and as a test."""
-
-    allowed: str
-    fits: Callable[[Any], bool]
-
-    def check(self, name: str, value: Any) -> None:
-        """Raises ValueError with one sentence."""
-        if not self.fits(value):
-            raise ValueError(f"{name} must be {self.allowed}; got {value!r}")
+def names_modules(text: str) -> bool:
+    """Whether these are names with commas between them."""
+    return all(name.strip() for name in text.split(","))
 
 
-def whole(at_least: int) -> Rule:
-    """A whole number: a truth value is none, although Python counts with it."""
-    allowed = f"a whole number, {at_least} or more"
-    return Rule(allowed, lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= at_least)
-
-
-def number(allowed: str, fits: Callable[[float], bool]) -> Rule:
-    """A finite number in a range."""
-
-    def finite_and_fits(value: Any) -> bool:
-        return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value) and fits(value)
-
-    return Rule(allowed, finite_and_fits)
-
-
-def one_of(*names: str) -> Rule:
-    """One of these names."""
-    return Rule(f"one of {', '.join(names)}", lambda value: value in names)
-
-
-def can_be_a_file(name: Any) -> bool:
-    """Whether a file can have that name on every system: names of rows and folders have it inside."""
-    plain = isinstance(name, str) and name.isprintable() and name == name.strip(" .") and not set(name) & set(UNUSABLE)
-    return plain and 0 < len(name.encode()) <= NAME_BYTES
-
-
-Count = Annotated[int, whole(at_least=1)]
-Size = Annotated[int, whole(at_least=0)]
-Positive = Annotated[float, number("above 0", lambda value: value > 0)]
-NotNegative = Annotated[float, number("0 or more", lambda value: value >= 0)]
-Share = Annotated[float, number("at least 0 and below 1", lambda value: 0 <= value < 1)]
-TopShare = Annotated[float, number("above 0 and at most 1", lambda value: 0 < value <= 1)]
-Flag = Annotated[bool, Rule("True or False", lambda value: isinstance(value, bool))]  # any text would be a yes
-Modules = Annotated[
-    str,  # all-linear (but the head), attention-inputs, or names of modules, by commas
-    Rule(
-        f"{ALL_LINEAR}, {ATTENTION_INPUTS}, or names of modules with commas between them",
-        lambda value: all(name.strip() for name in value.split(",")),
-    ),
-]
-FileName = Annotated[str, Rule(f"a short text of at most {NAME_BYTES} bytes without {UNUSABLE}", can_be_a_file)]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Fields whose types carry their rules; a value that breaks one raises ValueError."""
-
-    def __post_init__(self):
-        for item in fields(self):
-            value, kinds = getattr(self, item.name), (item.type, *get_args(item.type))
-            if value is not None or type(None) not in kinds:
-                for rule in [rule for kind in kinds for rule in getattr(kind, "__metadata__", ())]:
-                    rule.check(item.name, value)
+Modules = Annotated[str, Rule(f"{ALL_LINEAR}, {ATTENTION_INPUTS}, or names of modules by commas", names_modules)]
 
 
 class Method(Settings):
@@ -119,14 +58,10 @@ class Retrieved(Method):
 
     kind = "rag"
     shots: Count = 3  # examples in the prompt
-    retriever: str = "bm25"  # bm25, tfidf (character n-grams), minilm, or a sentence encoder's Hub id or folder
+    # bm25, tfidf (character n-grams), minilm, or a sentence encoder's Hub id or folder
+    retriever: Annotated[str, Rule("bm25, tfidf, minilm, or an encoder's Hub id or folder", bool)] = "bm25"
     reranker: str = ""  # a cross-encoder that orders the nearest anew: Hub id or folder; empty: none
     diversity: Share = 0.0  # 0: similarity alone; towards 1, maximal marginal relevance prefers shots unlike each other
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.retriever:
-            raise ValueError("retriever must be bm25, tfidf, minilm, or an encoder's Hub id or folder; got ''")
 
 
 @dataclass(frozen=True)
@@ -275,14 +210,9 @@ class Custom(Trained):
     """Any other method of PEFT; `methods.custom` makes it from a `peft.PeftConfig`."""
 
     kind = "peft"
-    config: str = ""  # the PeftConfig as JSON
+    config: Annotated[str, Rule("a PeftConfig as JSON", lambda text: isinstance(json.loads(text or "null"), dict))] = ""
     name: FileName = "peft"  # how tables and figures call it
     learning_rate: Positive = 1e-3
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not isinstance(json.loads(self.config or "null"), dict):
-            raise ValueError("config must be a PeftConfig as JSON; methods.custom(config, name=…) makes it")
 
 
 PROMPTED = (ZeroShot, InContext, Retrieved)
@@ -336,8 +266,9 @@ class Training(Settings):
     def __post_init__(self):
         super().__post_init__()
         if self.batch_size % self.device_batch:
-            sizes = f"{self.batch_size} and {self.device_batch}"
-            raise ValueError(f"batch_size must be a multiple of device_batch; got {sizes}")
+            raise ValueError(
+                f"batch_size must be a multiple of device_batch; got {self.batch_size}, {self.device_batch}"
+            )
 
 
 @dataclass(frozen=True)
@@ -350,10 +281,8 @@ class Decoding(Settings):
     temperature: Positive | None = None  # None: no sampling
     top_p: TopShare = 1.0  # read only when sampling
     batch_size: Count = 16  # examples a batch, before beams
-    # all-beams: a search goes on until every beam has a stop string, as the study's did
-    stop: Annotated[str, one_of("each-answer", "all-beams")] = "each-answer"
-    # with-prompt: a beam's score is divided by the tokens of prompt and answer, as in transformers before 4.36
-    length_rule: Annotated[str, one_of("answer", "with-prompt")] = "answer"
+    stop: Annotated[str, one_of("each-answer", "all-beams")] = "each-answer"  # all-beams: not before each has a stop
+    length_rule: Annotated[str, one_of("answer", "with-prompt")] = "answer"  # that a beam's score is divided by
     ending: Annotated[str, one_of("task", "fence")] = "task"  # fence: a chat model's answer goes on to its closing one
 
     def __post_init__(self):
@@ -412,10 +341,9 @@ class Run(Settings):
         kind = self.method.kind
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2**32, which NumPy can take; got {self.seed}")
-        if self.method.trained and self.training is None:
-            raise ValueError(f"{kind} is trained, so it needs training settings; got None")
-        if not self.method.trained and self.training is not None:
-            raise ValueError(f"{kind} trains nothing, so training must be None")
+        if self.method.trained != (self.training is not None):
+            allowed = "settings, as it is trained" if self.method.trained else "None, as it trains nothing"
+            raise ValueError(f"training of {kind} must be {allowed}; got {self.training!r}")
         if isinstance(self.method, FullTuning) and self.precision in QUANTIZED:
             weights = f"{self.precision} weights"
             raise ValueError(f"full trains every weight, and {weights} cannot be trained: take fp32 or bf16, or lora")

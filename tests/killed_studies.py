@@ -19,7 +19,7 @@ from pathlib import Path
 import small  # noqa: F401  (loads what the study needs)
 
 from nblib import methods, metrics, models, presets, results, spec, study, tasks, train
-from nblib.study import resume, running
+from nblib.study import resume, run
 from nblib.train import checkpoints
 
 STAGES = {  # one letter each, told at every call
@@ -61,7 +61,7 @@ def work(runs: list[study.Planned], folder: Path, told: int) -> None:
     """A child's part: the study, telling each stage and each run that it begins."""
     for letter, (place, name) in STAGES.items():
         setattr(place, name, _telling(getattr(place, name), letter, told))
-    whole, fit = running.run_one, train.fit
+    whole, fit = run.run_one, train.fit
 
     def run_one(each, *given, **named):
         with (folder.parent / f"{folder.name}.begun").open("a") as begun:
@@ -73,7 +73,7 @@ def work(runs: list[study.Planned], folder: Path, told: int) -> None:
             print(named["checkpoints"].folder.name, file=trained)
         return fit(*given, **named)
 
-    running.run_one, train.fit = run_one, fitted
+    run.run_one, train.fit = run_one, fitted
     study.run_all(runs, folder)
 
 

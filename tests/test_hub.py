@@ -107,6 +107,40 @@ def test_the_real_rows_load_in_the_hubs_layout(server, tmp_path, real_data):
     }
 
 
+def test_a_users_own_dataset_is_a_task_by_its_id(server, tmp_path):
+    rows = [{"question": f"add {word}", "answer": f"{word} + 1"} for word in "abcdefghijkl"]
+    card = b"---\nconfigs:\n- config_name: short\n  data_files: short/*.jsonl\n- config_name: long\n  data_files:\n"
+    card += b"  - split: train\n    path: long/a.csv\n  - split: test\n    path: long/b.csv\n---\n"
+    files = {"README.md": card, "short/x.jsonl": hub.lines(*rows)}
+    files |= {f"long/{name}.csv": f"nl,cmd\n{name} {name},f\nc {name},g\n".encode() for name in ("a", "b")}
+    commit = server.add("datasets", "ann/tickets", files, names=("v1",))
+    server.add(
+        "datasets",
+        "ann/plain",
+        {"data/train-0.parquet": hub.parquet(*rows), "data/test-0.parquet": hub.parquet(rows[0])},
+    )
+    server.add("datasets", "ann/script", {"script.py": b"raise SystemExit"})
+    places = (
+        "ann/tickets:short@v1",
+        "ann/tickets:long@v1",
+        "ann/plain",
+        "ann/tickets:other@v1",
+        "ann/script",
+        "ann/none",
+    )
+    answers = hub.ask(server.endpoint, tmp_path, *[f"about(tasks.load({place!r}))" for place in places])
+    assert answers[0] == [10, 1, 1, commit]
+    assert answers[1][:3] == [1, 1, 2]
+    assert answers[2][:3] == [11, 1, 1]
+    assert [kind for kind, _ in answers[3:]] == ["ValueError"] * 3
+    assert all("\n" not in said for _, said in answers[3:])
+    assert "other" in answers[3][1]
+    (name,) = hub.ask(server.endpoint, tmp_path, "tasks.resolve('ann/tickets:long@v1').name")
+    assert name == "tickets-long"
+    server.close()
+    assert hub.ask(server.endpoint, tmp_path, "about(tasks.load('ann/plain'))") == [answers[2]]
+
+
 def test_rows_from_the_hub_are_those_of_a_folder(server, tmp_path):
     server.add_task("conala", conala())
     for split, data in zip(tasks.SPLITS, conala().values(), strict=True):
@@ -232,51 +266,38 @@ def test_odex_without_conala_says_what_to_do(server, tmp_path):
 # --- models ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_model_loads_by_its_id_with_a_revision_and_again_without_the_hub(server, tmp_path):
+def test_a_model_loads_by_its_id_and_again_without_the_hub_and_what_fails_is_one_sentence(server, tmp_path):
     files = {seed: hub.folder_files(_saved(tmp_path / str(seed), seed)) for seed in (1, 2)}
     old = server.add("models", "someone/small", files[1], names=("v1",))
     new = server.add("models", "someone/small", files[2])
+    for name, lost in (("gated", ""), ("cut", ""), ("bare", "model.safetensors"), ("empty", "config.json")):
+        kept = {file: data for file, data in files[1].items() if file != lost}
+        server.add("models", f"someone/{name}", {**kept, "README.md": name.encode()})
+    server.repositories["models", "someone/gated"].gated = 403
+    server.repositories["models", "someone/cut"].cut.add("model.safetensors")
     ids = ("someone/small", "someone/small@v1", f"someone/small@{old}")
     asked = [f"[models.revision({id!r}), total(models.load({id!r}))]" for id in ids]
     asked += ["models.context_length('someone/small@v1')", "models.load('someone/small@v1')[0].name_or_path"]
+    failing = {
+        "gated": "ConnectionError the Hub refuses model someone/gated: accept its licence on its page and run `hf auth",
+        "cut": "ConnectionError the download of model someone/cut broke off (RemoteProtocolError: ",
+        "bare": "ValueError model someone/bare has no model*.safetensors and no pytorch_model*.bin on the Hub",
+        "empty": "ValueError model someone/empty has no config.json on the Hub",
+        "nothing": "ValueError the Hub has no model someone/nothing, or it is private: check the name, run `hf auth",
+        "cut@v9": "ValueError the Hub has no revision 'v9' of model someone/cut; give a branch, a tag or a commit",
+    }
+    loads = [f"models.load('someone/{name}')" for name in failing]
+    answers = hub.ask(server.endpoint, tmp_path / "home", *asked, *loads, before=NO_WAITING)
     sums = [_total(small.model(seed=seed)) for seed in (2, 1, 1)]
-    answers = hub.ask(server.endpoint, tmp_path / "home", *asked)
+    assert sums[0] != pytest.approx(sums[1], rel=1e-6)
     assert [commit for commit, _ in answers[:3]] == [new, old, old]
     assert [total for _, total in answers[:3]] == pytest.approx(sums, rel=1e-9)
-    assert sums[0] != pytest.approx(sums[1], rel=1e-6)
-    assert answers[3:] == [2048, "someone/small"]
+    assert answers[3:5] == [2048, "someone/small"]
+    for (kind, said), start in zip(answers[5:], failing.values(), strict=True):
+        assert f"{kind} {said}".startswith(start)
+        assert "\n" not in said
     server.close()
-    assert hub.ask(server.endpoint, tmp_path / "home", *asked) == answers
-
-
-def test_what_fails_with_a_model_is_one_sentence(server, tmp_path):
-    files = hub.folder_files(_saved(tmp_path / "saved", 1))
-    for name in ("gated", "cut", "bare", "empty"):
-        server.add("models", f"someone/{name}", {**files, "README.md": name.encode()})
-    server.repositories["models", "someone/gated"].gated = 403
-    server.repositories["models", "someone/cut"].cut.add("model.safetensors")
-    for name, missing in (("bare", "model.safetensors"), ("empty", "config.json")):
-        for served in server.repositories["models", f"someone/{name}"].commits.values():
-            del served[missing]
-    names = ("gated", "cut", "bare", "empty", "nothing", "cut@v9")
-    answers = hub.ask(
-        server.endpoint, tmp_path / "home", *[f"models.load('someone/{name}')" for name in names], before=NO_WAITING
-    )
-    assert [kind for kind, _ in answers] == [*["ConnectionError"] * 2, *["ValueError"] * 4]
-    assert all("\n" not in said for _, said in answers)
-    for (_, said), start in zip(
-        answers,
-        [
-            "the Hub refuses model someone/gated: accept its licence on its page and run `hf auth login`",
-            "the download of model someone/cut broke off (RemoteProtocolError: ",
-            "model someone/bare has no model*.safetensors and no pytorch_model*.bin on the Hub",
-            "model someone/empty has no config.json on the Hub",
-            "the Hub has no model someone/nothing, or it is private: check the name, run `hf auth login`, or give a",
-            "the Hub has no revision 'v9' of model someone/cut; give a branch, a tag or a commit",
-        ],
-        strict=True,
-    ):
-        assert said.startswith(start)
+    assert hub.ask(server.endpoint, tmp_path / "home", *asked) == answers[:5]
 
 
 def test_a_model_without_network_is_one_sentence():

@@ -8,8 +8,8 @@ from itertools import combinations
 import pytest
 
 from nblib import metrics, sandbox
-from nblib.metrics import execution
-from nblib.metrics.execution import compare, judge, program, references
+from nblib.metrics import compare, execution, jobs
+from nblib.metrics import verdicts as judged
 from nblib.results import Prediction
 from nblib.sandbox import Checked, Function, Limits, Outcome, Script
 from nblib.tasks import Example
@@ -32,7 +32,7 @@ def verdicts(text: str) -> list[tuple[str, ...]]:
 
 
 def scores(text: str, *, sampled: bool = True, ks=execution.KS) -> dict:
-    return execution.scores(verdicts(text), sampled=sampled, ks=ks)
+    return judged.scores(verdicts(text), sampled=sampled, ks=ks)
 
 
 def script(id: str = "a", *outputs: str, **fields) -> Example:
@@ -49,42 +49,21 @@ def answers(id: str, *codes: str) -> Prediction:
 # --- pass@k ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("answered", "passed", "k", "chance"),
-    [
-        (1, 0, 1, 0),
-        (1, 1, 1, 1),
-        (5, 1, 1, 1 / 5),
-        (5, 1, 5, 1),
-        (5, 0, 5, 0),
-        (5, 2, 2, 1 - 3 / 10),  # of ten pairs three hold neither
-        (10, 3, 5, 1 - 21 / 252),
-        (200, 1, 100, 1 / 2),
-        (200, 101, 100, 1),
-    ],
-)
-def test_pass_at_k_by_hand(answered, passed, k, chance):
-    assert execution.pass_at_k(answered, passed, k) == chance
-
-
-def test_pass_at_k_is_the_share_of_draws_with_a_pass():
-    for answered in range(1, 8):
+def test_pass_at_k_is_the_share_of_draws_with_a_pass_and_exact_for_many_answers():
+    for answered in range(1, 7):
         for passed in range(answered + 1):
             for k in range(1, answered + 1):
                 draws = list(combinations([True] * passed + [False] * (answered - passed), k))
                 share = Fraction(sum(map(any, draws)), len(draws))
-                assert execution.pass_at_k(answered, passed, k) == float(share)
-
-
-def test_pass_at_k_stays_exact_for_many_answers():
-    assert execution.pass_at_k(1_000_000, 1, 1) == 1e-6
-    assert execution.pass_at_k(10_000, 1, 100) == 0.01
+                assert judged.pass_at_k(answered, passed, k) == float(share)
+    assert judged.pass_at_k(200, 1, 100) == 1 / 2
+    assert judged.pass_at_k(1_000_000, 1, 1) == 1e-6
 
 
 @pytest.mark.parametrize(("answered", "passed", "k"), [(5, 1, 6), (5, 1, 0), (5, 6, 1), (5, -1, 1)])
 def test_pass_at_k_of_impossible_counts_is_refused(answered, passed, k):
     with pytest.raises(ValueError, match="must be from"):
-        execution.pass_at_k(answered, passed, k)
+        judged.pass_at_k(answered, passed, k)
 
 
 # --- verdicts to scores ---------------------------------------------------------------------------------------------
@@ -108,28 +87,18 @@ def test_what_passes_loosely_counts_in_the_published_scores_only():
     }
 
 
-def test_a_k_beyond_the_answers_is_left_out():
-    assert [name for name in scores(". w") if name.startswith("pass")] == ["pass@1", "pass@2"]
-
-
 def test_pass_at_1_of_beams_is_the_first_answer_s():
     assert scores("w . .", sampled=False, ks=(1,))["pass@1"] == 0
     assert scores(". w w", sampled=False, ks=(1,))["pass@1"] == 1
 
 
 def test_without_tests_or_answers_nothing_is_defined():
-    assert set(execution.scores([(), ()], sampled=True, ks=(1, 2)).values()) == {None}
-    assert execution.scores([], sampled=True, ks=(1,)) == dict.fromkeys(execution.FIRST_ANSWER)
-
-
-def test_codes_are_those_of_the_published_metric():
-    (found,) = execution.codes(verdicts(".~wrtmc"))
-    assert found == [True, True, False, -1, -1, -1, -2]
-    assert [type(each) for each in found[:3]] == [bool] * 3
+    assert set(judged.scores([(), ()], sampled=True, ks=(1, 2)).values()) == {None}
+    assert judged.scores([], sampled=True, ks=(1,)) == dict.fromkeys(judged.FIRST_ANSWER)
 
 
 def test_an_answer_ends_as_its_first_test_that_it_did_not_pass():
-    assert execution.counts(verdicts(".. .~ .w rw .t mt cc w.")) == {
+    assert judged.counts(verdicts(".. .~ .w rw .t mt cc w.")) == {
         "passed": 2,
         "wrong": 2,
         "runtime_error": 1,
@@ -142,51 +111,48 @@ def test_an_answer_ends_as_its_first_test_that_it_did_not_pass():
 # --- examples to jobs -----------------------------------------------------------------------------------------------
 
 
-def test_inputs_make_a_script_and_with_an_entry_point_a_function():
-    assert program.job(script(), "print(1)") == Script("print(1)", ("in0",))
-    called = script(entry_point="f")
-    assert program.job(called, "def f(): pass") == Function("def f(): pass", "f", ("in0",))
-
-
-def test_assertions_make_a_checked_program():
+def test_tests_make_a_script_a_function_or_a_checked_program():
+    assert jobs.job(script(), "print(1)") == Script("print(1)", ("in0",))
+    assert jobs.job(script(entry_point="f"), "def f(): pass") == Function("def f(): pass", "f", ("in0",))
     example = Example("a", "", "x = 1", tests=("assert x == 1",), test_setup="import re")
-    assert program.job(example, "x = 2") == Checked("x = 2", ("assert x == 1",), "import re", None, ("x",))
-    assert program.job(replace(example, entry_point="f"), "x = 2").name == "f"
+    assert jobs.job(example, "x = 2") == Checked("x = 2", ("assert x == 1",), "import re", None, ("x",))
+    assert jobs.job(replace(example, entry_point="f"), "x = 2").name == "f"
 
 
 def test_an_answer_goes_on_from_the_starter_code_unless_it_has_the_function():
     example = script(entry_point="f", starter_code="def f(x):\n    return ")
-    assert program.job(example, "x + 1").code == "def f(x):\n    return x + 1"
-    assert program.job(example, "def f(y): return y").code == "def f(y): return y"
+    assert jobs.job(example, "x + 1").code == "def f(x):\n    return x + 1"
+    assert jobs.job(example, "def f(y): return y").code == "def f(y): return y"
 
 
 def test_names_that_the_published_metric_imports_are_there_and_no_others():
-    assert program.with_imports("print(1)") == "print(1)"
-    code = "def f(x: List[int]): return deque(x), gcd(2, 4), np.array(x)"
-    given = program.with_imports(code)
-    assert given.splitlines()[:-1] == [
+    assert jobs.with_imports("print(1)") == "print(1)"
+    given = jobs.with_imports("def f(x: List[int]): return deque(x), gcd(2, 4), np.array(x)").splitlines()[:-1]
+    assert given == [
         "from collections import deque",
         "from math import gcd",
         "from typing import List",
         "import numpy as np",
     ]
-    for line in program.IMPORTS.values():
+    for line in jobs.IMPORTS.values():
         exec(line, {})
+    future = "from __future__ import annotations\nx: List = 1"
+    assert jobs.with_imports(future) == future  # which stays first
 
 
-def test_future_imports_stay_first():
-    code = "from __future__ import annotations\nx: List = 1"
-    assert program.with_imports(code) == code
-
-
-def test_tests_given_as_text_are_assertions_or_apps_s_json():
-    assert references.example("0", "assert f(1) == 2").tests == ("assert f(1) == 2",)
-    streams = references.example("0", json.dumps({"inputs": ["1\n", ["2", "3"]], "outputs": ["a", ["b", "c"]]}))
-    assert (streams.inputs, streams.outputs) == (("1\n", "2\n3"), ("a", "b\nc"))
-    called = references.example("0", json.dumps({"fn_name": "f", "inputs": [[1, [2]]], "outputs": [{"a": None}]}))
-    assert (called.entry_point, called.inputs, called.outputs) == ("f", ("[1, [2]]",), ('{"a": null}',))
-    with pytest.raises(ValueError, match="reference 7 must have as many inputs as outputs"):
-        references.example("7", '{"inputs": ["1"], "outputs": []}')
+def test_references_of_tests_that_only_call_a_function_are_not_run():
+    plain = Example("a", "", "def f(x): return x", ("assert f(3) == 3", "assert max(f(1), f(2)) > 1"),
+                    "import math", entry_point="f")  # fmt: skip
+    assert jobs.self_contained(jobs.job(plain, plain.code))
+    others = (
+        "assert f(3).x == 3",
+        "f(3)\nassert open('x')",
+        "import os\nassert f(3)",
+        "assert g(3)",
+        "assert f is f.f",
+    )
+    for example in (replace(plain, tests=(test,)) for test in others):
+        assert not jobs.self_contained(jobs.job(example, example.code)), example.tests
 
 
 # --- execute, with a sandbox that answers by the program's name -----------------------------------------------------
@@ -197,10 +163,8 @@ def played(monkeypatch):
     """Outcomes by the program's text; records each call as (limits, programs)."""
     calls = []
 
-    def run_all(jobs, *, limits, workers, allow_code_execution, report):
-        jobs = list(jobs)
+    def run_all(jobs, *, limits, workers, allow_code_execution):
         calls.append((limits, [job.code for job in jobs]))
-        report(1.0)
         return [
             tuple(played_outcome(job.code, limits) for _ in getattr(job, "inputs", None) or job.checks) for job in jobs
         ]
@@ -232,13 +196,9 @@ def test_every_status_of_the_sandbox_has_a_verdict(played):
     assert done.verdicts == tuple(verdicts(". w r c t m"))
 
 
-def test_a_blank_answer_is_wrong_and_not_run(played):
+def test_a_blank_answer_and_one_without_the_function_are_judged_without_being_run(played):
     (done,) = metrics.execute([script("a", "")], [answers("a", " \n")], sampled=False)
     assert done.verdicts == ((WRONG,),)
-    assert played == []
-
-
-def test_an_answer_without_the_function_is_an_error_of_compilation_and_not_run(played):
     example = script("a", entry_point="solve")
     (done,) = metrics.execute([example], [answers("a", "", "def double(x): return 2 * x")], sampled=False)
     assert done.verdicts == ((sandbox.COMPILE_ERROR,),) * 2
@@ -254,7 +214,7 @@ def test_equal_answers_to_an_example_are_run_once(played):
 def test_answers_are_matched_by_id_whatever_the_order(played):
     done = metrics.execute([script("a", "1"), script("b", "2")], [answers("b", "2"), answers("a", "2")], sampled=False)
     assert [(each.example, each.scores["strict_accuracy"]) for each in done] == [("b", 1), ("a", 0)]
-    with pytest.raises(ValueError, match="'b' has no prediction"):
+    with pytest.raises(ValueError, match="'b' comes 1 times among the examples and 0 times"):
         metrics.execute([script("a"), script("b")], [answers("a", "2")], sampled=False)
 
 
@@ -285,18 +245,14 @@ def test_samples_are_needed_for_k_above_1(played):
 
 
 def test_tests_and_expected_outputs_must_be_as_many(played):
-    with pytest.raises(ValueError, match="example 'a' has 1 tests, 2 expected outputs"):
+    with pytest.raises(ValueError, match="example 'a' has 1 tests, but 2 expected outputs"):
         metrics.execute([replace(script(), outputs=("1", "2"))], [answers("a", "1")], sampled=False)
 
 
-def test_few_outputs_are_held_at_a_time_and_progress_grows(played, monkeypatch):
-    monkeypatch.setattr(judge, "AT_ONCE", 4)
-    shares: list[float] = []
-    examples = [script(each, "1", "1") for each in "abcde"]
-    metrics.execute(examples, [answers(each, "1") for each in "abcde"], sampled=False, report=shares.append)
+def test_few_outputs_are_held_at_a_time(played, monkeypatch):
+    monkeypatch.setattr(execution, "AT_ONCE", 4)
+    metrics.execute([script(id, "1", "1") for id in "abcde"], [answers(id, "1") for id in "abcde"], sampled=False)
     assert [len(codes) for _, codes in played] == [2, 2, 1]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
 
 
 def test_an_example_with_a_slow_reference_has_more_time(played):
@@ -335,4 +291,3 @@ def test_results_by_difficulty_from_easy_to_hard(played):
     assert (hard["all_answers"]["passed"], hard["all_answers"]["wrong"]) == (1, 2)
     assert found["introductory"]["first_answer"]["runtime_error"] == 1
     assert json.loads(json.dumps(found)) == found
-    assert [each.example for each in metrics.groups(done, examples)["competition"]] == ["a", "c"]

@@ -1,98 +1,94 @@
-"""Scores by running programs for real: the shipped tasks, APPS's own rows, the module of `evaluate`."""
+"""Verdicts of programs that are run for real: right on rows of the published forms, and not to be forged."""
 
+import gzip
+import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 
-from nblib import metrics, tasks
-from nblib.metrics import execution
-from nblib.metrics.execution import compare
+from nblib import metrics, tables, tasks
+from nblib.metrics import compare, verdicts
+from nblib.metrics.execution import with_verdicts
+from nblib.metrics.jobs import has_tests
 from nblib.results import Prediction
 from nblib.sandbox import Limits
 from nblib.tasks import Example
 
-
-def answered(examples, codes) -> list[Prediction]:
-    return [Prediction(each.id, (), tuple(own), 0, 0) for each, own in zip(examples, codes, strict=True)]
+SHORT, SECOND = Limits(cpu_seconds=2.0), Limits(cpu_seconds=1.0)
 
 
-def run(examples, codes, *, sampled: bool = True, **settings) -> list[Prediction]:
+def run(examples, answers, limits=SHORT) -> list[Prediction]:
     """Each example's own list of programs, executed."""
-    return metrics.execute(examples, answered(examples, codes), sampled=sampled, allow_code_execution=True, **settings)
+    given = [Prediction(row.id, (), tuple(codes), 0, 0) for row, codes in zip(examples, answers, strict=True)]
+    return metrics.execute(examples, given, sampled=True, limits=limits, allow_code_execution=True)
+
+
+def run_references(examples, limits=SHORT) -> list[Prediction]:
+    return run(examples, [[row.code] for row in examples], limits)
 
 
 def ends(example: Example, *codes: str) -> list[str]:
     """How each program ends on the example's tests."""
-    (done,) = run([example], [codes], limits=Limits(cpu_seconds=1))
-    return [execution.kind(each) for each in done.verdicts]
+    (done,) = run([example], [codes], SECOND)
+    return [verdicts.kind(answer) for answer in done.verdicts]
 
 
-def passing(predictions) -> list[str]:
-    """Ids of those with an answer that passes."""
-    return [each.example for each in predictions if any(map(execution.passes, each.verdicts))]
+def passing(predictions) -> set[str]:
+    """The numbers, in their ids, of those with an answer that passes."""
+    return {row.example.split(":")[-1] for row in predictions if any(map(verdicts.passes, row.verdicts))}
 
 
-def shortened(example: Example) -> Example:
-    """With its first two tests only: what fails these fails all."""
-    return replace(example, tests=example.tests[:2], inputs=example.inputs[:2], outputs=example.outputs[:2])
+def numbers(examples) -> set[str]:
+    return {row.id.split(":")[-1] for row in examples}
 
 
-def shifted(examples) -> list[list[str]]:
-    """For each example the reference of the next."""
-    return [[other.code] for other in (*examples[1:], examples[0])]
+def of_the_next(examples) -> list[Prediction]:
+    """Each example answered with the reference of the next; what fails two tests fails all, so no more are run."""
+    few = [replace(row, tests=row.tests[:2], inputs=row.inputs[:2], outputs=row.outputs[:2]) for row in examples]
+    return run(few, [[row.code] for row in (*examples[1:], examples[0])], SECOND)
 
 
 # --- the kinds of tests ---------------------------------------------------------------------------------------------
 
-DOUBLE = Example("a", "", "", inputs=("2\n", "5\n"), outputs=("4\n", "10\n"))
+DOUBLE = Example("double", "Print twice the number.", "", inputs=("2\n", "5\n"), outputs=("4\n", "10\n"))
 
 
 def test_programs_that_read_standard_input():
-    assert ends(
-        DOUBLE,
-        "print(2 * int(input()))",
-        "import sys\nx = int(sys.stdin.read())\nif x > 3:\n    print(2 * x)\n    sys.exit()\nprint(2 * x)",
-        "def main():\n    print(int(input()) * 2)\nif __name__ == '__main__':\n    main()",
-        "print(4)",
-        "print(2 * int(input())",
-        "print(1 / 0)",
-        "while True: pass",
-        "raise SystemExit(int(input()))",
-    ) == ["passed", "passed", "passed", "wrong", "compile_error", "runtime_error", "time_out", "wrong"]
-
-
-def test_programs_that_need_a_function_around_them_run_too():
-    assert ends(
-        DOUBLE,
-        "x = int(input())\nprint(2 * x)\nreturn",
-        "x = int(input())\ntext = '''a\nb'''\ndef f():\n    nonlocal x\n    x *= 2\nf()\nprint(x)",
-    ) == ["passed", "passed"]
+    assert (
+        ends(
+            DOUBLE,
+            "print(2 * int(input()))",
+            "import sys\nx = int(sys.stdin.read())\nif x > 3:\n    print(2 * x)\n    sys.exit()\nprint(2 * x)",
+            "def main():\n    print(int(input()) * 2)\nif __name__ == '__main__':\n    main()",
+            "print(4)",
+            "print(2 * int(input())",
+            "print(1 / 0)",
+            "while True: pass",
+            "raise SystemExit(int(input()))",
+            "x = int(input())\nprint(2 * x)\nreturn",
+            "x = int(input())\ntext = '''a\nb'''\ndef f():\n    nonlocal x\n    x *= 2\nf()\nprint(x)",
+        )
+        == ["passed"] * 3 + ["wrong", "compile_error", "runtime_error", "time_out", "wrong"] + ["passed"] * 2
+    )
 
 
 def test_functions_and_methods_that_are_called():
     called = Example("a", "", "", entry_point="f", inputs=("[[1, 2]]", "[[]]"), outputs=("[2, 1]", "[[]]"))
-    assert ends(
-        called,
-        "def f(xs):\n    return xs[::-1]",
-        "def f(xs):\n    return tuple(reversed(xs))",
-        "class Solution:\n    def f(self, xs: List[int]) -> List[int]:\n        return xs[::-1]",
-        "def f(xs):\n    return xs",
-        "def f(xs):\n    print([2, 1])",
-        "def f(xs):\n    return xs[7]",
-    ) == ["passed", "passed", "passed", "wrong", "wrong", "runtime_error"]
-
-
-def test_a_function_that_is_not_there_does_not_pass():
-    called = Example("a", "", "", entry_point="solve", inputs=("[1]",), outputs=("1",))
-    assert ends(called, "def f(x):\n    return x", "def f(x):  # solve\n    return x") == [
-        "compile_error",
-        "runtime_error",
-    ]
+    assert (
+        ends(
+            called,
+            "def f(xs):\n    return xs[::-1]",
+            "def f(xs):\n    return tuple(reversed(xs))",
+            "class Solution:\n    def f(self, xs: List[int]) -> List[int]:\n        return xs[::-1]",
+            "def f(xs):\n    return xs",
+            "def f(xs):\n    print([2, 1])",
+            "def f(xs):\n    return xs[7]",
+            "def g(xs):  # f\n    return xs",
+        )
+        == ["passed"] * 3 + ["wrong"] * 2 + ["runtime_error"] * 2
+    )
 
 
 def test_dictionaries_with_integer_keys_and_long_integers():
@@ -118,30 +114,301 @@ def test_assertions_in_place_as_a_block_and_after_a_set_up():
     ) == ["passed", "wrong", "compile_error"]
 
 
+def test_a_failing_answer_is_shown_with_its_test_and_what_it_gives():
+    called = Example("called", "Return the sum.", "", entry_point="f", inputs=("[[1, 2]]",), outputs=("3",))
+    asserted = Example("asserted", "", "xs.sort()", tests=("assert xs == [1, 2]",), test_setup="xs = [2, 1]")
+
+    def failure(examples, *codes):
+        return metrics.first_failure(examples, run(examples, [[code] for code in codes]), allow_code_execution=True)
+
+    found = failure([DOUBLE], "print(2 ** int(input()))")
+    assert (found.test, found.expected, found.got, found.verdict) == ("5\n", "10\n", "32\n", "wrong")
+    assert "print(2 ** int(input()))" in tables.failure(found).text
+    found = failure([DOUBLE, called], "print(", "def f(xs):\n    return max(xs)")  # wrong before what does not run
+    assert (found.example, found.test, found.got) == ("called", "[[1, 2]]", "2")
+    found = failure([DOUBLE], "print(1 / 0)")
+    assert found.verdict == "runtime_error"
+    assert "ZeroDivisionError" in found.got
+    assert failure([asserted], "xs.reverse; pass").test == "assert xs == [1, 2]"
+    assert failure([asserted], "xs.sort()") is None
+    found = failure([STACK], STACK.code.replace("self.xs[-1]", "0"))  # judged inside
+    assert (found.verdict, found.test) == ("wrong", STACK.tests[0])
+
+
 # --- the shipped tasks ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "untested"), [("conala-mini", 15), ("codealpaca-mini", 3), ("apps-mini", 0)])
-def test_references_of_a_shipped_task_pass_and_other_answers_fail(name, untested):
-    examples = tasks.load(name).test
-    done = run(examples, [[each.code, ""] for each in examples])
-    table = metrics.summary(done, examples)
-    assert table["strict_accuracy_ordered"] == {"mean": 1, "n": 200 - untested, "missing": untested}
+def test_references_of_a_shipped_task_pass_and_other_answers_fail(name, untested, step):
+    examples = [row for row in tasks.load(name).test if has_tests(row)]
+    assert len(examples) == 200 - untested
+    some = examples[::step]
+    table = metrics.summary(run(some, [[row.code, ""] for row in some], Limits()), some)
+    assert table["strict_accuracy_ordered"] == {"mean": 1, "n": len(some), "missing": 0}
     assert table["pass@1"]["mean"] == 0.5  # the empty answer fails everywhere
-    some = [shortened(each) for each in examples if execution.has_tests(each)][:40]
-    assert passing(run(some, shifted(some), limits=Limits(cpu_seconds=1))) == []
+    assert passing(of_the_next(some[:40])) == set()
+
+
+# --- rows of the forms of HumanEval and MBPP, written for these tests -----------------------------------------------
+
+
+def humaneval(number: int, before: str, head: str, body: str, test: str) -> dict:
+    name = head.partition("(")[0].removeprefix("def ")
+    return {
+        "task_id": f"HumanEval/{number}",
+        "prompt": f'{before}\n\n{head}\n    """Described here.\n    """\n',
+        "canonical_solution": body,
+        "test": f"\n\nMETADATA = {{\n    'author': 'x',\n}}\n\n\ndef check(candidate):\n{test}\n",
+        "entry_point": name,
+    }
+
+
+POLY = (
+    "import math\n\n\ndef poly(xs: list, x: float):\n    return sum([c * math.pow(x, i) for i, c in enumerate(xs)])\n"
+)
+ENCODE = "def encode(s: str):\n    return s[1:] + s[:1]\n"
+HUMANEVAL = [
+    humaneval(0, "from typing import List",
+              "def near(xs: List[float], t: float) -> bool:",
+              "    return any(abs(a - b) < t for i, a in enumerate(xs) for b in xs[:i])\n",
+              "    assert candidate([1, 2, 3.9], 0.3) == False\n    assert candidate([1.0, 2.0, 2.1], 0.3) == True"),
+    humaneval(2, "", "def part(number: float) -> float:", "    return number % 1.0\n",
+              "    assert candidate(3.5) == 0.5\n    assert abs(candidate(1.33) - 0.33) < 1e-6"),
+    humaneval(32, POLY, "def zero(xs: list):",
+              "    low, high = -1.0, 1.0\n"
+              "    while poly(xs, low) * poly(xs, high) > 0:\n        low, high = 2 * low, 2 * high\n"
+              "    while high - low > 1e-10:\n        middle = (low + high) / 2\n"
+              "        if poly(xs, middle) * poly(xs, low) > 0:\n            low = middle\n"
+              "        else:\n            high = middle\n"
+              "    return low\n",
+              "    import copy, math, random\n    rng = random.Random(42)\n    for _ in range(20):\n"
+              "        coeffs = [rng.randint(-10, 10), rng.choice([-3, 1, 7])]\n"
+              "        solution = candidate(copy.deepcopy(coeffs))\n"
+              "        assert math.fabs(poly(coeffs, solution)) < 1e-4"),
+    humaneval(38, ENCODE, "def decode(s: str):", "    return s[-1:] + s[:-1]\n",
+              "    from random import randint, choice\n    import string\n    letters = string.ascii_lowercase\n"
+              "    for _ in range(9):\n        str = ''.join(choice(letters) for i in range(randint(10, 20)))\n"
+              "        encoded_str = encode(str)\n        assert candidate(encoded_str) == str"),
+    humaneval(29, "", "def lamps(xs):", "    return ' '.join(xs)\n",
+              "    assert candidate(['lamp', 'x']).startswith('lamp')\n    assert 'x' in candidate(['lamp', 'x'])"),
+    humaneval(95, "", "def digits(x):", "    return str(x)\n", "    assert candidate(7).isdigit()"),
+    humaneval(99, "", "def tuples(x):", "    return (x, [x, {x: None}])\n",
+              "    assert candidate(1) == (1, [1, {1: None}])\n    assert tuple(candidate(2)) == candidate(2)"),
+]  # fmt: skip
+
+
+def mbpp(number: int, code: str, *tests: str, setup: str = "") -> dict:
+    return {"task_id": number, "text": "Do it.", "code": code, "test_list": list(tests), "test_setup_code": setup}
+
+
+NODE = "class Node:\n    def __init__(self, data):\n        self.data = data\n        self.left = None\n"
+MBPP = [
+    mbpp(11, "def remove(s, c):\r\n    return s.replace(c, '')", "assert remove('hello', 'l') == 'heo'",
+         "assert remove('abc', 'x') == 'abc'"),
+    mbpp(12, "import math\ndef root(x):\n    return math.sqrt(x)", "assert root(4) == 2",
+         "assert math.isclose(root(2), 1.41421, rel_tol=0.001)", setup="import math"),
+    mbpp(13, "def order(xs):\n    xs.sort()\n    return xs", "assert order([2, 1]) == [1, 2]",
+         "assert sorted(order([3, 1, 2])) == order([1, 3, 2])", "assert set(order([1, 1])) == set([1])"),
+    mbpp(367, NODE + "def depth(root):\n    return 0 if root is None else 1 + depth(root.left)",
+         "assert depth(root) == 2", "assert depth(None) == 0", setup="root = Node(1)\nroot.left = Node(2)"),
+    mbpp(16, "def sum(a, b):\n    return a + b", "assert sum(10, 15) == 25", "assert sum(1, 2) == 3"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Their rows, read from the files as they are published."""
+    folder = tmp_path_factory.mktemp("data")
+    lines = "".join(json.dumps(row) + "\n" for row in HUMANEVAL)
+    (folder / "HumanEval.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (folder / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in MBPP))
+    return {name: tasks.load(name, folder).test for name in ("humaneval", "humaneval-body", "mbpp-full")}
+
+
+def test_references_of_the_published_forms_pass(published):
+    for name, inside in {"humaneval": set(), "humaneval-body": set(), "mbpp-full": {"367"}}.items():
+        done = run_references(published[name])
+        assert passing(done) == numbers(published[name])
+        checked = [row.example.split(":")[1] for row in done if verdicts.marked(row.verdicts[0])]
+        assert set(checked) == inside
+
+
+def test_the_set_up_s_helper_is_not_the_answer_s(published):
+    """A helper that the answer defines again serves the answer only."""
+    example = next(row for row in published["humaneval"] if row.id.endswith("/38"))
+    wrong = "def encode(s):\n    return s\ndef decode(s):\n    return s"
+    assert ends(example, example.code, wrong) == ["passed", "wrong"]
+
+
+# What stands for an answer, with {name} for the function.
+WRONG = {
+    "None": "def {name}(*a): return None",
+    "an object that equals everything": "class All:\n    __hash__ = object.__hash__\n"
+    "    def __eq__(s, o): return True\n    def __ne__(s, o): return False\ndef {name}(*a): return All()",
+    "an object that does everything": "class All(str):\n    def __getattr__(s, n): return lambda *a: 'yes'\n"
+    "    def isdigit(s): return 'yes'\n    def startswith(s, x): return True\n    def __contains__(s, o): return True\n"
+    "    def __eq__(s, o): return True\n    __hash__ = str.__hash__\n    def __iter__(s): return iter(())\n"
+    "    def __sub__(s, o): return 0\n    def __lt__(s, o): return True\ndef {name}(*a): return All()",
+    "a printed mark": "print('ok')\ndef {name}(*a): print('ok')",
+    "exit": "import os\ndef {name}(*a): os._exit(0)",
+    "exit at once": "import os\nos._exit(0)\ndef {name}(*a): pass",
+    "SystemExit": "def {name}(*a): raise SystemExit(0)",
+    "quit at once": "quit()\ndef {name}(*a): pass",
+    "a class of the function's name": "class {name}:\n    def __init__(s, *a): pass\n    def __eq__(s, o): return True",
+    "builtins shadowed": "class abs:\n    def __init__(s, *a): pass\n    def __lt__(s, o): return True\n"
+    "any = all = set = sorted = tuple = lambda *a: True\ndef {name}(*a): return 0",
+    "a module in the place of a loop's name": "import os as i\nimport random as _\ndef {name}(*a): return i",
+    "an exception that is called again": "class E(Exception):\n    def __call__(s, *a): return s\n"
+    "    def __eq__(s, o): return True\n    __hash__ = None\ndef {name}(*a): return E",
+    "a module of the answer's own": "import types\nmade = types.ModuleType('numpy.f2py.__main__')\n"
+    "open('.f2py_f2cmap', 'w').write('__import__(\"os\")._exit(0)')\nmath = string = made\ndef {name}(*a): return made",
+}
+
+
+def test_wrong_answers_pass_nothing(published):
+    examples = [row for row in (*published["humaneval"], *published["mbpp-full"]) if not row.id.endswith(":367")]
+    answers = [[code.format(name=row.entry_point) for code in WRONG.values()] for row in examples]
+    for row in run(examples, answers, SECOND):
+        passed = [kind for kind, answer in zip(WRONG, row.verdicts, strict=True) if verdicts.passes(answer)]
+        assert passed == [], row.example
+
+
+def test_what_a_test_expects_cannot_be_overwritten():
+    example = Example(
+        "a", "", "def f(): return 42", ("assert f() == want", "assert f() == 42"), "want = 42", entry_point="f"
+    )
+    data = Example("b", "", "r = sorted(xs)", ("assert r == want",), "xs, want = [2, 1], [1, 2]")
+    for row, forged in {example: "want = 1\ndef f(): return 1", data: "r = want = 1"}.items():
+        assert ends(row, row.code)[0] == "passed" != ends(row, forged)[0]
+
+
+def test_values_that_cannot_cross_do_not_move_a_test_inside():
+    example = Example("a", "", "def f(x): return {x: 1}", ("assert f(3)[3] == 1",), entry_point="f")
+    forged = (
+        "class All:\n    def __getitem__(s, o): return s\n    def __eq__(s, o): return True\ndef f(x): return All()"
+    )
+    (done,) = run([example], [[forged, example.code]])
+    assert done.verdicts == (("wrong",), ("passed",))
+
+
+# --- tests that run inside ------------------------------------------------------------------------------------------
+
+FILE = Example(
+    "file",
+    "",
+    "def f(name):\n    open(name, 'w').write('hi')",
+    ("f('x.txt')\nassert open('x.txt').read() == 'hi'", "assert f('y.txt') is None"),
+    entry_point="f",
+)
+STACK = Example(
+    "stack",
+    "",
+    "class Stack:\n    def __init__(self): self.xs = []\n    def push(self, x):\n        self.xs.append(x)\n"
+    "        return self\n    def top(self): return self.xs[-1]\n",
+    ("assert Stack().push(3).top() == 3",),
+)
+MOCKED = Example(
+    "mocked",
+    "",
+    "import os\ndef f(): return os.getcwd()",
+    ("from unittest.mock import Mock\nos.getcwd = Mock(return_value='/x')\nassert list(f()) == ['/', 'x']",),
+    "import os",
+    entry_point="f",
+)
+
+
+def test_the_reference_says_which_tests_run_inside_and_the_verdicts_say_so():
+    examples = [FILE, STACK, MOCKED]
+    done = run(examples, [[each.code, "x = 1"] for each in examples])
+    assert done[0].verdicts[0] == ("inside:passed", "passed")
+    assert [each.verdicts[0][0] for each in done[1:]] == ["inside:passed", "inside:passed"]
+    for each in done:
+        assert verdicts.plain(each.verdicts[1][0]) in ("wrong", "runtime_error")
+        assert each.verdicts[1][0].startswith("inside:")
+        assert (each.scores["strict_accuracy"], each.scores["pass@1"]) == (1, 0.5)
+
+
+def test_a_test_that_anything_passes_is_named_and_left_out_of_the_strict_scores():
+    plot = Example("plot", "", "class Plot:\n    def show(self): return 1\ndef f(): return Plot()",
+                         ("assert f() == f() or f().show()",), entry_point="f")  # fmt: skip
+    other = Example("other", "", "def f(): return 1", ("assert f() == 1",), entry_point="f")
+    done = run([plot, other, FILE], [[plot.code], [other.code], [FILE.code]])
+    assert [each.verdicts[0][0] for each in done] == ["inside:undecided:passed", "passed", "inside:passed"]
+    assert [each.scores["strict_accuracy_ordered"] for each in done] == [None, 1, 1]
+    assert [each.scores["pass@1"] for each in done] == [1, 1, 1]
+    found = metrics.by_difficulty(done, [plot, other, FILE])["all"]
+    assert (found["checked_inside"], found["undecided"]) == (2, ["plot"])
+    assert found["first_answer"]["passed"] == 3
+    assert "checked_inside" not in metrics.by_difficulty(done[1:2], [other])["all"]
+
+
+def test_an_example_is_decided_where_one_of_its_tests_is():
+    tests = ("import json\nx = [f(2)]\nassert len(x) == 1", "import json\nassert f(json.loads('2')) == 3")
+    one = Example("one", "", "def f(x): return x + 1", tests[:1], entry_point="f")
+    both = Example("both", "", "def f(x): return x + 1", tests, entry_point="f")
+    done = run([one, both], [[one.code], [both.code]])
+    assert [each.scores["strict_accuracy"] for each in done] == [None, 1]
+    assert metrics.by_difficulty(done, [one, both])["all"]["undecided"] == ["one"]
+    again = [with_verdicts(replace(each, scores={}), each.verdicts, sampled=True) for each in done]
+    assert [each.scores for each in again] == [each.scores for each in done]
+
+
+def test_without_a_reference_all_tests_run_outside():
+    (done,) = run([replace(STACK, code="")], [[STACK.code]])
+    assert not verdicts.marked(done.verdicts[0])
+    assert done.scores["pass@1"] == 0
+
+
+# --- ODEX -----------------------------------------------------------------------------------------------------------
+
+# References that fail here and in a plain interpreter, by the reason.
+NETWORK = {"22676", "7243750", "2805231"}
+# as written in 2022
+OLD_LIBRARIES = set("34945274 35622945 28986489 9938130 18897261 20865487 36402748 4490961".split())
+NO_PYTHON = {"13740672"}  # mixes tabs and spaces
+NEEDS = {"8315209": "mock", "29877663": "html5lib", "755857": "django", "4530069": "pytz", "22799300": "scipy"}
+ROOMY = Limits(cpu_seconds=30.0, wall_seconds=300.0, memory_bytes=2**31)
+
+
+def usable(example) -> bool:
+    """Whether all that it needs is installed, and no reason is known why it fails."""
+    number = example.id.split(":")[1]
+    needed = {*example.libraries, *([NEEDS[number]] if number in NEEDS else [])}
+    known = NETWORK | OLD_LIBRARIES | NO_PYTHON
+    return number not in known and all(importlib.util.find_spec(each) for each in needed)
+
+
+@pytest.fixture(scope="module")
+def odex(real_data):
+    return tasks.load("odex-all", real_data / "odex").test
+
+
+def test_rows_of_odex_are_read_and_some_references_pass(odex):
+    assert NETWORK | OLD_LIBRARIES | NO_PYTHON | set(NEEDS) <= numbers(odex)
+    assert sum(map(usable, odex)) > 400
+    assert all(row.tests[0].startswith("def check(") for row in odex)
+    assert sum("import" in row.test_setup for row in odex) > 100  # what stands before the tests is set up
+    light = [row for row in odex if usable(row) and not {"numpy", "pandas", "matplotlib"} & set(row.libraries)]
+    assert passing(run_references(light[::16], ROOMY)) == numbers(light[::16])
+
+
+@pytest.mark.slow
+def test_references_of_odex_pass_as_often_as_in_plain_python(odex):
+    some = [row for row in odex if usable(row)]
+    done = run_references(some, ROOMY)
+    assert passing(done) == numbers(some)
+    found = metrics.by_difficulty(done, some)["all"]
+    assert found["checked_inside"] <= 80
+    assert len(found["undecided"]) <= 40
+    assert {"41861705", "13745648", "12842997", "299446", "20546419"} <= {id.split(":")[1] for id in found["undecided"]}
 
 
 # --- APPS's own rows ------------------------------------------------------------------------------------------------
 
-FIRST_SOLUTIONS_THAT_FAIL = {
-    "2378": "any of several answers is right, but the tests know one: the solution walks another way round",
-}
-ONLY_LOOSELY = {
-    "2398": "columns may come in any order, and the first solution takes another than the tests",
-}
+ANSWERED_OTHERWISE = {"2378"}  # any of several answers is right, but the tests know one, and not the first solution's
+ONLY_LOOSELY = {"2398"}  # columns may come in any order, and the first solution takes another than the tests
 REPETITIVE = {"2004", "2045", "2381"}  # the altered line occurs elsewhere in the output, and repetition is forgiven
-NO_SOLUTION_PASSES: dict[str, str] = {}  # problem -> reason; at most 4 of 102 are allowed
 
 
 @pytest.fixture(scope="module")
@@ -151,96 +418,35 @@ def apps(real_data):
     return examples
 
 
-def numbers(ids) -> set[str]:
-    """The problems' own numbers, which follow the line's in an id."""
-    return {each.split(":")[1] for each in ids}
-
-
+@pytest.mark.slow
 def test_listed_solutions_of_apps_pass(apps):
-    first = run(apps, [each.solutions[:1] for each in apps])
-    failed = {each.id for each in apps} - set(passing(first))
-    assert numbers(failed) == set(FIRST_SOLUTIONS_THAT_FAIL)
-    loosely = [
-        each.example for each in first if each.scores["strict_accuracy"] != each.scores["strict_accuracy_ordered"]
-    ]
-    assert numbers(loosely) == set(ONLY_LOOSELY)
-    left = [each for each in apps if each.id in failed]
-    never = failed - set(passing(run(left, [each.solutions[1:9] for each in left])))
-    assert numbers(never) == set(NO_SOLUTION_PASSES)
-    assert len(NO_SOLUTION_PASSES) <= 0.04 * len(apps)
+    first = run(apps, [row.solutions[:1] for row in apps], Limits())
+    assert passing(first) == numbers(apps) - ANSWERED_OTHERWISE
+    loose = {row.example for row in first if row.scores["strict_accuracy"] != row.scores["strict_accuracy_ordered"]}
+    assert {id.split(":")[1] for id in loose} == ONLY_LOOSELY
+    left = [row for row in apps if numbers([row]) <= ANSWERED_OTHERWISE]
+    assert passing(run(left, [row.solutions[1:9] for row in left], Limits())) == ANSWERED_OTHERWISE
 
 
 def test_solutions_of_other_problems_do_not_pass(apps):
-    for kind in True, False:
-        same = [shortened(each) for each in apps if bool(each.entry_point) == kind]
-        assert passing(run(same, shifted(same), limits=Limits(cpu_seconds=1))) == []
+    for called in True, False:
+        assert passing(of_the_next([row for row in apps if bool(row.entry_point) == called][::2])) == set()
 
 
 def test_outputs_altered_by_one_character_do_not_pass(apps):
     """In the first word of each output; fractions are left alone, where a late digit is within the tolerance."""
     found: list[tuple[str, str]] = []
-    for each in apps:
-        judge = compare.returned if each.entry_point else compare.printed
-        for expected in each.outputs:
+    for row in apps:
+        judge = compare.returned if row.entry_point else compare.printed
+        for expected in row.outputs:
             assert judge(expected, expected) == compare.PASSED
             first = re.search(r"\w", expected)
             if first and "." not in expected.split()[0]:
                 other = "7" if first.group() != "7" else "8"
                 altered = expected[: first.start()] + other + expected[first.end() :]
-                found.append((judge(altered, expected), each.id))
+                found.append((judge(altered, expected), row.id.split(":")[1]))
     assert len(found) > 580
-    forgiven = [id for verdict, id in found if verdict != compare.WRONG]
+    forgiven = [number for verdict, number in found if verdict != compare.WRONG]
     assert compare.PASSED not in dict(found)
     assert len(forgiven) == 4
-    assert numbers(forgiven) == REPETITIVE
-
-
-# --- the module of evaluate -----------------------------------------------------------------------------------------
-
-OFFLINE = """
-import json, socket, sys
-reach = socket.socket.connect
-def refuse(self, address):
-    if isinstance(address, tuple):
-        raise AssertionError("the network was asked for")
-    return reach(self, address)
-socket.socket.connect = refuse
-sys.modules["transformers"] = None  # evaluate wants its list of pipelines only; without, it loads in a second
-import evaluate
-del sys.modules["transformers"]
-from nblib import metrics
-given = dict(
-    predictions=[["print(int(input()) + 1)", "print(3)"], ["def f(x): return 1", "def f(x): return x"]],
-    references=['{"inputs": ["1", "2"], "outputs": ["2", "3"]}', "assert f(1) == 1\\nassert f(2) == 2"],
-)
-modules = {"ours": metrics.load("pass"), "path": evaluate.load(str(metrics.folder("strict_accuracy")))}
-asked = dict(k=(1, 2), sampled=True, allow_code_execution=True)
-found = {name: each.compute(**given, **asked) for name, each in modules.items()}
-for name, settings in {"k": dict(k=3, sampled=True), "beams": dict(k=2)}.items():
-    try:
-        modules["ours"].compute(**given, allow_code_execution=True, **settings)
-    except ValueError as error:
-        found[name] = str(error)
-print(json.dumps(found))
-"""
-
-
-def test_the_module_of_evaluate_loads_offline_and_scores(tmp_path, root):
-    settings = {"HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
-    environment = {**os.environ, "PYTHONPATH": str(root), **settings}
-    done = subprocess.run(
-        [sys.executable, "-c", OFFLINE], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["ours"] == found["path"]
-    assert found["ours"] == {
-        "test_accuracy": 0.5,
-        "test_accuracy_ordered": 0.5,
-        "strict_accuracy": 0.5,
-        "strict_accuracy_ordered": 0.5,
-        "pass@1": 0.5,
-        "pass@2": 1,
-    }
-    assert found["k"].startswith("k must be at most the number of answers; got k 3 where an example has 2")
-    assert found["beams"].startswith("pass@2 needs independent samples")
+    assert set(forgiven) == REPETITIVE

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+import shlex
 import subprocess
 import sys
 
@@ -83,6 +85,30 @@ def test_an_executed_notebook_is_small_and_has_one_line_of_progress(executed):
     (run,) = (cell for cell in notebook.cells if cell.id == "run")
     assert len(run.outputs) == 1
     assert "4 of 4 runs" in run.outputs[0].data["text/plain"]
+
+
+def test_the_readmes_line_for_your_own_data_runs(root, tmp_path):
+    """Sixty pairs in a CSV of unusual column names, three of them with one intent, and a leak in none of the splits."""
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"<!-- own data -->\n```bash\npapermill (.*)\n```", readme)
+    notebook, out, *parameters = shlex.split(line)
+    rows = [f'"Summe von {place} und {place % 7}";print({place} + {place % 7})' for place in range(58)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["frage;loesung", *rows, *rows[:2]]), encoding="utf-8-sig")
+    small = {"methods": "[zero-shot,icl,lora]", "shots": "1", "seeds": "1", "epochs": "1", "rank": "4", "limit": "4"}
+    small |= {"results_dir": "results", "figures_dir": "figures"}
+    parameters += itertools.chain(*(("-p", *pair) for pair in small.items()))
+    command = [sys.executable, "-m", "papermill", root / notebook, out, "--no-progress-bar", *parameters]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    executed = nbformat.read(tmp_path / out, as_version=4)
+    assert "Summe von" in output(executed, "data")
+    assert "Columns: intent is 'frage', code is 'loesung'." in output(executed, "data-checks")
+    assert "on pairs with tiny" in output(executed, "answer")
+    assert "no test intent is in the training rows" in output(executed, "fair")
+    assert {path.name.split("_")[2] for path in (tmp_path / "figures").iterdir()} == {"pairs"}
+    settings = [json.loads(path.read_text())["settings"] for path in (tmp_path / "results").glob("*.json")]
+    assert [row["method"]["r"] for row in settings if row["training"]] == [4]
+    assert {row["task"] for row in settings} == {"pairs"}
 
 
 def test_a_full_store_is_read_and_not_made_again(executed, root):

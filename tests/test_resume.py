@@ -166,14 +166,14 @@ def test_force_begins_anew(planned, tmp_path):
 def test_a_run_that_another_process_ended_meanwhile_is_read_and_not_repeated(planned, tmp_path, monkeypatch):
     own, other = planned["zero-shot"], planned["lora"]
     done = study.run_all([other], tmp_path / "other")
-    whole = study.running.run_one
+    whole = study.run.run_one
 
     def meanwhile(each, *given, **named):
         assert each is own
         results.write(tmp_path / "own", done[0], results.predictions(tmp_path / "other", other.id))
         return whole(each, *given, **named)
 
-    monkeypatch.setattr(study.running, "run_one", meanwhile)
+    monkeypatch.setattr(study.run, "run_one", meanwhile)
     rows = study.run_all([own, other], tmp_path / "own")
     assert [row.id for row in rows] == [own.id, other.id]
     assert rows[1] == done[0]
@@ -183,7 +183,7 @@ def test_a_run_that_another_process_ended_meanwhile_is_read_and_not_repeated(pla
 
 
 def test_a_folder_that_takes_nothing_is_said_before_any_work(planned, tmp_path, monkeypatch):
-    monkeypatch.setattr(study.running, "run_one", lambda *given, **named: pytest.fail("work was started"))
+    monkeypatch.setattr(study.run, "run_one", lambda *given, **named: pytest.fail("work was started"))
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(OSError, match=r"results cannot be written to .*file: .*; give a folder on a disk with room"):
         study.run_all([planned["lora"]], tmp_path / "file")

@@ -95,7 +95,7 @@ def test_a_folder_that_is_only_read_is_said_before_any_work_and_its_rows_are_rea
     try:
         subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
         assert study.run_all(planned, folder) == rows
-        monkeypatch.setattr(study.running, "run_one", lambda *given, **named: pytest.fail("work was started"))
+        monkeypatch.setattr(study.run, "run_one", lambda *given, **named: pytest.fail("work was started"))
         other = study.plan([replace(planned[0].run, seed=9)])
         with pytest.raises(OSError, match="results cannot be written to .*results: Read-only file system; give a fo"):
             study.run_all(other, folder)

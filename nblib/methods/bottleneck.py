@@ -15,8 +15,7 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 
 from nblib.methods.targets import blocks, is_attention, output_width, sub_block_ends
-
-PLACEMENTS = ("pfeiffer", "houlsby")  # after each feed-forward; after each attention as well
+from nblib.spec import Adapter
 
 
 class BottleneckType(str, enum.Enum):  # noqa: UP042 - PEFT also reads how an enum's member prints
@@ -42,10 +41,7 @@ class BottleneckConfig(PeftConfig):
         self.peft_type = BottleneckType.BOTTLENECK
         if isinstance(self.target_modules, list):
             self.target_modules = set(self.target_modules)
-        if not isinstance(self.bottleneck, int) or self.bottleneck < 1:
-            raise ValueError(f"bottleneck must be a whole number, 1 or more; got {self.bottleneck!r}")
-        if self.placement not in PLACEMENTS:
-            raise ValueError(f"placement must be one of {', '.join(PLACEMENTS)}; got {self.placement!r}")
+        Adapter(bottleneck=self.bottleneck, placement=self.placement)  # checks both
 
 
 class BottleneckLayer(nn.Module, BaseTunerLayer):

@@ -1,14 +1,14 @@
-"""Scores of predictions that need no execution, and means over all kinds of scores. Runs no program."""
+"""Scores of predictions that need no execution, and the means of all scores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nblib.metrics import as_studied, chr_f, code_bleu, exact_match_at_k, execution, syntax
-from nblib.metrics.pairs import pairs
+from nblib.metrics import code_bleu, text, verdicts
+from nblib.metrics.matching import pairs
 from nblib.results import Prediction
 from nblib.tasks import DIFFICULTIES, Example, unix_lines
 
-FIRST_ANSWER = (*code_bleu.NAMES, *chr_f.NAMES, *syntax.NAMES)  # scores that read the first answer only
+FIRST_ANSWER = (*code_bleu.NAMES, *text.CHRF_NAMES, "syntax_valid")  # scores that read the first answer only
 
 
 def score(
@@ -18,7 +18,7 @@ def score(
     ks: Sequence[int] = (1, 2, 5, 10),
     study_scores: bool = False,
 ) -> list[Prediction]:
-    """The predictions in their order, with their scores; scores that they had already are kept.
+    """The predictions in their order, with their scores that need no execution; others that they have are kept.
 
     With `study_scores` they also have `em_study@k` and `codebleu_study`, which end answers as the study's package did.
 
@@ -26,8 +26,8 @@ def score(
     the number of answers is left out; a prediction without answers has None for what reads the first.
     """
     return [
-        replace(each, scores=each.scores | _scores(example.code, each.codes, ks, study_scores=study_scores))
-        for example, each in pairs(examples, predictions)
+        replace(row, scores=row.scores | _scores(example.code, row.codes, ks, study_scores=study_scores))
+        for example, row in pairs(examples, predictions)
     ]
 
 
@@ -38,46 +38,42 @@ def summary(predictions: Sequence[Prediction], examples: Sequence[Example]) -> d
     all predictions with an answer. Takes the predictions as `score` returns them.
     """
     matched = pairs(examples, predictions)
-    if predictions and not any(each.scores for each in predictions):
+    if predictions and not any(row.scores for row in predictions):
         raise ValueError("the predictions have no scores: pass what metrics.score returns")
-    table = {name: _mean([each.scores.get(name) for each in predictions]) for name in _names(predictions)}
-    answered = [(unix_lines(example.code), unix_lines(each.codes[0])) for example, each in matched if each.codes]
-    for name, value in _corpus(answered, study_scores=as_studied.CODEBLEU in table).items():
+    table = _means(predictions)
+    answered = [(unix_lines(example.code), unix_lines(row.codes[0])) for example, row in matched if row.codes]
+    for name, value in _corpus(answered, study_scores=text.CODEBLEU_STUDY in table).items():
         if name in table:
             table[name]["corpus"] = value
     return table
 
 
 def by_difficulty(predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, dict]:
-    """What execution found, for "all" and for each difficulty, as plain values for a row's notes.
+    """What execution found, for "all" and for each difficulty from easy to hard, as plain values for a row's notes.
 
     "examples" counts them, "scores" is the summary of the execution scores, "first_answer" and "all_answers" count
-    how answers ended (execution.KINDS), for a stacked bar. Where tests ran in the answers' own process, where they can
-    be forged, "checked_inside" counts their examples; "undecided" names those that are left out of the strict scores
-    because their tests pass whatever the answer. Takes the predictions as `execute` returns them.
+    how answers ended (verdicts.KINDS). Where tests ran in the answers' own process, where they can be forged,
+    "checked_inside" counts their examples; "undecided" names those that are left out of the strict scores because their
+    tests pass whatever the answer. Takes the predictions as `execute` returns them.
     """
-    return {name: _ends(each) for name, each in ({"all": list(predictions)} | groups(predictions, examples)).items()}
-
-
-def groups(predictions: Sequence[Prediction], examples: Sequence[Example]) -> dict[str, list[Prediction]]:
-    """Difficulty -> its predictions, APPS's difficulties from easy to hard; examples without one are left out."""
-    matched = pairs(examples, predictions)
-    names = dict.fromkeys([*DIFFICULTIES, *(example.difficulty for example, _ in matched if example.difficulty)])
-    found = {name: [each for example, each in matched if example.difficulty == name] for name in names}
-    return {name: members for name, members in found.items() if members}
+    groups: dict[str, list[Prediction]] = {"all": list(predictions)} | {name: [] for name in DIFFICULTIES}
+    for example, row in pairs(examples, predictions):
+        if example.difficulty:
+            groups.setdefault(example.difficulty, []).append(row)
+    return {name: _ends(group) for name, group in groups.items() if group or name == "all"}
 
 
 def _ends(predictions: list[Prediction]) -> dict:
-    names = [each for each in _names(predictions) if each in execution.FIRST_ANSWER or each.startswith("pass@")]
-    executed = [each.verdicts for each in predictions if each.verdicts]
-    checked_inside = [each.example for each in predictions if execution.marked(sum(each.verdicts, ()))]
-    undecided = [each.example for each in predictions if execution.marked(sum(each.verdicts, ()), execution.UNDECIDED)]
+    executed = [row.verdicts for row in predictions if row.verdicts]
+    checked_inside = [row.example for row in predictions if verdicts.marked(sum(row.verdicts, ()))]
+    undecided = [row.example for row in predictions if verdicts.marked(sum(row.verdicts, ()), verdicts.UNDECIDED)]
     inside = {"checked_inside": len(checked_inside), "undecided": undecided} if checked_inside or undecided else {}
+    means = _means(predictions).items()
     return inside | {
         "examples": len(predictions),
-        "scores": {name: _mean([each.scores.get(name) for each in predictions]) for name in names},
-        "first_answer": execution.counts([each[0] for each in executed]),
-        "all_answers": execution.counts([answer for each in executed for answer in each]),
+        "scores": {name: mean for name, mean in means if name in verdicts.FIRST_ANSWER or name.startswith("pass@")},
+        "first_answer": verdicts.counts([answers[0] for answers in executed]),
+        "all_answers": verdicts.counts([answer for answers in executed for answer in answers]),
     }
 
 
@@ -85,32 +81,29 @@ def _scores(
     reference: str, answers: Sequence[str], ks: Sequence[int], *, study_scores: bool
 ) -> dict[str, float | None]:
     reference, answers = unix_lines(reference), list(map(unix_lines, answers))
-    found: dict[str, float | None] = {**exact_match_at_k.score(reference, answers, ks)}
+    found: dict[str, float | None] = {**text.exact_match(reference, answers, ks)}
     if study_scores:
-        found |= as_studied.score(reference, answers, ks)
+        found |= text.study_scores(reference, answers, ks)
     if not answers:
         return found | dict.fromkeys(FIRST_ANSWER)
     first = answers[0]
-    return found | code_bleu.score(reference, first) | chr_f.score(reference, first) | syntax.score(first)
+    return found | code_bleu.score(reference, first) | text.chrf(reference, first) | text.syntax_valid(first)
 
 
 def _corpus(answered: list[tuple[str, str]], *, study_scores: bool) -> dict[str, float | None]:
     """Of references and first answers."""
     if not answered:
-        return dict.fromkeys(("codebleu", *code_bleu.PARTS, *chr_f.NAMES, as_studied.CODEBLEU))
-    references, answers = zip(*answered, strict=True)
-    studied = as_studied.corpus(references, answers) if study_scores else {}
-    return code_bleu.corpus(references, answers) | chr_f.corpus(references, answers) | studied
+        return dict.fromkeys(("codebleu", *code_bleu.PARTS, *text.CHRF_NAMES, text.CODEBLEU_STUDY))
+    texts = tuple(zip(*answered, strict=True))  # references, answers
+    found = code_bleu.corpus(*texts) | text.chrf_corpus(*texts)
+    return found | text.study_corpus(*texts) if study_scores else found
 
 
-def _mean(values: list[float | None]) -> dict:
-    known = [each for each in values if each is not None]
-    return {
-        "mean": sum(known) / len(known) if known else None,
-        "n": len(known),
-        "missing": len(values) - len(known),
-    }
-
-
-def _names(predictions: Sequence[Prediction]) -> list[str]:
-    return list(dict.fromkeys(name for each in predictions for name in each.scores))
+def _means(predictions: Sequence[Prediction]) -> dict[str, dict]:
+    """Each score's mean, over how many it is defined, and how many are missing."""
+    table: dict[str, dict] = {}
+    for name in dict.fromkeys(name for row in predictions for name in row.scores):
+        values = [value for row in predictions if (value := row.scores.get(name)) is not None]
+        mean = sum(values) / len(values) if values else None
+        table[name] = {"mean": mean, "n": len(values), "missing": len(predictions) - len(values)}
+    return table

@@ -7,11 +7,14 @@ Each program runs in fresh processes of its own, without network, with one priva
 to, and sees neither expected values nor checks. CPU time decides, so that a busy machine changes no outcome.
 """
 
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cache
 
-from nblib.sandbox import pool
+from nblib.sandbox.inside import wire
 from nblib.sandbox.jobs import (  # noqa: F401
     COMPILE_ERROR,
     FAILED,
@@ -22,10 +25,12 @@ from nblib.sandbox.jobs import (  # noqa: F401
     Checked,
     Function,
     Job,
-    Limits,
     Outcome,
     Script,
+    outcomes_of,
+    run_job,
 )
+from nblib.sandbox.worker import Limits, Worker
 
 _DEFAULT = Limits()
 # What isolation has to have to need no consent: one layer of each line.
@@ -52,7 +57,18 @@ def run_all(
     require(allow_code_execution)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be above 0, or None for one a core; got {workers}")
-    return pool.run(list(jobs), limits=limits, workers=workers, report=report)
+    jobs = list(jobs)
+    results: list[tuple[Outcome, ...]] = [()] * len(jobs)
+    crew, threads = _Crew(limits), ThreadPoolExecutor(workers or _cores())
+    try:
+        waiting = {threads.submit(crew.outcomes, job): number for number, job in enumerate(jobs)}
+        for finished, future in enumerate(as_completed(waiting), start=1):
+            results[waiting[future]] = future.result()
+            report(finished / len(jobs))
+    finally:
+        crew.close()
+        threads.shutdown(cancel_futures=True)
+    return results
 
 
 def layers() -> dict[str, bool]:
@@ -77,6 +93,48 @@ def require(allow_code_execution: bool) -> None:
 def _layers() -> dict[str, bool]:
     if sys.platform == "win32":
         return {}
-    worker = pool.Worker()
+    worker = Worker()
     worker.close()
     return worker.layers
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Crew:
+    """A worker for each thread that asks for one."""
+
+    def __init__(self, limits: Limits):
+        self.limits, self.own = limits, threading.local()
+        self.started: list[Worker] = []
+        self.closed = False
+        self.lock = threading.Lock()
+
+    def outcomes(self, job: Job) -> tuple[Outcome, ...]:
+        """A worker that ends is replaced once for a job; if it ends again, that is the program's doing."""
+        for _ in range(2 if outcomes_of(job) else 0):
+            worker = self.own.worker = getattr(self.own, "worker", None) or self._start()
+            try:
+                return run_job(worker, job, self.limits)
+            except wire.ClosedError:
+                if self.closed:
+                    raise
+                with self.lock:
+                    worker.close()
+                self.own.worker = None
+        return (Outcome(RUNTIME_ERROR, message="the sandbox's worker ended twice on this program"),) * outcomes_of(job)
+
+    def _start(self) -> Worker:
+        worker = Worker()
+        self.started.append(worker)
+        if self.closed:
+            self.close()
+        return worker
+
+    def close(self) -> None:
+        """Ends the workers, with them the threads' waits."""
+        self.closed = True
+        with self.lock:
+            for worker in self.started:
+                worker.close()

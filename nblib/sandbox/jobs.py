@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
-from nblib.sandbox.processes import BrokenError, Limits, Process, Programs
+from nblib.sandbox.worker import Limits, Process, Worker
 
 OK, FAILED, RUNTIME_ERROR = "ok", "failed", "runtime_error"
 COMPILE_ERROR, TIME_OUT, OUT_OF_MEMORY = "compile_error", "time_out", "out_of_memory"
@@ -77,13 +77,14 @@ class Outcome:
 
     status: str  # one of STATUSES; Checked: ok passed, failed did not, runtime_error: the program raised or ended
     output: str | None = None  # Script: standard output. Function: the returned value as JSON text
-    message: str = ""  # the exception's last line, or the limit that was met
+    message: str = ""  # the exception's last line, or the limit that was met; cut if it is long
     cpu_seconds: float = 0.0
     inside: bool = False  # a check that ran in the program's own process, where a program can forge it
 
     def __post_init__(self):
         if self.status not in STATUSES:
             raise ValueError(f"status must be one of {', '.join(STATUSES)}; got {self.status!r}")
+        object.__setattr__(self, "message", self.message[:_MESSAGE_LENGTH])
 
 
 def outcomes_of(job: Job) -> int:
@@ -102,52 +103,61 @@ class _FailedError(Exception):
         self.outcome = outcome
 
 
-def run_job(programs: Programs, job: Job, limits: Limits) -> Iterator[Outcome]:
-    """The outcomes in the job's order, each as it comes."""
+def run_job(worker: Worker, job: Job, limits: Limits) -> tuple[Outcome, ...]:
+    """Raises wire.ClosedError if the worker ends, BrokenError if it says that it does not work."""
+    try:
+        return tuple(_outcomes(worker, job, limits))
+    except BaseException:
+        worker.abandon()
+        raise
+
+
+def _outcomes(worker: Worker, job: Job, limits: Limits) -> Iterator[Outcome]:
+    """In the job's order, each as it comes."""
     kinds: dict[type, Callable[..., Iterator[Outcome]]] = {Script: _script, Function: _function, Checked: _checked}
     count, late = outcomes_of(job), 0
-    for done, outcome in enumerate(kinds[type(job)](programs, job, limits), start=1):
+    for done, outcome in enumerate(kinds[type(job)](worker, job, limits), start=1):
         yield outcome
         late += outcome.status == TIME_OUT
         if late >= limits.time_outs and done < count:
-            programs.release()
+            worker.release()
             message = f"not run: {late} outcomes of this program ran out of time before"
             yield from [Outcome(TIME_OUT, None, message)] * (count - done)
             return
 
 
-def _script(programs: Programs, job: Script, limits: Limits) -> Iterator[Outcome]:
+def _script(worker: Worker, job: Script, limits: Limits) -> Iterator[Outcome]:
     for number, text in enumerate(job.inputs):
-        process = programs.start("program", {"mode": "script", "code": job.code}, limits, text=text)
+        process = worker.start("program", {"mode": "script", "code": job.code}, limits, text=text)
         try:
             _compiled(process)
             outcome = _of_end(process)
         except _FailedError as failure:
             outcome = failure.outcome
-        programs.release()
+        worker.release()
         if outcome.status == COMPILE_ERROR:
             yield from [outcome] * (len(job.inputs) - number)
             return
         yield outcome
 
 
-def _function(programs: Programs, job: Function, limits: Limits) -> Iterator[Outcome]:
-    return _in_turn(programs, job, limits, job.arguments, lambda process: partial(_call, process))
+def _function(worker: Worker, job: Function, limits: Limits) -> Iterator[Outcome]:
+    return _in_turn(worker, job, limits, job.arguments, lambda process: partial(_call, process))
 
 
-def _checked(programs: Programs, job: Checked, limits: Limits) -> Iterator[Outcome]:
+def _checked(worker: Worker, job: Checked, limits: Limits) -> Iterator[Outcome]:
     """Checks by the judge, one program for as many as follow each other; each of those inside by a fresh program."""
     for inside, numbers in groupby(range(len(job.checks)), key=lambda number: number in job.inside):
         checks = [job.checks[number] for number in numbers]
         if not inside:
-            yield from _in_turn(programs, job, limits, checks, partial(_judge, job))
+            yield from _in_turn(worker, job, limits, checks, partial(_judge, job))
         for check in checks if inside else ():
-            for outcome in _in_turn(programs, job, limits, [check], lambda process: partial(_inside, process)):
+            for outcome in _in_turn(worker, job, limits, [check], lambda process: partial(_inside, process)):
                 yield replace(outcome, inside=True)
 
 
 def _in_turn(
-    programs: Programs, job: Function | Checked, limits: Limits, questions: Sequence[str], begin: Callable
+    worker: Worker, job: Function | Checked, limits: Limits, questions: Sequence[str], begin: Callable
 ) -> Iterator[Outcome]:
     """An outcome for each question: one program serves all, and another one those after its end.
 
@@ -156,48 +166,40 @@ def _in_turn(
     message = {"mode": "asked", "code": job.code, "setup": getattr(job, "setup", ""), "name": job.name}
     done = 0
     while done < len(questions):
-        before = programs.count
-        process = programs.start("program", message, limits, outcomes=len(questions) - done + 1)
+        before = worker.count
+        process = worker.start("program", message, limits, outcomes=len(questions) - done + 1)
         try:
             _compiled(process)
             if process.hear() != {"ready": True}:
                 raise _gone(process, "before it was asked")
             ask: Callable[[str], Outcome] = begin(process)
         except _FailedError as failure:
-            programs.release()
+            worker.release()
             yield from [failure.outcome] * (len(questions) - done)
             return
-        programs.renew(process)
+        worker.renew(process)
         while True:
             try:
                 yield ask(questions[done])
             except _FailedError as failure:
                 yield failure.outcome
             done += 1
-            if done == len(questions) or len(programs.running) < programs.count - before:
+            if done == len(questions) or len(worker.running) < worker.count - before:
                 break
-        programs.release()
+        worker.release()
 
 
 # --- questions and answers ------------------------------------------------------------------------------------------
 
 
 def _compiled(process: Process) -> None:
-    """The first message, sent before any code of the program runs: whether it compiles."""
-    message = _first_message(process)
-    if message is None:
+    """Raises unless the code compiles, which the first message says."""
+    if process.first is None:
         outcome = _gone(process, "before it was compiled").outcome
         known = outcome.status in (TIME_OUT, OUT_OF_MEMORY)
         raise _FailedError(outcome if known else replace(outcome, status=COMPILE_ERROR))
-    if "compile_error" in message:
-        raise _FailedError(_outcome(COMPILE_ERROR, message["compile_error"]))
-
-
-def _first_message(process: Process) -> dict | None:
-    message = process.hear()
-    if message and "broken" in message:
-        raise BrokenError(message["broken"])
-    return message
+    if "compile_error" in process.first:
+        raise _FailedError(Outcome(COMPILE_ERROR, None, process.first["compile_error"]))
 
 
 def _answer(process: Process, question: dict, when: str = "before the check did") -> dict:
@@ -218,12 +220,11 @@ def _call(process: Process, arguments: str) -> Outcome:
 def _judge(job: Checked, process: Process) -> Callable[[str], Outcome]:
     limits = replace(process.limits, processes=process.limits.processes + 4)
     begin = {"setup": job.setup, "name": job.name, "data": job.data}
-    judge = process.programs.start("judge", begin, limits, outcomes=len(job.checks) + 1)
-    message = _first_message(judge)
-    if message is None:
+    judge = process.worker.start("judge", begin, limits, outcomes=len(job.checks) + 1)
+    if judge.first is None:
         raise _gone(judge, "in the setup")
-    if "setup_error" in message:
-        raise _FailedError(_outcome(RUNTIME_ERROR, f"the setup failed: {message['setup_error']}"))
+    if "setup_error" in judge.first:
+        raise _FailedError(Outcome(RUNTIME_ERROR, None, f"the setup failed: {judge.first['setup_error']}"))
     return partial(_check, process, judge)
 
 
@@ -256,10 +257,10 @@ def _raised(process: Process, reply: dict) -> Outcome:
 
 def _timed(process: Process, status: str, message: str = "", output: str | None = None) -> Outcome:
     """The outcome of a question, unless it took too long."""
-    cpu = process.programs.renew(process)
+    cpu = process.worker.renew(process)
     if cpu > process.limits.cpu_seconds:
-        return _outcome(TIME_OUT, _too_slow(process.limits.cpu_seconds, "CPU"), cpu)
-    return _outcome(status, message, cpu, output)
+        return Outcome(TIME_OUT, None, f"more than {process.limits.cpu_seconds:g} s of CPU time", cpu)
+    return Outcome(status, output, message, cpu)
 
 
 # --- how a program ended --------------------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ def _timed(process: Process, status: str, message: str = "", output: str | None 
 
 def _gone(process: Process, when: str) -> _FailedError:
     """Of a process that did not answer."""
-    process.stop()
+    process.kill("channel")  # if it goes on all the same
     outcome = replace(_of_end(process), output=None)
     if outcome.status == OK:
         outcome = replace(outcome, status=RUNTIME_ERROR, message=f"the program ended {when}")
@@ -282,8 +283,8 @@ def _of_end(process: Process) -> Outcome:
     if reason != "wall" and (end["cpu"] > limits.cpu_seconds or number == signal.SIGXCPU):
         reason = "cpu"
     reasons = {
-        "cpu": (TIME_OUT, _too_slow(limits.cpu_seconds, "CPU")),
-        "wall": (TIME_OUT, _too_slow(limits.wall_seconds, "wall")),
+        "cpu": (TIME_OUT, f"more than {limits.cpu_seconds:g} s of CPU time"),
+        "wall": (TIME_OUT, f"more than {limits.wall_seconds:g} s of wall time"),
         "memory": (OUT_OF_MEMORY, f"more than {limits.memory_bytes} bytes of memory"),
         "output": (RUNTIME_ERROR, f"more than {limits.output_bytes} bytes of output"),
         "processes": (RUNTIME_ERROR, f"more than {limits.processes} processes"),
@@ -291,7 +292,7 @@ def _of_end(process: Process) -> Outcome:
     }
     status, message = reasons.get(reason) or _by_itself(process, end["status"], number)
     output = None if reason in ("output", "channel") else process.output.decode("utf-8", "replace")
-    return _outcome(status, message, end["cpu"], output)
+    return Outcome(status, output, message, end["cpu"])
 
 
 def _by_itself(process: Process, status: int, number: int) -> tuple[str, str]:
@@ -304,11 +305,3 @@ def _by_itself(process: Process, status: int, number: int) -> tuple[str, str]:
     if number:
         return RUNTIME_ERROR, f"ended by {signal.Signals(number).name}"
     return RUNTIME_ERROR, message or f"ended with exit status {os.waitstatus_to_exitcode(status)}"
-
-
-def _too_slow(seconds: float, kind: str) -> str:
-    return f"more than {seconds:g} s of {kind} time"
-
-
-def _outcome(status: str, message: str, cpu: float = 0.0, output: str | None = None) -> Outcome:
-    return Outcome(status, output, message[:_MESSAGE_LENGTH], cpu)

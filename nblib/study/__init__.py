@@ -1,9 +1,11 @@
 """The whole way of a run: plan, run one, run all; a study as plain values. The only room that knows it."""
 
+from nblib.study.comparing import adjusted, compare, search, sizes, transfer
 from nblib.study.config import Study, from_yaml, to_yaml
-from nblib.study.costs import Cost, costs
-from nblib.study.planning import Planned, adjusted, compare, plan, search, sizes, transfer
-from nblib.study.running import run_all, run_one
+from nblib.study.estimates import Cost, costs
+from nblib.study.parallel import run_all
+from nblib.study.planning import Planned, plan
+from nblib.study.run import run_one
 
 __all__ = [
     "Cost",

@@ -14,9 +14,10 @@ from nblib import memory, methods, models, provenance, spec, tasks, train
 from nblib.study import resume
 from nblib.study.locks import lock
 from nblib.study.planning import Planned
-from nblib.study.record import Record
+from nblib.study.record import Phase, Record
 
 LOGS = "logs"  # of a results folder: a folder a training, for TensorBoard
+WEIGHTS = "adapter_model.safetensors"  # PEFT's name
 
 
 @dataclass
@@ -73,28 +74,43 @@ def attach(
     force: bool = False,
     monitor: train.Monitor = train.Monitor(),  # noqa: B008  (frozen)
 ) -> nn.Module:
-    """The base with the run's method, trained here or by an earlier run.
+    """The base with the run's method, trained here or by an earlier run; where nothing is trained, the base.
 
     The record gets the training's costs and notes. Where another process is at the same training, it is waited for.
     """
+    if not planned.training:
+        assert base.model is not None
+        return base.model
     monitor = replace(monitor, log_folder=folder / LOGS / planned.id)
     checkpoints = resume.checkpoint_folder(folder, planned)
+    path = adapter_folder(folder, planned)
     if planned.run.shape_only or isinstance(planned.run.method, spec.FullTuning):  # nothing that others could use
         resume.forget(checkpoints if force else None)
-        return _fit(planned, base, checkpoints, record, monitor)
-    path = adapter_folder(folder, planned)
+        model = _fit(planned, base, checkpoints, record, monitor)
+    else:
+        model = _shared(planned, base, folder, record, force, monitor)
+    record.notes["adapter"] = None if planned.run.shape_only else planned.training
+    record.costs["adapter_bytes"] = (path / WEIGHTS).stat().st_size if (path / WEIGHTS).exists() else None
+    return model
+
+
+def _shared(
+    planned: Planned, base: Base, folder: Path, record: Record, force: bool, monitor: train.Monitor
+) -> nn.Module:
+    """The base with an adapter that is trained once and kept for every run that needs it."""
+    path, checkpoints = adapter_folder(folder, planned), resume.checkpoint_folder(folder, planned)
     with lock(folder, f"{planned.training}.training", wait=True, waiting=monitor.waiting):
         if is_saved(path) and (not force or planned.training in base.trained):
             facts = methods.read(path)["facts"]
             record.costs |= facts["costs"]
             record.notes |= facts["notes"]
-            resume.forget(checkpoints)
-            return methods.load(base.model, path)
-        half_saved = path.parent.glob(f".{glob.escape(path.name)}-*")  # by a process that was killed meanwhile
-        resume.forget(checkpoints if force else None, *half_saved)
-        model = _fit(planned, base, checkpoints, record, monitor)
-        _save(planned, model, path, record)
-        base.trained.add(planned.training)
+            model = methods.load(base.model, path)
+        else:
+            half_saved = path.parent.glob(f".{glob.escape(path.name)}-*")  # by a process that was killed meanwhile
+            resume.forget(checkpoints if force else None, *half_saved)
+            model = _fit(planned, base, checkpoints, record, monitor)
+            _save(planned, model, path, record)
+            base.trained.add(planned.training)
         resume.forget(checkpoints)
     return model
 
@@ -124,11 +140,10 @@ def is_saved(path: Path) -> bool:
 
 
 def _save(planned: Planned, model: nn.Module, path: Path, record: Record) -> None:
-    costs = {name: value for name, value in record.costs.items() if name.startswith("train") or "parameters" in name}
     facts = {
         "settings": spec.settings(planned.run),
-        "costs": costs,
-        "notes": {name: value for name, value in record.notes.items() if name != "data_checks"},
+        "costs": {name: cost for name, cost in record.costs.items() if name.startswith("train") or "param" in name},
+        "notes": {name: note for name, note in record.notes.items() if name != "data_checks"},
         "provenance": provenance.collect(),
     }
     try:
@@ -138,28 +153,16 @@ def _save(planned: Planned, model: nn.Module, path: Path, record: Record) -> Non
 
 
 def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record, monitor: train.Monitor) -> nn.Module:
-    """The base with the method attached and trained."""
-    run, data, training = planned.run, planned.data, planned.run.training
-    task = tasks.trained(run)
+    """The base with the method attached and trained, from where an earlier process stopped."""
+    run, data, task = planned.run, planned.data, tasks.trained(planned.run)
     assert isinstance(run.method, spec.Trained)
-    assert training is not None
-    assert base.model is not None
-    if training.gradient_checkpointing and not methods.keeps_checkpointing(run.method):
-        training = replace(training, gradient_checkpointing=False)
-        record.notes["gradient_checkpointing"] = f"off: {run.method.kind} cannot be trained with it"
+    training = _training(planned, record)
     before = (train.saved_facts(checkpoints) if checkpoints else None) or {}
-    with record.phase("train", before.get("costs")) as measured:
-        seq2seq = base.model.config.is_encoder_decoder
-        steps = train.steps(data.train, base.tokenizer, task, training, encoder_decoder=seq2seq)
-        batches = _batches(planned, base, training) if methods.begins_with_rows(run.method) else []
-        model = methods.attach(base.model, run.method, base.tokenizer, seed=run.seed, steps=steps, batches=batches)
+    with record.phase("train", before.get("costs")) as phase:
+        model = _attached(planned, base, training)
         record.costs["trainable_parameters"] = methods.trainable_parameters(model)
         with memory.first_step(model) as kinds:
             kinds |= before.get("kinds", {})  # the first step was made by another process
-
-            def facts() -> dict:
-                return {"costs": measured.so_far(), "kinds": kinds, "resumed": before.get("resumed", -1) + 1}
-
             try:
                 fitted = train.fit(
                     model,
@@ -171,26 +174,46 @@ def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record,
                     precision=run.precision,
                     seed=run.seed,
                     monitor=monitor,
-                    checkpoints=train.Checkpoints(checkpoints, facts) if checkpoints else None,
+                    checkpoints=_checkpoints(checkpoints, phase, kinds, before),
                 )
             finally:  # what was known when memory ran out, too
                 record.costs |= {f"train_{kind}_bytes": size for kind, size in kinds.items()}
     if fitted.best_step == 0 and not run.shape_only:
         raise ArithmeticError("training diverged: no validation loss was a number; lower the learning rate")
-    if before:
-        record.notes["training_resumed"] = before["resumed"] + 1
     record.costs |= {"train_tokens": fitted.train_tokens, "train_steps": fitted.steps}
+    record.notes |= {"training_resumed": before["resumed"] + 1} if before else {}
     record.notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}
     record.notes["validation_losses"] = fitted.validation_losses
     return model
 
 
-def _batches(planned: Planned, base: Base, training: spec.Training) -> list[dict[str, torch.Tensor]]:
-    """The training rows in their order, as many at a time as training takes."""
-    assert base.model is not None
-    assert base.tokenizer is not None
-    run, size = planned.run, training.device_batch
+def _training(planned: Planned, record: Record) -> spec.Training:
+    """As the run has it, but without gradient checkpointing where its method cannot be trained with it."""
+    training, method = planned.run.training, planned.run.method
+    assert training is not None
+    if not training.gradient_checkpointing or methods.keeps_checkpointing(method):
+        return training
+    record.notes["gradient_checkpointing"] = f"off: {method.kind} cannot be trained with it"
+    return replace(training, gradient_checkpointing=False)
+
+
+def _attached(planned: Planned, base: Base, training: spec.Training) -> nn.Module:
+    """The base with the method on it, untrained; some methods begin with the training rows in their order."""
+    run, data, tokenizer = planned.run, planned.data, base.tokenizer
     task = tasks.trained(run)
     seq2seq = base.model.config.is_encoder_decoder
-    rows = train.encode_all(planned.data.train, base.tokenizer, task, encoder_decoder=seq2seq)
-    return [train.collate(rows[at : at + size], base.tokenizer.pad_token_id) for at in range(0, len(rows), size)]
+    steps, batches = train.steps(data.train, tokenizer, task, training, encoder_decoder=seq2seq), []
+    if methods.begins_with_rows(run.method):
+        rows, size = train.encode_all(data.train, tokenizer, task, encoder_decoder=seq2seq), training.device_batch
+        parts = (rows[start : start + size] for start in range(0, len(rows), size))
+        batches = [train.collate(part, tokenizer.pad_token_id) for part in parts]
+    return methods.attach(base.model, run.method, tokenizer, seed=run.seed, steps=steps, batches=batches)
+
+
+def _checkpoints(folder: Path | None, phase: Phase, kinds: dict, before: dict) -> train.Checkpoints | None:
+    """Where checkpoints are kept, with what the training has cost until each."""
+
+    def facts() -> dict:
+        return {"costs": phase.so_far(), "kinds": kinds, "resumed": before.get("resumed", -1) + 1}
+
+    return train.Checkpoints(folder, facts) if folder else None

@@ -40,7 +40,7 @@ def lock(folder: Path, name: str, *, wait: bool = False, waiting: Callable[[], N
 def sweep(folder: Path) -> None:
     """Deletes the lock files of processes that were killed: nobody may ask for the same again."""
     for path in (folder / FOLDER).glob("*"):
-        with lock(folder, path.name):
+        with suppress(OSError), lock(folder, path.name):  # a folder that is only read
             pass
 
 

@@ -1,4 +1,4 @@
-"""Other processes that take runs of a study as well, on a CPU.
+"""All runs that a folder lacks, in this process and on a CPU in others beside it.
 
 A small model leaves most of a processor idle: two trainings with half of the threads each take less time than one after
 the other with all of them.
@@ -10,20 +10,115 @@ import pickle
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import torch
 
-from nblib import models, spec
-from nblib.study.costs import peak_bytes
+from nblib import methods, models, results, spec, train
+from nblib.progress import Progress
+from nblib.results import Row
+from nblib.study import fitting, locks, resume, run
+from nblib.study.estimates import peak_bytes
 from nblib.study.planning import Planned
 
 SHORT_RUNS = 2  # runs without training that are worth a process, which takes seconds to start
 PROCESS_BYTES = 2**30  # before it loads a model
 MEMORY_SHARE = 0.5  # of the free memory, for all processes together
+
+
+def run_all(
+    planned: Sequence[Planned],
+    folder: str | Path,
+    *,
+    force: bool = False,
+    allow_code_execution: bool = False,
+    push_to: str = "",
+    processes: int | None = 1,
+    report_to: str = "none",
+) -> list[Row]:
+    """The rows of these runs in their order; only those that `folder` lacks are run, all of them with `force`.
+
+    A run that another process ended in the middle of is gone on with; one that another process works on is left to it,
+    and waited for. Trained adapters are kept in `folder/adapters`, and runs that share their training share it.
+    `push_to` is a user or an organisation of the Hub that each adapter of these runs is uploaded to; empty: none is.
+    `processes` share the runs and the processor's threads; None: as many as pay and as memory holds, on a CPU. Seconds
+    are then those of a run with others beside it. With `force` there is one.
+    `report_to` is none, tensorboard, wandb or trackio: trainings are shown there under the ids of their runs, with
+    TensorBoard's files in `folder/logs`. No row changes by it.
+    Raises OSError where `folder` cannot be written to; what was done until then is kept.
+    """
+    if processes is not None and processes < 1:
+        raise ValueError(f"processes must be a whole number from 1 on, or None; got {processes!r}")
+    for name, value in {"force": force, "allow_code_execution": allow_code_execution}.items():
+        if not isinstance(value, bool):  # the text "false" would be true
+            raise ValueError(f"{name} must be True or False; got {value!r}")
+    train.check_report_to(report_to)
+    folder = Path(folder).expanduser()
+    before = {one.id: results.written(folder, one.id) for one in planned}
+    waiting = [one for one in planned if force or not results.finished(folder, one.id)]
+    if waiting:
+        results.require_room(folder)
+        processes = 1 if force else count(waiting) if processes is None else processes
+        waiting = in_order(waiting) if processes > 1 else waiting
+        options = {"allow_code_execution": allow_code_execution, "processes": processes, "report_to": report_to}
+        with others(processes, waiting, folder, before, options):
+            work(waiting, folder, before, options | {"force": force}, wait=True)
+    locks.sweep(folder)
+    resume.tidy(planned, folder)
+    for path in {fitting.adapter_folder(folder, one) for one in planned if one.training} if push_to else ():
+        if fitting.is_saved(path):
+            methods.push(path, f"{push_to}/{path.name}")
+    return results.read(folder, [one.id for one in planned])
+
+
+def work(
+    waiting: Sequence[Planned], folder: Path, before: dict[str, int | None], options: dict, *, wait: bool = False
+) -> None:
+    """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone."""
+    progress, base = Progress(len(waiting)), fitting.Base()
+    try:
+        with closing(_locked(waiting, folder, wait=wait)) as locked:
+            for planned in locked:
+                if results.written(folder, planned.id) == before[planned.id]:  # not by another process meanwhile
+                    progress.begin(f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}")
+                    with _explained(folder):
+                        run.run_one(planned, folder, base=base, report=progress.report, **options)
+                progress.end(sum(results.written(folder, one.id) != before[one.id] for one in waiting))
+    finally:
+        base.drop()  # also when a cell is interrupted
+
+
+def _locked(waiting: Sequence[Planned], folder: Path, *, wait: bool) -> Generator[Planned, None, None]:
+    """Each run when nobody else works on it: those that are free, then, with `wait`, the others as they become so."""
+    waits = False
+    while waiting:
+        busy = []
+        for planned in waiting:
+            with locks.lock(folder, planned.id, wait=waits) as free:
+                waits = False  # for the first of them; by then the next ones may be free
+                if free:
+                    yield planned
+                else:
+                    busy.append(planned)
+        waiting, waits = busy if wait else (), True
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Says of what cannot be written what became of the rest."""
+    try:
+        yield
+    except ConnectionError:
+        raise
+    except OSError as problem:
+        kept = f"what was done until then is kept in {folder}: make room or mend it, and run this again"
+        raise OSError(f"{problem}; {kept}") from problem
+
+
+# --- other processes --------------------------------------------------------------------------------------------------
 
 
 def in_order(waiting: Sequence[Planned]) -> list[Planned]:
@@ -51,7 +146,7 @@ def count(waiting: Sequence[Planned]) -> int:
 
 
 @contextmanager
-def started(processes: int, work: Callable[..., None], *arguments: object) -> Iterator[None]:
+def others(processes: int, *arguments: object) -> Iterator[None]:
     """Inside, this process has its share of the threads, and so many less one others call `work(*arguments)`.
 
     One that ends early is not missed: what it leaves undone is done here. They end with this process, however it ends.
@@ -63,17 +158,17 @@ def started(processes: int, work: Callable[..., None], *arguments: object) -> It
     own, spawn = max(1, threads // processes), multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "work"  # a pipe would hold this process up until the others have loaded torch
-        path.write_bytes(pickle.dumps((own, work, arguments)))
-        others = [spawn.Process(target=_work, args=(path,), daemon=True) for _ in range(processes - 1)]
+        path.write_bytes(pickle.dumps((own, arguments)))
+        started = [spawn.Process(target=_work, args=(path,), daemon=True) for _ in range(processes - 1)]
         try:
             torch.set_num_threads(own)
             with _no_main_file():
-                for process in others:
+                for process in started:
                     with suppress(OSError):  # of memory or processes that the system does not give
                         process.start()
             yield
         finally:
-            for process in others:
+            for process in started:
                 if process.pid is not None:
                     process.kill()
                     process.join()
@@ -98,7 +193,7 @@ def _work(path: Path) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(silent, stream.fileno())
-    threads, work, arguments = pickle.loads(path.read_bytes())
+    threads, arguments = pickle.loads(path.read_bytes())
     torch.set_num_threads(threads)
     work(*arguments)
 

@@ -9,31 +9,28 @@ from dataclasses import dataclass, field
 from nblib import memory, results
 
 
+@dataclass
 class Phase:
     """What a phase costs; `earlier` is what it had cost when an earlier process ended in the middle of it."""
 
-    def __init__(self, earlier: dict[str, float | None] | None = None) -> None:
-        self.start, self.peak = time.monotonic(), memory.Peak()
-        self.earlier = earlier or {}
+    earlier: dict[str, float | None] = field(default_factory=dict)
+    start: float = field(default_factory=time.monotonic)
+    peak: memory.Peak = field(default_factory=memory.Peak)
+
+    def costs(self) -> dict[str, float | None]:
+        """Seconds and bytes by name."""
+        costs: dict = {"before_bytes": self.peak.before_bytes}
+        costs["seconds"] = time.monotonic() - self.start + (self.earlier.get("seconds") or 0.0)
+        for name in ("peak_bytes", "reserved_bytes"):
+            both = (getattr(self.peak, name), self.earlier.get(name))
+            costs[name] = max((value for value in both if value is not None), default=None)
+        return costs
 
     def so_far(self) -> dict[str, float | None]:
         """The costs until now, of a phase that has not ended."""
         with memory.phase(memory.Peak()):
             pass  # its beginning notes the peaks of the phases around it
         return self.costs()
-
-    def costs(self) -> dict[str, float | None]:
-        """Seconds and bytes by name."""
-        return {
-            "seconds": time.monotonic() - self.start + (self.earlier.get("seconds") or 0.0),
-            "before_bytes": self.peak.before_bytes,
-            "peak_bytes": self._most("peak_bytes"),
-            "reserved_bytes": self._most("reserved_bytes"),
-        }
-
-    def _most(self, name: str) -> float | None:
-        both = (getattr(self.peak, name), self.earlier.get(name))
-        return max((value for value in both if value is not None), default=None)
 
 
 @dataclass
@@ -48,7 +45,7 @@ class Record:
     @contextmanager
     def phase(self, name: str, earlier: dict[str, float | None] | None = None) -> Iterator[Phase]:
         """Adds `name_seconds` and bytes of what runs inside, also where it fails."""
-        measured = Phase(earlier)
+        measured = Phase(earlier or {})
         try:
             with memory.phase(measured.peak):
                 yield measured

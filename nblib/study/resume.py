@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -37,13 +37,19 @@ def answers_file(folder: Path, planned: Planned) -> Path | None:
 def forget(*paths: Path | None) -> None:
     """Deletes what is not needed any more."""
     for path in filter(None, paths):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):  # not there, or a folder that is only read
-                path.unlink()
-        if path.parent.is_dir() and not any(path.parent.iterdir()):
-            shutil.rmtree(path.parent, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # not there, or a folder that is only read
+            path.unlink()
+        with suppress(OSError):  # others are there
+            path.parent.rmdir()
+
+
+def tidy(planned: Sequence[Planned], folder: Path) -> None:
+    """Deletes what finished runs do not need any more; what failed is gone on with by the next attempt."""
+    for one in planned if (folder / FOLDER).exists() else ():
+        if results.finished(folder, one.id):
+            own = isinstance(one.run.method, spec.FullTuning)
+            forget(answers_file(folder, one), checkpoint_folder(folder, one) if own else None)
 
 
 class Answers:

@@ -27,20 +27,23 @@ class Files:
     revision: str | None = None  # commit; None: local
 
 
-def load(name: str | UserData, data_dir: str | Path | None = None, *, revision: str | None = None) -> Data:
-    """The task's examples: from `data_dir` if given, else from the repository or the Hub; or a user's own data.
+def load(name: Any, data_dir: str | Path | None = None, *, revision: str | None = None) -> Data:
+    """The task's examples: from `data_dir` if given, else from the repository or the Hub.
 
     `data_dir` is a folder with train.jsonl, validation.jsonl and test.jsonl in the Hub's field names, or with the one
     file that the authors publish (HumanEval.jsonl.gz, mbpp.jsonl, sanitized-mbpp.json), or that file; for tasks joined
     by + a folder with a folder for each. For a task with tests test.jsonl alone is enough for zero-shot. `revision` is
     a commit, tag or branch of the Hub's repository in place of the task's own.
+    In the place of a name also a user's own data, as `resolve` takes and gives them.
     Training and validation rows without code are left out and counted; a real corpus has one.
     Raises ValueError for an unknown task or bad rows, FileNotFoundError for missing files, ConnectionError where the
     Hub is out of reach; each names the file and the line.
     """
-    if isinstance(name, UserData):
-        return own.load(name)
-    task = get(name)
+    if isinstance(described := own.resolve(name), UserData):
+        if data_dir or revision:
+            raise ValueError(f"data_dir and revision are for a known task; your own data are the task, {described}")
+        return own.load(described)
+    name, task = described, get(described)
     if revision and (data_dir or task.parts or not task.hub):
         raise ValueError(f"revision is for one repository of the Hub; got {revision!r} for {data_dir or name}")
     if task.parts:

@@ -6,7 +6,6 @@ import os
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,7 @@ SEED = 42  # of the split
 SPEAKERS = {"human": "user", "gpt": "assistant"}  # as ShareGPT's rows call them
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a user's file."""
-
-    example: Example
-    group: str = ""
+Row = tuple[Example, str]  # and the group that a split keeps together; empty: none
 
 
 def resolve(
@@ -69,7 +63,7 @@ def resolve(
     splits, _ = _read(place)
     named = _columns(place, [row for rows in splits.values() for _, row in rows], columns)
     language = language.strip().lower() or "python"
-    examples = {part: [_row(row, where, 1, named).example for where, row in rows] for part, rows in splits.items()}
+    examples = {part: [example for example, _ in rows] for part, rows in _rows(splits, named).items()}
     rows = [row for part in examples.values() for row in part]
     executed = language == "python" and all(row.tests for row in examples.get("test", rows))
     one_line = not any("\n" in row.code for row in rows)
@@ -91,23 +85,26 @@ def resolve(
 def load(own: UserData) -> Data:
     """The examples of a user's own data; rows without intent or code are left out and counted."""
     splits, revision = _read(own.place)
-    named = dict(own.columns)
-    read = {
-        split: [_row(row, where, number, named) for number, (where, row) in enumerate(rows, start=1)]
-        for split, rows in splits.items()
-    }
-    whole = {split: [row for row in rows if row.example.intent and row.example.code] for split, rows in read.items()}
+    read = _rows(splits, dict(own.columns))
+    whole = {split: [row for row in rows if row[0].intent and row[0].code] for split, rows in read.items()}
     left_out = sum(map(len, read.values())) - sum(map(len, whole.values()))
-    complete = _with_all_splits(whole, own)
-    train, validation, test = (tuple(row.example for row in complete.get(split, ())) for split in SPLITS)
-    remarks = [f"Columns: {', '.join(f'{part} is {column!r}' for part, column in named.items())}."]
+    complete = _with_all_splits({split: rows for split, rows in whole.items() if rows}, own)
+    train, validation, test = (tuple(example for example, _ in complete.get(split, ())) for split in SPLITS)
+    remarks = [f"Columns: {', '.join(f'{part} is {column!r}' for part, column in own.columns)}."]
     if made := [split for split in complete if not whole.get(split)]:
-        remarks.append(f"The data have no {' and no '.join(made)} rows: taken from the others, like intents together.")
+        remarks.append(f"Taken from the other rows, with like intents in one split: {' and '.join(made)}.")
     if any(row.tests for row in test) and not own.executed:
         python = "some test rows have none" if own.language == "python" else "only Python is run"
         remarks.append(f"Tests are not run: {python}.")
     hashed = content([train, validation, test])
     return Data(train, validation, test, hashed, left_out, 0, own.name, revision, tuple(remarks))
+
+
+def _rows(splits: dict[str, list[tuple[str, Any]]], named: Mapping[str, str]) -> dict[str, list[Row]]:
+    return {
+        split: [_row(row, where, number, named) for number, (where, row) in enumerate(rows, start=1)]
+        for split, rows in splits.items()
+    }
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -239,7 +236,7 @@ def _row(row: Mapping, where: str, number: int, named: Mapping[str, str]) -> Row
         code=_without_fence(cells["code"]),
         tests=tuple(filter(None, map(_cell, tests))),
     )
-    return Row(require_characters(example, where), cells.get("group", ""))
+    return require_characters(example, where), cells.get("group", "")
 
 
 def _cell(value: Any) -> str:
@@ -281,13 +278,14 @@ def _without_fence(code: str) -> str:
 
 def _with_all_splits(splits: dict[str, list[Row]], own: UserData) -> dict[str, list[Row]]:
     """The splits that are there, and those that are not out of the training rows, or out of the only ones."""
-    present = [split for split in SPLITS if splits.get(split)]
-    source = "train" if "train" in present else present[0] if len(present) == 1 else None
-    wanted = dict(zip(SPLITS, own.split, strict=True))
-    shares = {split: wanted[split] for split in SPLITS if split not in present or split == source}
-    if source is None or len(present) == len(SPLITS):
+    if not splits:
+        raise ValueError(f"{own.place} has no row with both an intent and code")
+    if len(splits) == len(SPLITS) or ("train" not in splits and len(splits) > 1):
         return splits
-    return splits | _seeded(splits[source], shares | {"train": wanted["train"]}, own.place)
+    source = "train" if "train" in splits else next(iter(splits))
+    shares = dict(zip(SPLITS, own.split, strict=True))
+    wanted = {split: shares[split] for split in SPLITS if split in ("train", source) or split not in splits}
+    return splits | _seeded(splits[source], wanted, own.place)
 
 
 def _seeded(rows: list[Row], shares: dict[str, float], place: str) -> dict[str, list[Row]]:
@@ -316,8 +314,8 @@ def _families(rows: list[Row]) -> list[list[int]]:
 
     first: dict[str | frozenset[str], int] = {}
     edges = []
-    for place, row in enumerate(rows):
-        keys = [word_set(row.example.intent), *filter(None, [row.group])]
+    for place, (example, group) in enumerate(rows):
+        keys = [word_set(example.intent), *filter(None, [group])]
         edges += [(place, first.setdefault(key, place)) for key in keys]
     sets = [key for key in first if isinstance(key, frozenset)]
     edges += [(first[one], first[other]) for one, other in near_pairs(sets, sets)]

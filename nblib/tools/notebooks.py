@@ -28,9 +28,9 @@ if "google.colab" in sys.modules:
     address, clone = "{REPOSITORY}", "/content/nblib"
     ![ -d {{clone}} ] || git clone --quiet --depth 1 {{address}} {{clone}}
     sys.path.insert(0, clone)
-    from nblib import colab
+    from nblib import notebook
 
-    colab.prepare(keep_on_drive=keep_on_drive)"""
+    notebook.prepare_colab(keep_on_drive=keep_on_drive)"""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 # Metadata left by Jupyter, Papermill and editors; the widgets' state is of no use without a kernel.

@@ -25,8 +25,9 @@ from attacks.forgeries import FORGERIES  # noqa: E402
 from attacks.programs import ATTACKS, SMALL, Attack  # noqa: E402
 
 from nblib import sandbox  # noqa: E402
-from nblib.sandbox import pool  # noqa: E402
 from nblib.sandbox.inside import isolation, linux  # noqa: E402
+from nblib.sandbox.jobs import run_job  # noqa: E402
+from nblib.sandbox.worker import Worker  # noqa: E402
 
 SECRET = "bait-5f1d2c"
 NOBODY = 65534
@@ -101,16 +102,16 @@ class Bait:
         for each in (self.server, self.abstract, self.local):
             each.setblocking(False)
         self.victim = subprocess.Popen(["sleep", "9999"])
-        self.worker = pool.Worker(without)  # one for all attacks: each finds it as the last one left it
+        self.worker = Worker(without)  # one for all attacks: each finds it as the last one left it
 
     def try_out(self, attack: Attack) -> dict:
         """What an attack came to, and all that it should not have done."""
         before = self.state()
         limits = sandbox.Limits(**{**SMALL, **attack.limits})
-        outcomes = self.worker.run(self.with_bait(attack.job), limits)
+        outcomes = run_job(self.worker, self.with_bait(attack.job), limits)
         state = self.state()
         faults = [f"{name}: {was} -> {state[name]}" for name, was in before.items() if state[name] != was]
-        after = self.worker.run(GOOD, limits)
+        after = run_job(self.worker, GOOD, limits)
         text = "".join(f"{each.output} {each.message}" for each in outcomes)
         if "ESCAPED" in text or SECRET in text:
             faults.append(f"it says: {text[:200]}")

@@ -1,4 +1,4 @@
-"""How long scoring takes: stored one-line predictions anew, the same with their programs run, hostile outputs.
+"""How long scoring takes: one-line predictions, the same with their programs run, hostile outputs.
 
     python tests/benchmarks/scoring_speed.py [--predictions 1000] [--answers 1] [--workers 2] [--run-programs]
 
@@ -7,15 +7,14 @@ them in the sandbox, which takes a process for each.
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from nblib import metrics, results, tasks
-from nblib.metrics.execution import compare
-from nblib.results import Prediction, Row
+from nblib import metrics, tasks
+from nblib.metrics import compare
+from nblib.results import Prediction
 from nblib.tasks import Example
 
 HOSTILE = ("1 " * 2**19, "1\n" * 2**19, "9" * 2**20, "[" * 2**20, "1e999 " * 2**17)
@@ -29,15 +28,15 @@ def main() -> None:
     parser.add_argument("--run-programs", action="store_true")
     asked = parser.parse_args()
     examples = _examples(asked.predictions)
-    with tempfile.TemporaryDirectory() as folder:
-        results.write(folder, _row(), [_prediction(each, at, asked.answers) for at, each in enumerate(examples)])
-        with _timed(f"{asked.predictions} stored predictions scored anew, {asked.answers} answers each"):
-            metrics.rescore(folder, "a", examples)
-        if asked.run_programs:
-            consent = {"run_programs": True, "allow_code_execution": True, "workers": asked.workers}
-            with _timed("the same with their programs run"):
-                row = metrics.rescore(folder, "a", examples, **consent)
-            print({name: each["mean"] for name, each in row.scores.items() if "accuracy" in name})
+    predictions = [_prediction(example, number, asked.answers) for number, example in enumerate(examples)]
+    with _timed(f"{asked.predictions} predictions scored, {asked.answers} answers each"):
+        metrics.summary(metrics.score(examples, predictions), examples)
+    if asked.run_programs:
+        consent = {"sampled": True, "allow_code_execution": True, "workers": asked.workers}
+        with _timed("their programs run"):
+            executed = metrics.execute(examples, predictions, **consent)
+        means = metrics.summary(executed, examples)
+        print({name: mean["mean"] for name, mean in means.items() if "accuracy" in name})
     with _timed(f"{len(HOSTILE)} hostile outputs of half a megabyte or more, each against three expected ones"):
         for output in HOSTILE:
             for expected in "1", "1 2\n" * 1000, "1 2\n" * 100_000:
@@ -60,11 +59,6 @@ def _examples(count: int) -> list[Example]:
 def _prediction(example: Example, at: int, answers: int) -> Prediction:
     codes = [example.code if (at + place) % 2 else f"{example.code}  # {place}\nanswer = 0" for place in range(answers)]
     return Prediction(example.id, tuple(codes), tuple(codes), 20, 10 * answers)
-
-
-def _row() -> Row:
-    settings = {"decoding": {"temperature": 0.6}, "task": "conala-mini"}
-    return Row("a", settings, results.OK, {}, {}, {}, {})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from nblib.sandbox.inside import linux
 
@@ -57,7 +58,7 @@ class Place:
     layers: set[str] = field(default_factory=set)
     user: int | None = None  # programs run under this one; None: they keep the caller's
     readable: list[str] = field(default_factory=_readable)
-    processes_already: int = 0  # counted by the kernel against the limit of processes
+    processes_already: int = 0  # that the kernel counts against the limit of a program of this user
 
 
 def _works(attempt: Callable, *arguments) -> bool:
@@ -102,15 +103,6 @@ def settle(place: Place, *, without: frozenset[str]) -> None:
     sys.path[:] = [path for path in sys.path if (os.path.realpath(path) + "/").startswith(tuple(roots))]
 
 
-def count_processes(place: Place) -> int:
-    """Processes and threads that the kernel counts against a program's limit and that are not its own."""
-    own = 4  # this process, the first processes of program and judge, the judge
-    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdigit())
-    if USER in place.layers and release >= (5, 14):  # counted by namespace from then on
-        return own
-    return own + linux.threads_of(os.geteuid() if place.user is None else place.user)
-
-
 # --- the files that a program sees: the system's libraries, this Python, one private folder -------------------------
 
 PRIVATE = "/program"  # the private folder, where there is a mount namespace
@@ -130,8 +122,9 @@ def _build_root(place: Place) -> None:
         _show(path)
     for folder in (PRIVATE, "/proc", "/etc"):
         os.makedirs(folder, exist_ok=True)
-    _write("/etc/passwd", f"root:x:0:0::/:/bin/false\nprogram:x:{_NOBODY}:{_NOBODY}::{PRIVATE}:/bin/false\n")
-    _write("/etc/group", f"root:x:0:\nprogram:x:{_NOBODY}:\n")
+    users = f"root:x:0:0::/:/bin/false\nprogram:x:{_NOBODY}:{_NOBODY}::{PRIVATE}:/bin/false\n"
+    Path("/etc/passwd").write_text(users)
+    Path("/etc/group").write_text(f"root:x:0:\nprogram:x:{_NOBODY}:\n")
     links = {"/dev/shm": PRIVATE, "/tmp": PRIVATE, "/dev/fd": "/proc/self/fd"}
     links |= {f"/dev/{name}": f"/proc/self/fd/{number}" for number, name in enumerate(("stdin", "stdout", "stderr"))}
     for name, target in links.items():
@@ -158,14 +151,9 @@ def _show(path: str) -> None:
     if os.path.isdir(source):
         os.mkdir(path)
     else:
-        _write(path, "")
+        Path(path).touch()
     linux.mount(source, path, flags=linux.BIND)
     linux.restrict_mount(path, linux.NO_SETUID if path in _DEVICES else linux.READ_ONLY | _SAFE)
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def make_folder(place: Place, limits: dict) -> str:
@@ -216,8 +204,8 @@ def probe(place: Place, *, without: frozenset[str]) -> set[str]:
         tried.add(name)
         if name not in refused and not _works(apply):
             refused.add(name)
-    if not _works(_read_library):
-        refused.add(OTHER_USER)
+    if not (all(_works(os.listdir, folder) for folder in python_folders()) and os.access(os.__file__, os.R_OK)):
+        refused.add(OTHER_USER)  # who may not see a Python that lies in somebody's home
     found = tried - refused
     if root and OTHER_USER not in found:
         found.discard(PROCESSES)  # the kernel does not count root's
@@ -228,7 +216,7 @@ def _steps(place: Place, folder: str | None, limits: dict, outcomes: int) -> Ite
     """What confines a process, in order, with the layer that it belongs to."""
     seconds = int(limits["cpu_seconds"] + 1) * outcomes + 1  # of each process; the sum is watched from outside
     yield CPU, partial(_limit, resource.RLIMIT_CPU, seconds)
-    yield PROCESSES, partial(_limit, resource.RLIMIT_NPROC, limits["processes"] + place.processes_already)
+    yield PROCESSES, partial(_limit, resource.RLIMIT_NPROC, limits["processes"] + 4 + place.processes_already)
     yield FILES, partial(_limit_files, limits)
     if not linux.LINUX:  # macOS takes a limit of memory and does not keep it
         return
@@ -274,11 +262,3 @@ def _become(user: int) -> None:
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
     linux.prctl(linux.DUMPABLE, 1)  # which Linux switches off when the user changes
-
-
-def _read_library() -> None:
-    """Another user may not see a Python that lies in somebody's home."""
-    for folder in python_folders():
-        os.listdir(folder)
-    with open(os.__file__, "rb") as file:
-        file.read(1)

@@ -194,6 +194,8 @@ class Process:
     parent: int
     own_seconds: float  # of CPU time
     waited_seconds: float  # of children that have ended and were waited for
+    threads: int
+    user: int
 
 
 def shows_processes() -> bool:
@@ -208,11 +210,11 @@ def processes() -> dict[int, Process]:
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
-                    fields = file.read().rpartition(")")[2].split()
+                    user, fields = os.fstat(file.fileno()).st_uid, file.read().rpartition(")")[2].split()
             except OSError:  # it has ended
                 continue
             own, system, waited, system_waited = (int(ticks) / _TICK for ticks in fields[11:15])  # proc(5): 14 to 17
-            found[int(name)] = Process(int(fields[1]), own + system, waited + system_waited)
+            found[int(name)] = Process(int(fields[1]), own + system, waited + system_waited, int(fields[17]), user)
     return found
 
 
@@ -234,14 +236,3 @@ def own_memory(pid: int) -> int:
     except OSError:
         return 0
     return sum(int(line[1]) for line in lines) * 1024
-
-
-def threads_of(user: int) -> int:
-    """Of all processes of a user."""
-    count = 0
-    for pid in processes():
-        try:
-            count += len(os.listdir(f"/proc/{pid}/task")) if os.stat(f"/proc/{pid}").st_uid == user else 0
-        except OSError:
-            continue
-    return count

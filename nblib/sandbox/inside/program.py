@@ -220,15 +220,12 @@ def _compile(text: str, wrap: bool) -> types.CodeType:
 
 
 def _wrapped(tree: ast.Module) -> ast.Module:
+    """All in a function but imports that are not allowed there."""
     frame = ast.parse("def main(): pass\nmain()")
-    outside = [node for node in tree.body if _stays_outside(node)]
-    frame.body[0].body += [node for node in tree.body if not _stays_outside(node)]  # type: ignore[attr-defined]
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    outside = [node for node in imports if node.module == "__future__" or node.names[0].name == "*"]
+    frame.body[0].body += [node for node in tree.body if node not in outside]  # type: ignore[attr-defined]
     return ast.fix_missing_locations(ast.Module(outside + frame.body, []))
-
-
-def _stays_outside(node: ast.stmt) -> bool:
-    """Imports that are not allowed in a function."""
-    return isinstance(node, ast.ImportFrom) and (node.module == "__future__" or node.names[0].name == "*")
 
 
 def _space(name: str, text: str) -> dict:
@@ -248,9 +245,6 @@ def _run(action) -> int:
         if isinstance(error.code, str):
             os.write(2, error.code.encode(errors="replace")[:500] + b"\n")
         return 0
-    except MemoryError:
-        os.write(2, b"MemoryError\n")
-        return 1
     except BaseException as error:
         trace = error.__traceback__.tb_next if error.__traceback__ else None
         try:

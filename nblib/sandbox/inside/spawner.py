@@ -13,7 +13,6 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,7 +22,6 @@ from nblib.sandbox.inside.isolation import PID, Place
 _POLL_SECONDS = 0.05  # between looks at what the running programs use
 _STATUS = struct.Struct("!i")
 _BROKEN = 121  # exit status of a program whose isolation could not be set up
-_MODES: dict[str, Callable] = {"program": program.main, "judge": judge.main}
 _FAR = 200  # above all files of this process
 
 
@@ -199,7 +197,7 @@ def _program_process(place: Place, folder: str, message: dict, files: list[int])
             wire.send(control, {"broken": f"{type(error).__name__}: {error}"})
         os._exit(_BROKEN)
     gc.enable()
-    _MODES[message["mode"]](control, message["limits"])
+    (program if own else judge).main(control, message["limits"])
     os._exit(_BROKEN)
 
 
@@ -268,7 +266,8 @@ def main() -> None:
         place.layers.add(isolation.WATCH)
     if isolation.OTHER_USER not in place.layers:
         place.user = None
-    place.processes_already = isolation.count_processes(place)
+    user = os.geteuid() if place.user is None else place.user  # of which Linux counts all threads that run
+    place.processes_already = sum(process.threads for process in linux.processes().values() if process.user == user)
     wire.send(channel, {"layers": {name: name in place.layers for name in isolation.LAYERS}})
     gc.collect()
     gc.freeze()

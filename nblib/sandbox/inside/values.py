@@ -255,18 +255,11 @@ def _pandas_forms() -> dict[type, Form]:
             made.freq = frequency
         return made
 
-    def frame(columns, rows, names):
-        made = pandas.DataFrame(dict(enumerate(columns)), index=rows)
-        made.columns = names
-        return made
-
-    def moment(text, zone):
-        return pandas.Timestamp(text) if zone is None else pandas.Timestamp(text).tz_convert(zone)
-
     return {
         type(pandas.NaT): ("NaT", lambda v: [], lambda: pandas.NaT),
         type(pandas.NA): ("NA", lambda v: [], lambda: pandas.NA),
-        pandas.Timestamp: ("timestamp", lambda v: [v.isoformat(), v.tz and str(v.tz)], moment),
+        pandas.Timestamp: ("timestamp", lambda v: [v.isoformat(), v.tz and str(v.tz)],
+            lambda text, zone: pandas.Timestamp(text, tz=zone)),
         pandas.Timedelta: ("delta", lambda v: [v.value], pandas.Timedelta),
         pandas.Categorical: ("categorical", lambda v: [v.tolist(), v.categories, bool(v.ordered)], pandas.Categorical),
         pandas.api.extensions.ExtensionArray: ("extension", lambda v: [str(v.dtype), list(v)],
@@ -279,7 +272,8 @@ def _pandas_forms() -> dict[type, Form]:
         pandas.Series: ("series", lambda v: [values(v), v.index, v.name],
             lambda content, rows, name: pandas.Series(content, rows, name=name)),
         pandas.DataFrame: (
-            "frame", lambda v: [[values(v.iloc[:, n]) for n in range(v.shape[1])], v.index, v.columns], frame),
+            "frame", lambda v: [[values(v.iloc[:, n]) for n in range(v.shape[1])], v.index, v.columns],
+            lambda columns, rows, names: pandas.DataFrame(dict(enumerate(columns)), rows).set_axis(names, axis=1)),
     }  # fmt: skip
 
 

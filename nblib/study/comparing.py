@@ -1,0 +1,176 @@
+"""Which runs answer a question: those of a comparison, a search of learning rates, a transfer, a measurement."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+from nblib import models, presets, spec, tasks
+from nblib.spec import Decoding, Run
+
+GREEDY = Decoding(beams=1, returned=1, batch_size=50)  # of a search: one answer an example tells settings apart
+
+
+def compare(
+    model: str,
+    task: Any,
+    *,
+    preset: str = "default",
+    names: Sequence[str | spec.Method] = (),
+    shots: Sequence[int] = (),
+    seeds: Sequence[int] = (),
+    precision: str = "auto",
+    decoding: Decoding | None = None,
+    **settings: Any,
+) -> list[Run]:
+    """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
+
+    `task` is a known task's name, or a user's own data: whatever `tasks.resolve` takes or gives.
+    `names` are methods as the preset sets them, or methods with settings of their own. Empty lists and no `decoding`
+    stand for the preset's own. A method without randomness runs with the first seed only. `settings` are further ones
+    of `spec.Run`: `limit` (queries), `max_train` (training rows), `data_dir`, `train_task`, `shape_only`,
+    `trust_remote_code`. With a `train_task`, training examples and shots are that task's, and `data_dir` has a folder
+    for each task. With `shape_only` weights are random: such runs measure memory and seconds, have no scores, and
+    `limit` bounds their training batches and validation rows as well.
+    Raises ValueError for anything unknown or out of range.
+    """
+    own = presets.get(preset)
+    data = tasks.resolve(task)
+    name, user_data = (data.name, data) if isinstance(data, spec.UserData) else (data, None)
+    decoding = decoding or (own.sampling if not user_data and tasks.get(name).sampled else own.decoding)
+    shared = {"decoding": decoding, "study_scores": own.study_scores, "user_data": user_data} | settings
+    precision = models.choose_precision(precision)
+    runs = []
+    for method, own_precision in presets.methods(own, list(names), list(shots)):
+        shared |= {"training": own.training if method.trained else None, "precision": own_precision or precision}
+        unread = {"train_task", "max_train"} if isinstance(method, spec.ZeroShot) else set()
+        read = {key: value for key, value in shared.items() if key not in unread}
+        for seed in _seeds(method, own, decoding, seeds):
+            runs.append(Run(model, name, method, seed=seed, **read))
+    return runs
+
+
+def _seeds(method: spec.Method, preset: presets.Preset, decoding: Decoding, seeds: Sequence[int]) -> list[int]:
+    prompted = isinstance(method, spec.InContext)
+    chosen = list(seeds or (preset.icl_seeds if prompted else preset.seeds))
+    return chosen if method.trained or prompted or decoding.temperature is not None else chosen[:1]
+
+
+def sizes(
+    model: str,
+    task: str,
+    *,
+    preset: str = "default",
+    names: Sequence[str | spec.Method] = ("lora",),
+    precisions: Sequence[str] = ("auto",),
+    batches: int = 1,
+    data_dir: str | None = None,
+) -> list[Run]:
+    """The runs that measure memory and seconds of a model too large to be had, or to be trained here: random weights.
+
+    Each named method at each precision trains one epoch of so many batches and answers as many queries greedily.
+    Raises ValueError for anything unknown or out of range.
+    """
+    shared: dict = {"preset": preset, "names": names, "seeds": [0], "limit": batches, "data_dir": data_dir}
+    decoding = replace(GREEDY, batch_size=1)
+    runs = [
+        run
+        for precision in precisions
+        for run in compare(model, task, precision=precision, decoding=decoding, shape_only=True, **shared)
+    ]
+    return [replace(run, training=run.training and replace(run.training, epochs=1)) for run in runs]
+
+
+def search(
+    model: str, task: str, *, preset: str = "default", names: Sequence[str] = (), seed: int = 1, **settings: Any
+) -> list[Run]:
+    """The runs that choose learning rates: each trained method at the rates of the preset, as many for each.
+
+    Greedy answers to the validation split decide; the test split is not read. Empty `names` stand for all methods that
+    the preset trains. `settings` are as in `compare`; `limit` and `max_train` make it cheaper.
+    Raises ValueError for anything unknown or out of range.
+    """
+    trained, rates = names or presets.trained(presets.get(preset)), presets.get(preset).rates
+    for name in trained:
+        if name not in rates:
+            raise ValueError(f"method of a search must be one of {', '.join(rates)}; got {name!r}")
+    return [
+        replace(run, method=replace(run.method, learning_rate=rate), split="validation")  # type: ignore[call-arg]
+        for run in compare(model, task, preset=preset, names=trained, seeds=[seed], decoding=GREEDY, **settings)
+        for rate in rates[run.method.kind]
+    ]
+
+
+def transfer(
+    model: str,
+    trained: Sequence[str],
+    asked: Sequence[str],
+    *,
+    method: str | spec.Method = "lora",
+    preset: str = "default",
+    data_dir: str | None = None,
+    **settings: Any,
+) -> list[Run]:
+    """The runs that ask each of the tasks `asked` with no training and with the method trained on each of `trained`.
+
+    Where these are several, it is trained on all of them jointly as well. `data_dir` has a folder for each task;
+    `settings` are as in `compare`.
+    Raises ValueError for anything unknown or out of range.
+    """
+    first = presets.methods(presets.get(preset), [method], [])[0][0]
+    if not first.trained:
+        raise ValueError(f"transfer takes a method that trains; got {first.kind!r}")
+    sources = [*trained, *(["+".join(trained)] if len(trained) > 1 else [])]
+    runs = []
+    for task in asked:
+        own = {"data_dir": str(Path(data_dir) / task) if data_dir else None}
+        runs += compare(model, task, preset=preset, names=["zero-shot"], **settings | own)
+        for source in sources:
+            other = {"data_dir": data_dir, "train_task": source}
+            runs += compare(model, task, preset=preset, names=[method], **settings | (own if source == task else other))
+    return runs
+
+
+def adjusted(
+    runs: Sequence[Run],
+    *,
+    epochs: int = 0,
+    batch_size: int = 0,
+    learning_rate: float = 0.0,
+    rank: int = 0,
+    max_train: int = 0,
+    drop_leaked: bool = False,
+) -> list[Run]:
+    """The runs with what a practitioner reaches for first; 0 leaves a setting as the preset has it.
+
+    `learning_rate` is of every method that trains, but where rates are searched; `rank` of LoRA and its relatives;
+    `max_train` rows are trained on, the first ones; with `drop_leaked` test rows whose intent is in the training rows,
+    exactly or nearly, are left out.
+    Raises ValueError for what is out of range.
+    """
+    return [
+        replace(
+            run,
+            method=_adjusted(run.method, rank, learning_rate if run.split == "test" else 0.0),
+            training=run.training and _retrained(run.training, epochs, batch_size),
+            max_train=None if isinstance(run.method, spec.ZeroShot) else max_train or run.max_train,
+            drop_leaked=drop_leaked or run.drop_leaked,
+        )
+        for run in runs
+    ]
+
+
+def _adjusted(method: spec.Method, rank: int, learning_rate: float) -> spec.Method:
+    changed: dict[str, Any] = {"r": rank} if rank and hasattr(method, "r") else {}
+    if changed and isinstance(method, spec.AdaLora):
+        changed["initial_r"] = rank + rank // 2
+    if learning_rate and method.trained:
+        changed["learning_rate"] = learning_rate
+    return replace(method, **changed)
+
+
+def _retrained(training: spec.Training, epochs: int, batch_size: int) -> spec.Training:
+    size = batch_size or training.batch_size
+    device_batch = gcd(size, training.device_batch) if batch_size else training.device_batch
+    return replace(training, epochs=epochs or training.epochs, batch_size=size, device_batch=device_batch)

@@ -1,0 +1,106 @@
+"""What planned runs will cost: seconds as their like took in a results folder, bytes by arithmetic."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nblib import memory, models, results, retrieve, spec, tasks, train
+from nblib.results import Row
+from nblib.study import fitting, planning
+from nblib.study.planning import Planned
+
+OWN = ("seed", "limit", "split", "data_dir")  # settings in which runs of one kind differ
+ROWS = 500  # of the training data, whose longest stands for all
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run will need; None: not known before it runs."""
+
+    seconds: float | None  # None: no run of its kind has ended here; 0: its row is there
+    peak_bytes: int | None  # None: cannot be predicted for this method or model
+
+
+def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
+    """What each run will need on this machine, in their order.
+
+    Seconds are the mean of runs of the same kind, another seed or number of examples aside, in that folder.
+    """
+    folder = Path(folder)
+    ended = [row for row in results.sound(folder) if row.status == results.OK and _is_here(row)]
+    there: set[str] = set()  # trainings that an earlier run of the plan will have made
+    found = []
+    for one in planned:
+        saved = one.training in there or fitting.is_saved(fitting.adapter_folder(folder, one))
+        shared = saved and bool(one.training) and not isinstance(one.run.method, spec.FullTuning)
+        seconds = 0.0 if results.finished(folder, one.id) else _seconds(one, ended, shared)
+        found.append(Cost(seconds, peak_bytes(one)))
+        there.add(one.training)
+    return found
+
+
+def _is_here(row: Row) -> bool:
+    """Whether it ran on a device like this machine's."""
+    name = torch.cuda.get_device_name() if models.device() == "cuda" else None
+    return (row.provenance.get("device"), row.provenance.get("device_name")) == (models.device(), name)
+
+
+def _seconds(planned: Planned, ended: Sequence[Row], shared: bool) -> float | None:
+    """The mean of the rows that ended; a training that is `shared` costs nothing."""
+    kind = _kind(spec.settings(planned.run))
+    alike = [row for row in ended if _kind(row.settings) == kind and row.costs.get("examples")]
+    once, each = ("load",) if shared else ("load", "train"), ("retrieve", "generate", "execute")
+    total = 0.0
+    for row in alike:
+        share = len(planned.data.test) / (row.costs["examples"] or 1.0)
+        total += sum(row.costs.get(f"{name}_seconds") or 0.0 for name in once)
+        total += share * sum(row.costs.get(f"{name}_seconds") or 0.0 for name in each)
+    return total / len(alike) if alike else None
+
+
+def _kind(settings: dict) -> str:
+    kept = {name: value for name, value in settings.items() if name not in OWN}
+    return json.dumps(kept, sort_keys=True, default=list)
+
+
+def peak_bytes(planned: Planned) -> int | None:
+    """The most that the run will need; None: not known for this method or model."""
+    run, training, decoding = planned.run, planned.run.training, planned.run.decoding
+    try:
+        length, answer, prompt = _lengths(planned)
+        return memory.predict(
+            planning.model_source(run),
+            run.method,
+            run.precision,
+            training=training,
+            device="cuda" if models.device() == "cuda" else "cpu",
+            batch=training.device_batch if training else 1,
+            length=length,
+            answer_tokens=answer,
+            beams=max(decoding.beams, decoding.returned if decoding.temperature else 1),
+            new_tokens=tasks.of(run).output_tokens,
+            prompt_length=prompt,
+            generation_batch=min(decoding.batch_size, len(planned.data.test)),
+        ).peak_bytes
+    except (ValueError, ConnectionError):  # a model or a method that it does not know
+        return None
+
+
+def _lengths(planned: Planned) -> tuple[int, int, int]:
+    """Tokens of the longest training row, of its answer, and of the longest prompt.
+
+    Which shots retrieval will find is not known yet, so random ones stand for them.
+    """
+    run, data, tokenizer = planned.run, planned.data, planning.tokenizer(planned.run)
+    count = getattr(run.method, "shots", 0)
+    shots = retrieve.random_shots(data.train, count, run.seed) if count else ()
+    built = planning.build_prompts(run, data.test, [shots] * len(data.test), tokenizer)
+    prompt = max(prompt.tokens for prompt in built)
+    if run.training is None:
+        return prompt, 1, prompt
+    task, seq2seq = tasks.trained(run), planning.config(run).is_encoder_decoder
+    rows = train.encode_all(data.train[:ROWS], tokenizer, task, encoder_decoder=seq2seq)
+    return max(len(row["input_ids"]) for row in rows), max(map(train.answer_tokens, rows)), prompt

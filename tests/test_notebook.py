@@ -1,0 +1,203 @@
+"""Parameters get the kinds of their defaults or are refused in a sentence; Colab's first cell, on a stand-in."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+
+from nblib import notebook
+from nblib.tools import notebooks
+
+CELL = 'model = "tiny"  # a key\nshots = [1, 2]  # examples\nlimit: int = 0  # all\nforce = False\nresults_dir = ""'
+
+
+def checked(injected):
+    """What the notebook goes on with after Papermill injected that."""
+    namespace = {}
+    exec(CELL + "\n" + injected, namespace)
+    notebook.check(["import nblib", CELL, f"# Parameters\n{injected}"], namespace)
+    return namespace
+
+
+def test_a_misspelt_name_is_refused_with_the_near_one():
+    with pytest.raises(ValueError, match="no parameter 'modle', did you mean 'model'\\? It has model, shots, limit"):
+        checked('modle = "other"')
+    notebook.check([CELL, "modle = 3"], {})  # a later cell may have any name
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        *(("force = " + text, False) for text in ('"false"', '"No"', "0", "False")),
+        *(("force = " + text, True) for text in ('"TRUE"', '" yes "', "1")),
+        ("limit = 3", 3),
+        ("limit = 100.0", 100),
+        ('limit = "1e2"', 100),
+        ("results_dir = 2024", "2024"),
+    ],
+)
+def test_a_value_in_other_clothes_is_of_the_kind_of_its_default(given, expected):
+    found = checked(given)[given.split()[0]]
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "allowed"),
+    [
+        ("force", ('"maybe"', "2", "None", '""', 'float("nan")'), "true or false"),
+        ("limit", ("5.5", '"all"', "-3", "None", "True", 'float("inf")', "[3]"), "a whole number, 0 or more"),
+        ("model", ("None", "True", "[1]"), "a text"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(name, values, allowed):
+    for value in values:
+        with pytest.raises(ValueError, match=f"{name} must be {allowed}; got "):
+            checked(f"{name} = {value}")
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "expected"),
+    [
+        ("[1,2]", int, [1, 2]),
+        ("1,2", int, [1, 2]),
+        (3, int, [3]),
+        (["1"], int, [1]),
+        ("[lora, full]", str, ["lora", "full"]),
+        ("['lora', 'full']", str, ["lora", "full"]),
+        ("lora", str, ["lora"]),
+        ("icl,lora", str, ["icl", "lora"]),
+        ("[]", int, []),
+        ("", str, []),
+    ],
+)
+def test_lists_arrive_in_many_shapes(given, kind, expected):
+    assert notebook.as_list(given, kind, name="shots") == expected
+
+
+@pytest.mark.parametrize("given", ["[1,two]", [1.5], {"a": 1}, None, [True]])
+def test_what_is_no_list_of_numbers_is_refused(given):
+    with pytest.raises(ValueError, match="shots must be a list of int values"):
+        notebook.as_list(given, int, name="shots")
+
+
+def test_a_folder_is_not_made_yet_and_one_that_takes_no_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert notebook.as_folder("~/a/b", name="results_dir") == tmp_path / "a" / "b"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="figures_dir must be a folder that files can be written to; got .*file is none"):
+        notebook.as_folder(tmp_path / "file" / "inside", name="figures_dir")
+
+
+# --- Google Colab ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    """Runs the cell as IPython would; returns the commands that went to the system shell and to `prepare_colab`."""
+    calls = []
+
+    def run():
+        cell = TransformerManager().transform_cell(notebooks.COLAB_CELL)
+        exec(cell, {"get_ipython": lambda: SimpleNamespace(system=calls.append)})  # the cell is our own
+        return calls
+
+    monkeypatch.setattr(notebook, "prepare_colab", lambda **settings: calls.append(settings))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return run
+
+
+@pytest.fixture
+def drive(monkeypatch):
+    """Colab's own package is there, with a Drive that remembers where it was mounted."""
+    drive = SimpleNamespace(mounted=[])
+    drive.mount = drive.mounted.append
+    package = ModuleType("google.colab")
+    package.drive = drive
+    monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", package)
+    return drive
+
+
+def test_the_cell_does_nothing_elsewhere(shell):
+    assert shell() == []
+
+
+def test_on_colab_the_cell_fetches_the_repository_and_prepares_the_machine(shell, drive):
+    fetched, prepared = shell()
+    assert "git clone --quiet --depth 1 {address} {clone}" in fetched
+    assert prepared == {"keep_on_drive": False}
+    assert sys.path[0] == "/content/nblib"
+
+
+def test_pip_leaves_torch_and_numpy_as_they_are_and_a_failure_has_its_last_words(monkeypatch, tmp_path):
+    done = subprocess.CompletedProcess([], 0, "", "ERROR: Cannot install\n  numpy 3")
+    seen = []
+
+    def pip(command, **_):
+        seen.append((command, Path(command[command.index("--constraint") + 1]).read_text()))
+        return done
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    notebook.install(tmp_path)
+    ((command, pins),) = seen
+    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    assert command[-2:] == ["--editable", f"{tmp_path}[dense]"]
+    assert {f"torch=={version('torch')}", f"numpy=={version('numpy')}"} <= set(pins.splitlines())
+    done.returncode = 1
+    with pytest.raises(RuntimeError, match="beside torch==.*numpy==.*: ERROR: Cannot install numpy 3"):
+        notebook.install(tmp_path)
+
+
+def test_results_move_to_drive_and_a_later_session_finds_them(tmp_path):
+    drive, results = tmp_path / "drive" / "results", tmp_path / "clone" / "results"
+    (results / "adapters" / "a").mkdir(parents=True)
+    (results / "adapters" / "a" / "facts.json").write_text("trained")
+    (results / "one.json").write_text("row")
+    assert notebook.keep_results(drive, results) == drive
+    (results / "two.json").write_text("row of the first session")
+    later = tmp_path / "later" / "results"  # a fresh clone on a fresh machine
+    later.mkdir(parents=True)
+    (later / "two.json").write_text("row of the second")
+    notebook.keep_results(drive, later)
+    notebook.keep_results(drive, later)  # the cell, run twice
+    assert {path.name for path in later.iterdir()} == {"adapters", "one.json", "two.json"}
+    assert (later / "two.json").read_text() == "row of the first session"
+    assert (later / "adapters" / "a" / "facts.json").read_text() == "trained"
+
+
+def test_a_ready_machine_is_told_where_results_go_and_what_it_can_train(monkeypatch, tmp_path, capsys, drive):
+    monkeypatch.setattr(notebook, "install", lambda: pytest.fail("it is installed"))
+    monkeypatch.setattr(notebook, "ON_DRIVE", tmp_path)
+    monkeypatch.setattr(notebook, "keep_results", lambda place: place)
+    monkeypatch.setattr(notebook, "describe_gpu", lambda *_: "GPU")
+    notebook.prepare_colab(keep_on_drive=True)
+    assert drive.mounted == ["/content/drive"]
+    assert f"Results go to {tmp_path / 'results'}" in capsys.readouterr().out
+    notebook.prepare_colab()
+    assert "Results are lost with this machine: set keep_on_drive" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "device", "sentence"),
+    [
+        ("", 0.0, "T4", r"No GPU: .* T4 GPU trains, .* 512 tokens, a; b\.$"),
+        ("Tesla T4", 14.7, "T4", r"GPU: Tesla T4 with 14\.7 GiB trains, .* a; b\.$"),
+        ("NVIDIA L4", 22.17, 22.2, r"GPU: NVIDIA L4 with 22\.2 GiB trains, .* a; b\.$"),
+        ("Old card", 1.0, None, r"none of the study's large models\.$"),
+    ],
+)
+def test_it_says_what_a_gpu_can_train(monkeypatch, name, gib, device, sentence):
+    monkeypatch.setattr(notebook, "trainable", lambda card: ["a", "b"] if card == device else [])
+    assert re.search(sentence, notebook.describe_gpu(name, gib))
+
+
+def test_a_model_is_trained_at_the_most_exact_precision_that_the_gpu_can_and_that_fits(monkeypatch):
+    monkeypatch.setattr(notebook, "LARGE_MODELS", ("tiny",))
+    assert list(notebook.trainable("T4")) == ["tiny (fp16)"]
+    assert list(notebook.trainable(0.55)) == []  # a reserve stays free
