@@ -67,22 +67,6 @@ def test_it_starts_as_the_identity_learns_and_comes_off(family):
     assert [name for name, _ in base.named_modules()] == names
 
 
-def test_a_second_adapter_has_places_of_its_own_and_both_switch():
-    tuned = attach(small.model())
-    rows = small_methods.batch(tuned.get_base_model(), small.tokenizer())
-    small_methods.train(tuned, rows)
-    first = logits(tuned, rows)
-    tuned.add_adapter("other", BottleneckConfig(bottleneck=8, placement="houlsby"))
-    assert logits(tuned, rows).equal(first)
-    tuned.set_adapter("other")
-    trained = [name for name, each in tuned.named_parameters() if each.requires_grad]
-    assert len(trained) == 4 * 4
-    assert all(".other." in name for name in trained)
-    small_methods.train(tuned, rows)
-    tuned.set_adapter("default")
-    assert logits(tuned, rows).equal(first)
-
-
 def test_the_folder_is_an_ordinary_one_of_peft_with_other_layers_that_were_trained(tmp_path):
     tuned = attach(small.model(), placement="houlsby", modules_to_save=["lm_head"])
     rows = small_methods.batch(tuned.get_base_model(), small.tokenizer())
@@ -120,20 +104,6 @@ def test_a_model_of_many_blocks_gets_no_other_layer():
     config = type(small.CONFIGS["gpt2"])(n_embd=32, n_layer=22, n_head=4, vocab_size=40)
     tuned = attach(AutoModelForCausalLM.from_config(config))
     assert tuned.targeted_module_names == [f"transformer.h.{block}.mlp.c_proj" for block in range(22)]
-
-
-def test_over_bf16_the_adapter_is_fp32_and_under_autocast_it_computes_in_bf16():
-    tuned = attach(small.model().to(torch.bfloat16), placement="houlsby")
-    rows = small_methods.batch(tuned.get_base_model(), small.tokenizer())
-    assert {each.dtype for each in tuned.parameters() if each.requires_grad} == {torch.float32}
-    assert logits(tuned, rows).dtype == torch.bfloat16
-    seen = []
-    layer = tuned.get_submodule("base_model.model.model.layers.0.mlp.down_proj.bottleneck_down.default")
-    layer.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
-    with torch.autocast("cpu", torch.bfloat16):
-        tuned(**rows).loss.backward()
-    assert seen == [torch.bfloat16]
-    assert layer.weight.grad.dtype == torch.float32
 
 
 def test_merging_is_refused_and_changes_nothing():
