@@ -25,33 +25,16 @@ EXAMPLES = tuple(
 )
 DATA = Data(EXAMPLES[:24], EXAMPLES[24:32], EXAMPLES[32:], content="small")
 
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+GROUPED = SIZES | {"num_key_value_heads": 2}
 CONFIGS = {
-    "llama": LlamaConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48),
-    "qwen2": Qwen2Config(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48
-    ),
+    "llama": LlamaConfig(**SIZES),
+    "qwen2": Qwen2Config(**GROUPED),
     "codegen": CodeGenConfig(n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=256, n_ctx=256),
     "gpt2": GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256),
-    "phi3": Phi3Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        # Of its defaults, 32000 is no token of a small vocabulary.
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-    ),
-    "starcoder2": Starcoder2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        bos_token_id=0,
-        eos_token_id=1,
-    ),
+    # Of its defaults, 32000 is no token of a small vocabulary.
+    "phi3": Phi3Config(**GROUPED, bos_token_id=0, eos_token_id=1, pad_token_id=2),
+    "starcoder2": Starcoder2Config(**GROUPED, bos_token_id=0, eos_token_id=1),
     "t5": T5Config(d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=2),
 }
 

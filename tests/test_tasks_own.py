@@ -5,8 +5,9 @@ import json
 import datasets
 import pandas as pd
 import pytest
+import small
 
-from nblib import study, tables, tasks
+from nblib import metrics, prompts, results, study, tables, tasks
 
 PAIRS = [{"frage": f"Zähle bis {word}", "loesung": f"count({place})"} for place, word in enumerate("abcdefghij")]
 NAMES = {"intent": "frage", "code": "loesung"}
@@ -254,6 +255,24 @@ def test_an_id_follows_content_and_words_but_not_the_place(tmp_path):
     assert first.id != planned(tmp_path / "a" / "paare.csv", language="sql").id
     assert first.id != planned(tmp_path / "a" / "paare.csv", instruction="Auf Deutsch:").id
     assert first.id != planned(tmp_path / "a" / "paare.csv", split=[0.6, 0.2, 0.2]).id
+
+
+def test_prompts_and_scores_are_of_the_languages_own_words():
+    rows, tokenizer = [{"nl": f"all {word}", "sql": f"SELECT {word}"} for word in "abc"], small.tokenizer()
+    asked = {}
+    for words in ("", "Schreibe SQL."):
+        own = tasks.resolve(rows, columns={"code": "sql"}, language="SQL", instruction=words)
+        (planned,) = study.plan(study.compare("tiny", own, names=["zero-shot"]))
+        asked[words] = study.planning.build_prompts(planned.run, planned.data.test, [()], tokenizer)[0].text
+    (row,) = planned.data.test
+    assert asked[""] == prompts.INSTRUCTION.format(
+        intent=prompts.CODE_ONLY.replace("Python", "SQL").format(intent=row.intent)
+    )
+    assert asked["Schreibe SQL."] == prompts.INSTRUCTION.format(intent=f"Schreibe SQL.\n\n{row.intent}")
+    assert planned.checks["remarks"][-1].startswith("CodeBLEU is left out: the package codebleu has java, javascript")
+    (scored,) = metrics.score([row], [results.Prediction(row.id, (row.code,), (row.code,), 1, 1)])
+    assert scored.scores == {"em@1": 1.0, "chrf": 1.0, "chrf++": 1.0}
+    assert "run `pip install 'tree-sitter-java<0.22'`" in metrics.code_bleu.gap("java")
 
 
 def test_a_practitioners_settings_are_in_every_runs_id():

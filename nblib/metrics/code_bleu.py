@@ -1,4 +1,4 @@
-"""CodeBLEU of Python (Ren et al. 2020), the published number beside a corrected one. Builds on the package codebleu.
+"""CodeBLEU (Ren et al. 2020), the published number beside a corrected one, over the package codebleu.
 
 The published number has faults that weigh on one-liners; on CoNaLa's test split 56 references of 100 have no data flow
 and 66 have fewer than four words, so that perfect answers score 0.76 on average and empty ones 0.25:
@@ -18,9 +18,9 @@ from statistics import geometric_mean
 from types import FunctionType
 from typing import Any
 
-from codebleu import bleu, dataflow_match, weighted_ngram_match
+from codebleu import AVAILABLE_LANGS, bleu, dataflow_match, weighted_ngram_match
 from codebleu.codebleu import PACKAGE_DIR
-from codebleu.parser import DFG, remove_comments_and_docstrings
+from codebleu.parser import remove_comments_and_docstrings
 from codebleu.utils import get_tree_sitter_language, ngrams
 from tree_sitter import Node, Parser
 
@@ -28,7 +28,8 @@ PARTS = ("codebleu_ngram", "codebleu_weighted_ngram", "codebleu_syntax", "codebl
 NAMES = ("codebleu", "codebleu_corrected", *PARTS)
 ORDERS = 4  # words in the longest n-gram
 SMOOTHING = 0.1  # n-grams counted as found where a longer order has none, as in the package
-EMPTY = [hash("(module)")]  # the subtrees of a text without code, such as a lone comment or string
+# The subtrees of a text without code, such as a lone comment, in the grammars of the languages.
+EMPTY = {hash(f"({root})") for root in ("module", "program", "source_file", "translation_unit", "compilation_unit")}
 
 # Bounds against hostile text; within a study's token limits no answer comes near them.
 MOST_CHARACTERS = 10_000  # the rest is not read
@@ -43,26 +44,40 @@ class _Reading:
     words: list[str]
     subtrees: list[int]  # hashes of the S-expressions
     flow: Counter[tuple]  # (variable, relation, variables it comes from), names made neutral
+    keywords: frozenset[str]  # of the language
 
 
 _Pairs = list[tuple[_Reading, _Reading]]  # reference and answer
 
 
-def score(reference: str, answer: str) -> dict[str, float | None]:
+def gap(language: str) -> str:
+    """Why there is no CodeBLEU of a language; empty where there is."""
+    if language not in AVAILABLE_LANGS:
+        return f"CodeBLEU is left out: the package codebleu has {', '.join(AVAILABLE_LANGS)}, and not {language}."
+    try:
+        _parser(language)
+    except (ImportError, TypeError, ValueError):  # no grammar, or one that this tree-sitter cannot read
+        package = f"tree-sitter-{language.replace('_', '-')}"
+        return f"CodeBLEU is left out: its grammar of {language} is missing; run `pip install '{package}<0.22'`."
+    return ""
+
+
+def score(reference: str, answer: str, language: str = "python") -> dict[str, float | None]:
     """All of NAMES for one example, each from 0 to 1; the data flow is None where the reference has none.
 
     `codebleu` is what the package gives for this example alone. `codebleu_corrected` is the mean of the parts that
     are defined: n-grams up to the length of the text, syntax only where the reference has code, and data flow only
     where it has some. Where both texts have five words or more it is the mean of the four parts, None left out.
     """
-    pair = _read(reference), _read(answer)
+    pair = _read(reference, language), _read(answer, language)
     parts = _parts([pair])
     return {"codebleu": _published(parts), "codebleu_corrected": _corrected(*pair, parts)} | parts
 
 
-def corpus(references: Sequence[str], answers: Sequence[str]) -> dict[str, float | None]:
+def corpus(references: Sequence[str], answers: Sequence[str], language: str = "python") -> dict[str, float | None]:
     """The published number and its parts over all answers at once: counts are pooled before the division."""
-    parts = _parts([(_read(reference), _read(answer)) for reference, answer in zip(references, answers, strict=True)])
+    texts = zip(references, answers, strict=True)
+    parts = _parts([(_read(reference, language), _read(answer, language)) for reference, answer in texts])
     return {"codebleu": _published(parts)} | parts
 
 
@@ -83,8 +98,8 @@ def _published(parts: dict[str, float | None]) -> float:
 def _corrected(reference: _Reading, answer: _Reading, parts: dict[str, float | None]) -> float:
     values = [
         _ngram([(reference, answer)], orders=min(ORDERS, len(answer.words))),
-        _recall(reference.words, answer.words),
-        parts["codebleu_syntax"] if reference.subtrees not in ([], EMPTY) else None,
+        _recall(reference, answer),
+        parts["codebleu_syntax"] if set(reference.subtrees) - EMPTY else None,
         parts["codebleu_dataflow"],
     ]
     defined = [value for value in values if value is not None]
@@ -100,21 +115,21 @@ def _ngram(pairs: _Pairs, *, orders: int = ORDERS) -> float:
 
 
 def _weighted_ngram(pairs: _Pairs) -> float:
-    """Recall over n-grams of 1 to 4 words; among single words Python's keywords weigh five times as much."""
-    references = [[[reference.words, {word: _weight(word) for word in reference.words}]] for reference, _ in pairs]
+    """Recall over n-grams of 1 to 4 words; among single words keywords weigh five times as much."""
+    references = [[[one.words, {word: _weight(word, one) for word in one.words}]] for one, _ in pairs]
     return float(weighted_ngram_match.corpus_bleu(references, [answer.words for _, answer in pairs]))
 
 
-def _recall(reference: list[str], answer: list[str]) -> float:
+def _recall(reference: _Reading, answer: _Reading) -> float:
     """The same for one example, with orders up to the reference's length; nothing else lowers a full match.
 
     The package divides by 1 at least, which fewer than five common words do not weigh, and takes every reference to
     be two words long when it punishes short answers, which recall does by itself.
     """
     shares = []
-    for order in range(1, min(ORDERS, len(reference)) + 1):
-        wanted, given = Counter(ngrams(reference, order)), Counter(ngrams(answer, order))
-        weights = {ngram: _weight(ngram[0]) if order == 1 else 1 for ngram in wanted}
+    for order in range(1, min(ORDERS, len(reference.words)) + 1):
+        wanted, given = Counter(ngrams(reference.words, order)), Counter(ngrams(answer.words, order))
+        weights = {ngram: _weight(ngram[0], reference) if order == 1 else 1 for ngram in wanted}
         found = sum(weights[ngram] * count for ngram, count in (wanted & given).items())
         if order == 1 and not found:
             return 0.0
@@ -122,8 +137,8 @@ def _recall(reference: list[str], answer: list[str]) -> float:
     return geometric_mean(shares) if shares else 0.0
 
 
-def _weight(word: str) -> float:
-    return 1.0 if word in _keywords() else 0.2
+def _weight(word: str, reference: _Reading) -> float:
+    return 1.0 if word in reference.keywords else 0.2
 
 
 def _syntax(pairs: _Pairs) -> float:
@@ -145,18 +160,18 @@ def _dataflow(pairs: _Pairs) -> float | None:
 # --- reading a text -------------------------------------------------------------------------------------------------
 
 
-def _read(code: str) -> _Reading:
+def _read(code: str, language: str) -> _Reading:
     code = code.strip()[:MOST_CHARACTERS].encode("utf-8", "replace").decode()  # lone surrogates become ?
     words = code.split()
-    with suppress(Exception):  # as the package does: a text that Python cannot tokenize is read as it is
-        code = remove_comments_and_docstrings(code, "python")
-    nodes, depth, loops = _inner_nodes(_parser().parse(code.encode()).root_node)
+    with suppress(Exception):  # as the package does: a text that cannot be tokenized is read as it is
+        code = remove_comments_and_docstrings(code, language)
+    nodes, depth, loops = _inner_nodes(_parser(language).parse(code.encode()).root_node)
     if depth > MOST_DEPTH:
-        return _Reading(words, [], Counter())
-    get_data_flow, find_flow = _flow_functions()
-    flow = get_data_flow(code, [_parser(), find_flow]) if loops <= MOST_LOOPS else []
+        return _Reading(words, [], Counter(), _keywords(language))
+    get_data_flow, find_flow = _flow_functions(language)
+    flow = get_data_flow(code, [_parser(language), find_flow]) if loops <= MOST_LOOPS else []
     flow = [(name, relation, tuple(sources)) for name, relation, sources in dataflow_match.normalize_dataflow(flow)]
-    return _Reading(words, [hash(str(node)) for node in nodes], Counter(flow))
+    return _Reading(words, [hash(str(node)) for node in nodes], Counter(flow), _keywords(language))
 
 
 def _inner_nodes(root: Node) -> tuple[list[Node], int, int]:
@@ -173,13 +188,13 @@ def _inner_nodes(root: Node) -> tuple[list[Node], int, int]:
 
 
 @cache
-def _parser() -> Parser:
-    return Parser(get_tree_sitter_language("python"))
+def _parser(language: str) -> Parser:
+    return Parser(get_tree_sitter_language(language))
 
 
 @cache
-def _keywords() -> frozenset[str]:
-    return frozenset(word.strip() for word in (PACKAGE_DIR / "keywords/python.txt").read_text().splitlines())
+def _keywords(language: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in (PACKAGE_DIR / f"keywords/{language}.txt").read_text().splitlines())
 
 
 class OrderedSet(dict):
@@ -193,10 +208,10 @@ class OrderedSet(dict):
 
 
 @cache
-def _flow_functions() -> list[Callable]:
-    """The package's data flow and its finder for Python, copied so that `set` keeps its order in them."""
+def _flow_functions(language: str) -> list[Callable]:
+    """The package's data flow and its finder for a language, copied so that `set` keeps its order in them."""
     copies = []
-    for function in (dataflow_match.get_data_flow, DFG.DFG_python):
+    for function in (dataflow_match.get_data_flow, dataflow_match.dfg_function[language]):
         names: dict[str, Any] = function.__globals__ | {"set": OrderedSet}
         names[function.__name__] = FunctionType(function.__code__, names)  # it may call itself
         copies.append(names[function.__name__])

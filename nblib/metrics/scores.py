@@ -8,8 +8,6 @@ from nblib.metrics.matching import pairs
 from nblib.results import Prediction
 from nblib.tasks import DIFFICULTIES, Example, unix_lines
 
-FIRST_ANSWER = (*code_bleu.NAMES, *text.CHRF_NAMES, "syntax_valid")  # scores that read the first answer only
-
 
 def score(
     examples: Sequence[Example],
@@ -23,10 +21,11 @@ def score(
     With `study_scores` they also have `em_study@k` and `codebleu_study`, which end answers as the study's package did.
 
     Examples and predictions are matched by id, one to one; ValueError names the id where they do not fit. A k above
-    the number of answers is left out; a prediction without answers has None for what reads the first.
+    the number of answers is left out; a prediction without answers has None for what reads the first. Of other
+    languages than Python there are exact match, chrF and, where the package has the language, CodeBLEU.
     """
     return [
-        replace(row, scores=row.scores | _scores(example.code, row.codes, ks, study_scores=study_scores))
+        replace(row, scores=row.scores | _scores(example, row.codes, ks, study_scores=study_scores))
         for example, row in pairs(examples, predictions)
     ]
 
@@ -42,7 +41,8 @@ def summary(predictions: Sequence[Prediction], examples: Sequence[Example]) -> d
         raise ValueError("the predictions have no scores: pass what metrics.score returns")
     table = _means(predictions)
     answered = [(unix_lines(example.code), unix_lines(row.codes[0])) for example, row in matched if row.codes]
-    for name, value in _corpus(answered, study_scores=text.CODEBLEU_STUDY in table).items():
+    language = examples[0].language if examples else "python"
+    for name, value in _corpus(answered, language, study_scores=text.CODEBLEU_STUDY in table).items():
         if name in table:
             table[name]["corpus"] = value
     return table
@@ -78,24 +78,26 @@ def _ends(predictions: list[Prediction]) -> dict:
 
 
 def _scores(
-    reference: str, answers: Sequence[str], ks: Sequence[int], *, study_scores: bool
+    example: Example, answers: Sequence[str], ks: Sequence[int], *, study_scores: bool
 ) -> dict[str, float | None]:
-    reference, answers = unix_lines(reference), list(map(unix_lines, answers))
+    reference, answers, python = unix_lines(example.code), list(map(unix_lines, answers)), example.language == "python"
     found: dict[str, float | None] = {**text.exact_match(reference, answers, ks)}
-    if study_scores:
+    if not python:
+        found = {name: value for name, value in found.items() if not name.startswith("em_ast")}
+    elif study_scores:
         found |= text.study_scores(reference, answers, ks)
-    if not answers:
-        return found | dict.fromkeys(FIRST_ANSWER)
-    first = answers[0]
-    return found | code_bleu.score(reference, first) | text.chrf(reference, first) | text.syntax_valid(first)
+    first = answers[0] if answers else ""
+    of_first = {} if code_bleu.gap(example.language) else code_bleu.score(reference, first, example.language)
+    of_first |= text.chrf(reference, first) | (text.syntax_valid(first) if python else {})
+    return found | (of_first if answers else dict.fromkeys(of_first))
 
 
-def _corpus(answered: list[tuple[str, str]], *, study_scores: bool) -> dict[str, float | None]:
+def _corpus(answered: list[tuple[str, str]], language: str, *, study_scores: bool) -> dict[str, float | None]:
     """Of references and first answers."""
     if not answered:
         return dict.fromkeys(("codebleu", *code_bleu.PARTS, *text.CHRF_NAMES, text.CODEBLEU_STUDY))
     texts = tuple(zip(*answered, strict=True))  # references, answers
-    found = code_bleu.corpus(*texts) | text.chrf_corpus(*texts)
+    found = text.chrf_corpus(*texts) | ({} if code_bleu.gap(language) else code_bleu.corpus(*texts, language))
     return found | text.study_corpus(*texts) if study_scores else found
 
 

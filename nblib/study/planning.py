@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from nblib import methods, models, prompts, retrieve, sandbox, spec, tasks, train
+from nblib import methods, metrics, models, prompts, retrieve, sandbox, spec, tasks, train
 from nblib.spec import Decoding, Run
 from nblib.tasks import Data, Example
 
@@ -114,6 +114,8 @@ def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
         data = replace(data, test=own.validation)
     data = tasks.without_leaked(data) if run.drop_leaked else data  # of all training rows, the same for every method
     data = tasks.first_trained(data, run.max_train)
+    if data.test and (reason := metrics.code_bleu.gap(data.test[0].language)):
+        data = replace(data, remarks=(*data.remarks, reason))
     return data, trained_on, asdict(tasks.checks(data, tokenizer(run), tasks.of(run)))
 
 

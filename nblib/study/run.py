@@ -108,7 +108,7 @@ def _answers(
     """
     run, data = planned.run, planned.data
     found = _shots(planned, record)
-    asked = planning.build_prompts(run, data.test, [each.shots for each in found], tokenizer)
+    asked = planning.build_prompts(run, data.test, [shots.shots for shots in found], tokenizer)
     answer = partial(_answer, planned, model, tokenizer, asked, found)
     with record.phase("generate") as phase, resume.answers(resume.answers_file(folder, planned)) as answers:
         phase.earlier = answers.costs
@@ -196,7 +196,7 @@ def _answer(
                     prompt_tokens=prompt.tokens,
                     new_tokens=new_tokens,
                     dropped_shots=prompt.dropped_shots,
-                    shots=tuple(each.id for each in shots.shots[kept]),
+                    shots=tuple(example.id for example in shots.shots[kept]),
                     similarities=shots.similarities[kept],
                 ),
             )
@@ -204,9 +204,9 @@ def _answer(
 
 def _note(record: Record, planned: Planned, predictions: Sequence[Prediction], date: str | None) -> None:
     """What is to be known of the answers."""
-    count, dropped = len(predictions), [each.dropped_shots for each in predictions]
-    tokens = sum(each.prompt_tokens for each in predictions) / count + planning.virtual_tokens(planned.run)
-    new_tokens = sum(each.new_tokens for each in predictions) / count
+    count, dropped = len(predictions), [answer.dropped_shots for answer in predictions]
+    tokens = sum(answer.prompt_tokens for answer in predictions) / count + planning.virtual_tokens(planned.run)
+    new_tokens = sum(answer.new_tokens for answer in predictions) / count
     record.costs |= {"prompt_tokens": tokens, "new_tokens": new_tokens, "examples": count}
     record.notes |= {"date_in_prompts": date} if date else {}
     record.notes["rows_without_code"] = planned.data.without_code

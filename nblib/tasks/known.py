@@ -140,7 +140,6 @@ def of(run: Run) -> Task:
         own.input_tokens,
         own.output_tokens,
         own.stops,
-        language=own.language,
         instruction=own.instruction,
         checks="assertions" if own.executed else "none",
         executed=own.executed,
@@ -158,8 +157,7 @@ def settings(task: Task) -> str:
     values = [
         [getattr(part, setting) for setting in names] for part in (map(get, task.parts) if task.parts else [task])
     ]
-    worded = [task.language, task.instruction] if task.instruction or task.language != "python" else []
-    return json.dumps([*values, *worded])
+    return json.dumps([*values, task.instruction] if task.instruction else values)
 
 
 def source(task: Task, example: Example) -> Task:

@@ -63,7 +63,7 @@ def resolve(
     splits, _ = _read(place)
     named = _columns(place, [row for rows in splits.values() for _, row in rows], columns)
     language = language.strip().lower() or "python"
-    examples = {part: [example for example, _ in rows] for part, rows in _rows(splits, named).items()}
+    examples = {part: [example for example, _ in rows] for part, rows in _rows(splits, named, language).items()}
     rows = [row for part in examples.values() for row in part]
     executed = language == "python" and all(row.tests for row in examples.get("test", rows))
     one_line = not any("\n" in row.code for row in rows)
@@ -85,7 +85,7 @@ def resolve(
 def load(own: UserData) -> Data:
     """The examples of a user's own data; rows without intent or code are left out and counted."""
     splits, revision = _read(own.place)
-    read = _rows(splits, dict(own.columns))
+    read = _rows(splits, dict(own.columns), own.language)
     whole = {split: [row for row in rows if row[0].intent and row[0].code] for split, rows in read.items()}
     left_out = sum(map(len, read.values())) - sum(map(len, whole.values()))
     complete = _with_all_splits({split: rows for split, rows in whole.items() if rows}, own)
@@ -100,9 +100,9 @@ def load(own: UserData) -> Data:
     return Data(train, validation, test, hashed, left_out, 0, own.name, revision, tuple(remarks))
 
 
-def _rows(splits: dict[str, list[tuple[str, Any]]], named: Mapping[str, str]) -> dict[str, list[Row]]:
+def _rows(splits: dict[str, list[tuple[str, Any]]], named: Mapping[str, str], language: str) -> dict[str, list[Row]]:
     return {
-        split: [_row(row, where, number, named) for number, (where, row) in enumerate(rows, start=1)]
+        split: [_row(row, where, number, named, language) for number, (where, row) in enumerate(rows, start=1)]
         for split, rows in splits.items()
     }
 
@@ -221,7 +221,7 @@ def _columns(place: str, rows: list[dict], given: str | Mapping[str, str]) -> di
     return {part: column for part, column in found.items() if column}
 
 
-def _row(row: Mapping, where: str, number: int, named: Mapping[str, str]) -> Row:
+def _row(row: Mapping, where: str, number: int, named: Mapping[str, str], language: str) -> Row:
     cells = {part: _cell(row.get(column)) for part, column in named.items()}
     if "messages" in named:
         cells |= _turns(row.get(named["messages"]), where)
@@ -232,6 +232,7 @@ def _row(row: Mapping, where: str, number: int, named: Mapping[str, str]) -> Row
         intent=intent,
         code=_without_fence(cells["code"]),
         tests=tuple(filter(None, map(_cell, tests))),
+        language=language,
     )
     return require_characters(example, where), cells.get("group", "")
 

@@ -31,6 +31,7 @@ class Example:
     libraries: tuple[str, ...] = ()  # that the reference needs
     source: str = ""  # the task it comes from, where several are joined
     operation: str = ""  # what the row is an instance of, where the dataset says it
+    language: str = "python"  # of the code
     known: bool | None = None  # whether the embedded model's pre-training text has the operation; None: not said
 
 
@@ -48,7 +49,6 @@ class Task:
     revision: str = "main"  # commit, tag or branch of that repository
     columns: str = "pairs"  # layout of its rows, a name in nblib.tasks.layouts
     prompt: str = "instruction"  # or apps
-    language: str = "python"  # of the code
     instruction: str = ""  # words before each intent
     checks: str = "none"  # how answers are tested: none, assertions or input-output
     executed: bool = False  # every run tests its answers; where it is False, exact match is the task's score
