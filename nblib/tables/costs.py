@@ -128,7 +128,8 @@ def cards(plans: Mapping[str, Sequence[Any] | str], sizes: Mapping[str, float]) 
         whole = {"card": card, "card_bytes": sizes[card] * GIB}
         if isinstance(options, str):
             lines.append(whole | {"method": "nothing fits", "why": options})
-        for option in options if not isinstance(options, str) else ():
+            continue
+        for option in options:
             own = {name: getattr(option, name) for name in names}
             lines.append(whole | {"method": option.method.kind, "card_share": option.share} | own)
     frame = pd.DataFrame(lines, columns=["card", "card_bytes", "method", *names, "card_share", "why"])
@@ -265,8 +266,8 @@ def _memory_table(frame: pd.DataFrame) -> Table:
 def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | None:
     """That method; None: the PEFT method that scores best, if there is one."""
     if label is None:
-        scores = runs[runs["family"] == "PEFT"].groupby("method")[metric].mean().dropna() if metric in runs else []
-        return str(scores.idxmax()) if len(scores) else None
+        scores = runs.loc[runs["family"] == "PEFT"].reindex(columns=["method", metric]).groupby("method")[metric].mean()
+        return None if scores.isna().all() else str(scores.idxmax())
     trained = runs.loc[runs["family"].isin(TRAINED), "method"].unique()
     if label not in trained:
         known = ", ".join(trained) or "none, because no trained method has a result"

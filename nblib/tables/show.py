@@ -6,7 +6,7 @@ How a cell is written is told by the end of its column's name: a score or `_shar
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -279,4 +279,4 @@ def _latex(text: str) -> str:
     return text.translate(LATEX)
 
 
-ESCAPES = {"html": escape, "latex": _latex, "text": str}
+ESCAPES: dict[str, Callable[[str], str]] = {"html": escape, "latex": _latex, "text": str}
