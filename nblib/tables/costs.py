@@ -135,9 +135,8 @@ def cards(plans: Mapping[str, Sequence[Any] | str], sizes: Mapping[str, float]) 
     frame = pd.DataFrame(lines, columns=["card", "card_bytes", "method", *names, "card_share", "why"])
     heads = {"card_bytes": "memory", "device_batch": "rows a pass", "accumulation": "passes a step"}
     heads |= {"card_share": "of the card (%)", "peak_bytes": "peak"}
-    shown = tuple(name for name in frame if name != "why" or frame["why"].notna().any())
     note = "Predicted from the configuration; 8 % of a card and 0.5 GiB stay free."
-    return Table(frame, (note,), columns=shown, heads=heads)
+    return Table(frame, (note,), heads=heads)
 
 
 def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
@@ -174,8 +173,7 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
         heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}
     costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
-    shown = ("method", *(name for name in costs if frame[name].notna().any()), "difference", "p", "verdict")
-    return Table(frame, (spent, BREAK_EVEN), columns=shown, heads=heads)
+    return Table(frame, (spent, BREAK_EVEN), columns=("method", *costs, "difference", "p", "verdict"), heads=heads)
 
 
 def soft_cost(benchmark: Benchmark) -> Table:
