@@ -70,7 +70,7 @@ def by_group(
     """
     runs, answers = labelled(runs, answers)
     names = answers["example"].astype(object).map(lambda id: groups.get(id) or None)
-    if names.isna().all():
+    if len(names) and names.isna().all():
         raise ValueError(
             f"groups must name examples of the runs, such as {min(answers['example'])!r}; got none of them"
         )
