@@ -57,14 +57,12 @@ def load(name: Any, data_dir: str | Path | None = None, *, revision: str | None 
     return Data(train, validation, test, hashed, left_out, known, name, found.revision)
 
 
-def read(
-    name: str, split: str, data_dir: str | Path | None = None, *, revision: str | None = None
-) -> Iterator[Example]:
+def read(name: str, split: str, data_dir: str | Path | None = None) -> Iterator[Example]:
     """The examples of one file of a task, all of them in its order, one at a time; no other split is looked at."""
     task = get(name)
     if task.parts or split not in SPLITS:
         raise ValueError(f"a split is one of {', '.join(SPLITS)} of one task; got {split!r} of {name!r}")
-    found = _find(name, task, data_dir, revision, (split,))
+    found = _find(name, task, data_dir, None, (split,))
     return _examples(task, _rows(task, found, split))
 
 
@@ -205,12 +203,13 @@ def _sibling(name: str, data_dir: str | Path | None) -> Path | None:
 
 def _joined(name: str, parts: list[Data]) -> Data:
     """The splits one after the other, each example with the name of its task."""
-    splits = [
+    train, validation, test = (
         tuple(
             replace(row, id=f"{part.name}/{row.id}", source=part.name) for part in parts for row in getattr(part, split)
         )
         for split in SPLITS
-    ]
+    )
     left_out, known = sum(part.without_code for part in parts), sum(part.known_intents for part in parts)
     revision = ", ".join(f"{part.name} {part.revision}" for part in parts if part.revision)
-    return Data(*splits, content(splits), left_out, known, name, revision or None)
+    hashed = content([train, validation, test])
+    return Data(train, validation, test, hashed, left_out, known, name, revision or None)
