@@ -26,7 +26,7 @@ ROOMS = (
     "train",
     "widgets",
 )
-FUNCTIONS = {"compare": "tables"}  # nblib.compare(a, b): what differs between two result stores
+FUNCTIONS = {"compare": "tables", "use": "deploy", "export": "deploy"}  # nblib.compare(a, b), nblib.use(adapter)…
 
 
 def __getattr__(name: str):

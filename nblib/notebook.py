@@ -201,9 +201,8 @@ def trainable(device: str | float) -> Iterator[str]:
     Row by row and with checkpointing, which is the least that training needs; `memory.plan` finds what is fastest.
     """
     from nblib import memory, spec
-    from nblib.memory import cards
 
-    card = cards.card(device)
+    card = memory.card(device)
     slowest = spec.Training(device_batch=1, gradient_checkpointing=True)
     for model in LARGE_MODELS:
         for precision in [name for name in card.precisions if name not in SKIPPED_PRECISIONS]:

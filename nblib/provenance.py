@@ -33,7 +33,7 @@ def versions() -> dict:
 def content_hash(paths: list[Path]) -> str:
     """A hash of files' names and bytes, the same on every machine."""
     digest = hashlib.sha256()
-    for path in sorted(paths, key=lambda each: each.name):
+    for path in sorted(paths, key=lambda path: path.name):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -1,4 +1,4 @@
-"""One row a run on disk: write, read, what is missing; `load` gives them as two tidy frames. Computes nothing."""
+"""One row a run on disk: write, read, what is missing; `load` gives them as two tidy frames."""
 
 import glob
 import hashlib
@@ -59,29 +59,29 @@ def write(folder: str | Path, row: Row, predictions: Iterable[Prediction] = ()) 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(asdict(each)) + "\n" for each in predictions)
+    lines = "".join(json.dumps(asdict(prediction)) + "\n" for prediction in predictions)
     if lines:
-        _replace(folder / f"{row.id}.predictions.jsonl", lines)
+        _write(folder / f"{row.id}.predictions.jsonl", lines)
     path = folder / f"{row.id}.json"
     plain = json.loads(json.dumps(asdict(row), default=str))  # as it will be read again
     content = {"row": _hash(_canonical(plain)), "predictions": _hash(lines.encode()) if lines else None}
-    _replace(path, json.dumps(plain | {"content": content}, indent=1) + "\n")
+    _write(path, json.dumps(plain | {"content": content}, indent=1) + "\n")
     return path
 
 
-def read(folder: str | Path, ids: Iterable[str] | None = None) -> list[Row]:
+def read(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = False) -> list[Row]:
     """All rows of a folder, or those of the given ids in their order; missing ones are left out.
 
     A file that is cut, was changed after it was written, or was made by an earlier revision is skipped, with a warning
-    that names it; see `problems`.
+    that names it unless `quiet`; see `problems`.
     """
     rows = []
     for path in _paths(folder, ids):
         row, why = _checked(path)
-        if row is None:
-            warnings.warn(f"{path.name} {why}: it is skipped", stacklevel=2)
-        else:
+        if row is not None:
             rows.append(row)
+        elif not quiet:
+            warnings.warn(f"{path.name} {why}: it is skipped", stacklevel=2)
     return rows
 
 
@@ -91,25 +91,16 @@ def problems(folder: str | Path) -> dict[str, str]:
     return {name: why for name, why in found.items() if why}
 
 
-def sound(folder: str | Path) -> list[Row]:
-    """The rows that `read` gives, without its warnings: for those who show `problems` themselves."""
-    return [row for path in _paths(folder, None) if (row := _checked(path)[0]) is not None]
-
-
 def predictions(folder: str | Path, id: str) -> list[Prediction]:
     """The predictions of a run; empty where the run has none."""
-    path = Path(folder) / f"{id}.predictions.jsonl"
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8") as lines:  # splitlines would also cut at separators inside of a text
-        return [prediction(json.loads(line)) for line in lines]
+    return [prediction(line) for line in _lines(folder, id)]
 
 
-def prediction(given: dict) -> Prediction:
+def prediction(fields: dict) -> Prediction:
     """The prediction whose fields came from JSON, where tuples are lists."""
-    verdicts = tuple(tuple(each) for each in given.get("verdicts", ()))
-    texts = {name: tuple(given.get(name, ())) for name in ("completions", "codes", "shots", "similarities")}
-    return Prediction(**given | texts | {"verdicts": verdicts})
+    verdicts = tuple(tuple(tests) for tests in fields.get("verdicts", ()))
+    texts = {name: tuple(fields.get(name, ())) for name in ("completions", "codes", "shots", "similarities")}
+    return Prediction(**fields | texts | {"verdicts": verdicts})
 
 
 def written(folder: str | Path, id: str) -> int | None:
@@ -154,7 +145,7 @@ def to_rescore(folder: str | Path, id: str) -> Row | None:
 
 def _paths(folder: str | Path, ids: Iterable[str] | None) -> list[Path]:
     folder = Path(folder)
-    paths = sorted(folder.glob("*.json")) if ids is None else [folder / f"{each}.json" for each in ids]
+    paths = sorted(folder.glob("*.json")) if ids is None else [folder / f"{id}.json" for id in ids]
     return [path for path in paths if path.exists()]
 
 
@@ -180,9 +171,9 @@ def _older(row: Row) -> dict[str, int]:
 
 
 def _has_plain_texts(settings: dict) -> bool:
-    """Whether nothing that the second revision of prompts, training and decoding reads in another way can be in a run.
+    """Whether a run has nothing that the second revision of prompts, training and decoding reads in another way.
 
-    That are special tokens in texts, tokens that a tokenizer appends, and dates in chat templates: the embedded models
+    These are special tokens in texts, tokens that a tokenizer appends, and dates in chat templates: the embedded models
     and the sample tasks have none of them.
     """
     names = f"{settings.get('task')}+{settings.get('train_task') or settings.get('task')}".split("+")
@@ -193,36 +184,35 @@ def _has_plain_texts(settings: dict) -> bool:
 def _whole_row(path: Path) -> tuple[Row | None, str]:
     """A row, or why there is none. Rows from before there were hashes are taken where they can be read in full."""
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-        content = given.pop("content", None)
-        if why := _other_version(given):
+        written = json.loads(path.read_text(encoding="utf-8"))
+        content = written.pop("content", None)
+        if why := _other_version(written):
             return None, why
-        row = Row(**given)
+        row = Row(**written)
     except (ValueError, TypeError, AttributeError):
         return None, "is no whole row"
     if row.id != path.stem:
         return None, f"holds the row {row.id}"
-    if content is not None and content["row"] != _hash(_canonical(given)):
+    if content is not None and content["row"] != _hash(_canonical(written)):
         return None, "was changed after it was written"
-    answers = path.with_name(f"{row.id}.predictions.jsonl")
-    there = answers.read_bytes() if answers.exists() else None
-    if content is not None and content["predictions"]:
-        if there is None or _hash(there) != content["predictions"]:
-            return None, "has predictions that are not those it was written with"
-    elif content is None and there is not None and not there.endswith(b"\n"):
+    file = path.with_name(f"{row.id}.predictions.jsonl")
+    answers = file.read_bytes() if file.exists() else None
+    if content is not None and content["predictions"] and _hash(answers or b"") != content["predictions"]:
+        return None, "has predictions that are not those it was written with"
+    if content is None and answers is not None and not answers.endswith(b"\n"):
         return None, "has predictions that are cut"
     return row, ""
 
 
 def _other_version(row: dict) -> str:
     """Why a row whose file is whole cannot be read; later fields of older rows have defaults that mean "as before"."""
-    known = {each.name: each for each in fields(Row)}
-    made = (row.get("provenance") or {}).get("revisions", {})
-    if later := [name for name, count in made.items() if count > provenance.REVISIONS.get(name, 0)]:
+    names = {field.name: field.default is MISSING for field in fields(Row)}
+    revisions = (row.get("provenance") or {}).get("revisions", {})
+    if later := [name for name, count in revisions.items() if count > provenance.REVISIONS.get(name, 0)]:
         return f"has {', '.join(later)} of a later revision: a newer nblib wrote it"
-    if unknown := [name for name in row if name not in known]:
+    if unknown := [name for name in row if name not in names]:
         return f"has {', '.join(unknown)}, which this nblib does not know: a newer one wrote it"
-    missing = [name for name, each in known.items() if each.default is MISSING and name not in row]
+    missing = [name for name, is_needed in names.items() if is_needed and name not in row]
     return f"has no {', no '.join(missing)}: an older nblib wrote it, or none" if missing else ""
 
 
@@ -234,7 +224,7 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _replace(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}-*.part"):
         left.unlink(missing_ok=True)  # of a process that was killed: one at a time writes a run
     files.write(path, text)
@@ -243,9 +233,9 @@ def _replace(path: Path, text: str) -> None:
 # --- rows as two tidy frames ----------------------------------------------------------------------------------------
 
 FAMILIES = {"zero-shot": "zero-shot", "icl": "ICL", "rag": "RAG", "full": "full fine-tuning"}  # other trained: PEFT
-EARLIER = {"split": "test"}  # what a row means that was written before there was the setting
 PASSED = ("passed", "passed_loosely")  # verdicts of a test that is passed
 PHASES = ("load", "train", "generate")
+PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits")  # of a training step's tensors
 ANSWERED = ("model", "task", "trained_on", "method", "kind", "seed")  # columns of `runs` that `answers` repeats
 
 
@@ -259,60 +249,35 @@ class Frames(NamedTuple):
 def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = False) -> Frames:
     """The rows of a folder, or those of the given ids, as two tidy frames; each prediction file is read once.
 
-    `runs`, one line a run, indexed by its id (`run`), sorted by it:
-        model, task, trained_on (the task itself, another, several joined by "+"; None: nothing was read of any),
-        method (`icl-3`, `lora`), kind (`icl`, `qlora-4bit`), family (zero-shot, ICL, RAG, PEFT, full fine-tuning),
-        shots, learning_rate, precision, seed, split, limit, shape_only, status, error;
-        decoding, training: settings as JSON, the batch size of decoding left out (None: nothing was trained);
-        each score by its name (`em@1`): mean over examples; `em@1_corpus` where papers print one of the whole corpus;
-        each cost by its name (`train_seconds`, `train_peak_bytes`, `prompt_tokens`, `trainable_parameters`…), and
-        peak_bytes, the highest of all phases;
-        data, weights: what the content was; settings, notes, provenance: dictionaries, as they are in the row.
-    `answers`, one line a run and example, in the order of runs and of their files:
-        run, example; model, task, trained_on, method, kind and seed of the run (text as categories);
-        each score by its name, a share from 0 to 1 (NaN: not defined for it);
-        verdict of the first answer where answers were run (`passed`, or how the first failed test ended);
-        code (the first answer), prompt_tokens, new_tokens, dropped_shots, shots (ids), similarity (of the nearest).
+    `runs`, one line a run, indexed by its id (`run`), sorted by it: what was asked, such as trained_on (the task
+    itself, another, several joined by "+"; None: nothing was read of any), method (`icl-3`, `lora`), kind (`icl`,
+    `qlora-4bit`) and family (zero-shot, ICL, RAG, PEFT, full fine-tuning), decoding and training as JSON (without the
+    batch size of decoding; None: nothing was trained); status and error; each score by its name (`em@1`), its mean over
+    examples, and `em@1_corpus` where papers print one of the whole corpus; each cost by its name (`train_seconds`),
+    with memory_bytes of training (the allocated peak on a GPU, the sum of a step's tensors on a CPU) and peak_bytes,
+    the highest of all phases; device; data and weights, what the content was; the row's dictionaries settings, notes
+    and provenance.
+    `answers`, one line a run and example, in the order of runs and of their files: the run's model, task, trained_on,
+    method, kind and seed (text as categories); each score by its name, a share from 0 to 1 (NaN: not defined for it);
+    the verdict of the first answer where answers were run (`passed`, or how the first failed test ended); code (the
+    first answer), prompt_tokens, new_tokens, dropped_shots, shots (ids) and similarity (of the nearest).
     Other groups are one line: `answers.assign(difficulty=answers["example"].map(difficulties))`.
-    A file that `read` skips is skipped, with a warning unless `quiet`.
     """
-    rows = sound(folder) if quiet and ids is None else read(folder, None if ids is None else dict.fromkeys(ids))
+    rows = read(folder, None if ids is None else dict.fromkeys(ids), quiet=quiet)
     rows.sort(key=lambda row: row.id)
-    index = pd.Index([row.id for row in rows], name="run", dtype=object)
-    known = [name for name in _RUN_COLUMNS if name not in ("notes", "provenance")]
-    runs = pd.DataFrame([_run(row) for row in rows], index=index)
-    runs = runs.reindex(columns=[*known, *(name for name in runs if name not in _RUN_COLUMNS), "notes", "provenance"])
-    lines = [_answer(row.id, line) for row in rows for line in _lines(Path(folder) / f"{row.id}.predictions.jsonl")]
+    runs = pd.DataFrame([_run(row) for row in rows], pd.Index([row.id for row in rows], name="run", dtype=object))
+    first = [name for name in _RUN_COLUMNS if name not in ("notes", "provenance")]
+    runs = runs.reindex(columns=[*first, *runs.columns.difference(_RUN_COLUMNS, sort=False), "notes", "provenance"])
+    lines = [_answer(row.id, fields) for row in rows for fields in _lines(folder, row.id)]
     answers = pd.DataFrame(lines, columns=None if lines else _ANSWER_COLUMNS)
     shared = {name: answers["run"].map(runs[name]) for name in ANSWERED}
     answers = pd.concat([answers[["run", "example"]], pd.DataFrame(shared), answers.iloc[:, 2:]], axis=1)
     return Frames(runs, answers.astype(dict.fromkeys(_CATEGORIES, "category")))
 
 
-def kind(settings: Mapping) -> str:
-    """The name of a row's method, QLoRA's by its precision; one that this nblib does not know keeps its name."""
-    return _named(settings, spec.kind)
-
-
 def label(settings: Mapping) -> str:
     """How tables call a row's method, `icl-3`; a kind that this nblib does not know keeps its name."""
     return _named(settings, spec.label)
-
-
-def family(kind: str) -> str:
-    """What a kind of method counts as: zero-shot, ICL, RAG, full fine-tuning, PEFT or other."""
-    trained = kind in spec.QLORA or getattr(spec.METHODS.get(kind), "trained", False)
-    return FAMILIES.get(kind) or ("PEFT" if trained else "other")
-
-
-def setting(settings: Mapping, name: str):
-    """What a row says of a setting, also a row that was written before there was the setting.
-
-    `train_task` is the task itself where it is none other, and None where nothing is read of its training examples.
-    """
-    if name == "train_task":
-        return None if kind(settings) == "zero-shot" else settings.get(name) or settings["task"]
-    return settings.get(name, EARLIER.get(name))
 
 
 def _named(settings: Mapping, name: Callable[[spec.Method, str], str]) -> str:
@@ -323,7 +288,8 @@ def _named(settings: Mapping, name: Callable[[spec.Method, str], str]) -> str:
 
 _RUN_COLUMNS = (
     *("model", "task", "trained_on", "method", "kind", "family", "shots", "learning_rate", "precision", "seed"),
-    *("split", "limit", "shape_only", "status", "error", "decoding", "training", "data", "weights", "peak_bytes"),
+    *("split", "limit", "shape_only", "status", "error", "decoding", "training", "data", "weights", "device"),
+    *("memory_bytes", "peak_bytes"),
     *("settings", "notes", "provenance"),
 )
 _CATEGORIES = ("run", "example", *(name for name in ANSWERED if name != "seed"))
@@ -334,38 +300,44 @@ _ANSWER_COLUMNS = [
 
 def _run(row: Row) -> dict:
     """A row as one line."""
-    asked = row.settings
-    named = kind(asked)
-    decoding = {name: value for name, value in (asked.get("decoding") or {}).items() if name != "batch_size"}
-    line = {name: asked.get(name) for name in ("model", "task", "precision", "seed", "limit")}
-    line |= {name: asked["method"].get(name) for name in ("shots", "learning_rate")}
-    line |= {"trained_on": setting(asked, "train_task"), "split": setting(asked, "split")}
-    line |= {"method": label(asked), "kind": named, "family": family(named), "settings": asked}
-    line |= {"shape_only": bool(asked.get("shape_only")), "status": row.status, "error": row.error}
+    settings, costs, kind = row.settings, row.costs, _named(row.settings, spec.kind)
+    is_trained = kind in spec.QLORA or getattr(spec.METHODS.get(kind), "trained", False)
+    decoding = {name: value for name, value in (settings.get("decoding") or {}).items() if name != "batch_size"}
+    line = {name: settings.get(name) for name in ("model", "task", "precision", "seed", "limit")}
+    line |= {"trained_on": None if kind == "zero-shot" else settings.get("train_task") or settings["task"]}
+    line |= {name: settings["method"].get(name) for name in ("shots", "learning_rate")}
+    line |= {"method": label(settings), "kind": kind, "split": settings.get("split", "test")}  # older rows say no split
+    line |= {"family": FAMILIES.get(kind) or ("PEFT" if is_trained else "other")}
+    line |= {"shape_only": bool(settings.get("shape_only")), "status": row.status, "error": row.error}
+    training = settings.get("training")
     line |= {"decoding": json.dumps(decoding, sort_keys=True)}
-    line |= {"training": json.dumps(asked["training"], sort_keys=True) if asked.get("training") else None}
+    line |= {"training": json.dumps(training, sort_keys=True) if training else None}
     line |= {name: row.provenance.get(name) for name in ("data", "weights")}
-    line |= {"notes": row.notes, "provenance": row.provenance}
+    line |= {"device": str(row.provenance.get("device", "cpu"))}
+    line |= {"settings": settings, "notes": row.notes, "provenance": row.provenance}
     for name, score in row.scores.items():
         line |= {name: score.get("mean")} | ({f"{name}_corpus": score["corpus"]} if "corpus" in score else {})
-    peaks = [peak for phase in PHASES if (peak := row.costs.get(f"{phase}_peak_bytes")) is not None]
-    costs = {name: None if cost is None else float(cost) for name, cost in row.costs.items()}
-    return line | costs | {"peak_bytes": max(peaks, default=None)}
+    line |= {name: None if cost is None else float(cost) for name, cost in costs.items()}
+    peaks = [peak for phase in PHASES if (peak := costs.get(f"{phase}_peak_bytes")) is not None]
+    parts = [costs.get(f"train_{part}_bytes") for part in PARTS]
+    memory = costs.get("train_peak_bytes") if line["device"] == "cuda" else None if None in parts else sum(parts)
+    return line | {"peak_bytes": max(peaks, default=None), "memory_bytes": memory if row.status == OK else None}
 
 
-def _lines(path: Path) -> Iterable[dict]:
+def _lines(folder: str | Path, id: str) -> Iterable[dict]:
+    path = Path(folder) / f"{id}.predictions.jsonl"
     if not path.exists():
         return []
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8") as lines:  # splitlines would also cut at separators inside of a text
         return [json.loads(line) for line in lines]
 
 
-def _answer(run: str, given: dict) -> dict:
+def _answer(run: str, fields: dict) -> dict:
     """A line of a prediction file without the long texts."""
-    first = (given.get("verdicts") or [None])[0]
-    plain = [each.rpartition(":")[2] for each in first or ()]  # without the mark of where a test ran
-    line = {"run": run, "example": given["example"]} | given.get("scores", {})
-    line |= {"verdict": first and next((each for each in plain if each not in PASSED), "passed")}
-    line |= {"code": (given.get("codes") or [None])[0], "shots": tuple(given.get("shots", ()))}
-    line |= {name: given.get(name, 0) for name in ("prompt_tokens", "new_tokens", "dropped_shots")}
-    return line | {"similarity": max(given.get("similarities", ()), default=None)}
+    first = (fields.get("verdicts") or [None])[0]
+    ends = [test.rpartition(":")[2] for test in first or ()]  # without the mark of where a test ran
+    line = {"run": run, "example": fields["example"]} | fields.get("scores", {})
+    line |= {"verdict": first and next((end for end in ends if end not in PASSED), "passed")}
+    line |= {"code": (fields.get("codes") or [None])[0], "shots": tuple(fields.get("shots", ()))}
+    line |= {name: fields.get(name, 0) for name in ("prompt_tokens", "new_tokens", "dropped_shots")}
+    return line | {"similarity": max(fields.get("similarities", ()), default=None)}

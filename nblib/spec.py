@@ -218,7 +218,7 @@ class Custom(Trained):
 PROMPTED = (ZeroShot, InContext, Retrieved)
 LOW_RANK = (Lora, RsLora, Dora, AdaLora)
 OTHER_ADAPTERS = (Ia3, PromptTuning, PrefixTuning, PTuning, Adapter, LlamaAdapter, Vera, Oft, LnTuning, Custom)
-METHODS: dict[str, type] = {each.kind: each for each in (*PROMPTED, *LOW_RANK, *OTHER_ADAPTERS, FullTuning)}
+METHODS: dict[str, type] = {method.kind: method for method in (*PROMPTED, *LOW_RANK, *OTHER_ADAPTERS, FullTuning)}
 QLORA = {"qlora-8bit": "int8", "qlora-4bit": "nf4-dq"}  # names for lora at a precision
 
 

@@ -1,4 +1,4 @@
-"""Intervals and paired tests for scores. Reads no files and draws nothing.
+"""Intervals and paired tests for scores, and `summarise`, which gives them for every group of a frame.
 
 Scores come as one sequence a seed, with the same examples in the same order for every seed: a crossed design. Examples
 and seeds are both samples of what we speak about, so both must vary. Examples are resampled jointly for all seeds (and
@@ -9,20 +9,19 @@ for both methods of a pair). Seeds are not resampled: with the three to five of 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import comb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-Scores = (
-    Sequence[Sequence[float | None]] | np.ndarray
-)  # one sequence a seed; one score an example, None where it is missing
-LEVEL = 0.95
+# one sequence a seed; one score an example, None where it is missing
+Scores = Sequence[Sequence[float | None]] | np.ndarray
+ERROR = 0.05  # of an interval and of a test
 BLOCK = 500  # resamples at a time, whose products then stay in the cache
+BEST = "best"  # as the base of `summarise`: the line with the highest mean
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,7 @@ class Interval:
     mean: float | None  # over seeds, of each seed's mean over examples; None: no scores
     low: float | None  # None: fewer than two examples
     high: float | None
-    n: int  # examples with a score of at least one seed
-    missing: int  # examples that lack the score of at least one seed
-    seeds: int  # with 1, the interval speaks of other examples, but not of other seeds
+    n: int  # examples with a score of at least one seed; of one seed it speaks of other examples, not of other seeds
 
 
 @dataclass(frozen=True)
@@ -47,85 +44,37 @@ class Difference:
     p: float | None  # two-sided
     effect: float | None  # Cohen's d of pairs: mean over standard deviation of the examples' differences
     n: int  # examples with a score of both
-    missing: int  # examples without
-    seeds: tuple[int, int]  # of a and of b; they are not paired
 
 
-@dataclass(frozen=True)
-class McNemar:
+class McNemar(NamedTuple):
     """On how many examples only one of two runs is right, with the exact test."""
 
     only_a: int
     only_b: int
     p: float | None  # two-sided; None: no example has scores of both
-    n: int  # examples with a score of both
 
 
-@dataclass(frozen=True)
-class Rank:
-    """A method's mean rank over benchmarks with its interval; 1 is the best."""
+def interval(scores_by_seed: Scores, *, resamples: int = 2000) -> Interval:
+    """Mean and 95 % interval of a method's scores, which are shares; see `_deviations` for how.
 
-    mean: float
-    low: float
-    high: float
-    benchmarks: int
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A mean over seeds with the sample standard deviation."""
-
-    mean: float | None
-    sd: float | None  # None: fewer than two seeds
-    seeds: int
-
-
-def spread(means: Sequence[float | None]) -> Spread:
-    """Mean and sample standard deviation over the seeds that have a mean."""
-    known = [each for each in means if each is not None]
-    if not known:
-        return Spread(None, None, 0)
-    return Spread(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, len(known))
-
-
-def interval(
-    scores_by_seed: Scores,
-    *,
-    level: float = LEVEL,
-    resamples: int = 2000,
-    seed: int = 0,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
-) -> Interval:
-    """Mean and interval of a method's scores; see `_deviations` for how.
-
-    `bounds` are the smallest and the largest possible score: the interval stays inside. None: there are none.
-    In simulated studies the 95 % interval held the truth in 91 to 99 % with three seeds or more, and with one where
-    seeds do not matter; with two whose spread outweighs that of the examples, in 85 to 92 %.
-    Raises ValueError for scores outside the bounds.
+    In simulated studies it held the truth in 91 to 99 % with three seeds or more, and with one where seeds do not
+    matter; with two whose spread outweighs that of the examples, in 85 to 92 %.
+    Raises ValueError for scores below 0 or above 1.
     """
     table = _table(scores_by_seed)
-    if bounds is not None and table.size and (np.nanmin(table) < bounds[0] or np.nanmax(table) > bounds[1]):
-        raise ValueError(
-            f"scores must lie from {bounds[0]:g} to {bounds[1]:g}; got {np.nanmin(table):g} to {np.nanmax(table):g}: "
-            "give their bounds, or bounds=None"
-        )
-    counts = {"missing": int(np.isnan(table).any(axis=0).sum()), "seeds": len(table)}
+    if table.size and (np.nanmin(table) < 0 or np.nanmax(table) > 1):
+        raise ValueError(f"scores must lie from 0 to 1; got {np.nanmin(table):g} to {np.nanmax(table):g}: give shares")
     means, examples = _by_example(table)
-    if not len(examples):
-        return Interval(None, None, None, 0, **counts)
-    mean = float(np.mean(means))
     if len(examples) < 2:
-        return Interval(mean, None, None, len(examples), **counts)
+        return Interval(float(np.mean(means)) if len(examples) else None, None, None, len(examples))
+    mean = float(np.mean(means))
     halves = (0.0, 1.0) if _yes_or_no(table) else None
-    deviations = _deviations(examples, [means], halves=halves, resamples=resamples, seed=seed)
-    low, high = _limits(mean, deviations, level, bounds)
-    return Interval(mean, low, high, len(examples), **counts)
+    low, high = _limits(mean, _deviations(examples, [means], halves=halves, resamples=resamples))
+    return Interval(mean, max(low, 0.0), min(high, 1.0), len(examples))
 
 
-def paired_difference(
-    a_by_seed: Scores, b_by_seed: Scores, *, level: float = LEVEL, resamples: int = 5000, seed: int = 0
-) -> Difference:
-    """Mean of a minus mean of b with interval, two-sided p and effect size; the examples are paired, by their place.
+def paired_difference(a_by_seed: Scores, b_by_seed: Scores, *, resamples: int = 5000) -> Difference:
+    """Mean of a minus mean of b with 95 % interval, two-sided p and effect size; examples are paired, by their place.
 
     Seeds are not paired, and may be of different number: seed 42 of one method has nothing in common with seed 42 of
     another. p and interval come from the same resamples, so they agree; p is at least 2 / (resamples + 1), and at
@@ -135,115 +84,85 @@ def paired_difference(
     a, b = _table(a_by_seed), _table(b_by_seed)
     if a.size and b.size and a.shape[1] != b.shape[1]:
         raise ValueError(f"a and b must have the same examples; got {a.shape[1]} and {b.shape[1]}")
-    seeds, total = (len(a), len(b)), max(a.shape[1], b.shape[1])
     both = _scored(a) & _scored(b) if a.size and b.size else np.zeros(0, dtype=bool)
     n = int(both.sum())
     if not n:
-        return Difference(None, None, None, None, None, 0, total, seeds)
+        return Difference(None, None, None, None, None, 0)
     (a_means, a_examples), (b_means, b_examples) = _by_example(a[:, both]), _by_example(b[:, both])
     mean = float(np.mean(a_means) - np.mean(b_means))
     examples = a_examples - b_examples
     if n < 2:
-        return Difference(mean, None, None, None, None, n, total - n, seeds)
+        return Difference(mean, None, None, None, None, n)
     halves = (-1.0, 1.0) if _yes_or_no(a) and _yes_or_no(b) else None
-    deviations = _deviations(examples, [a_means, b_means], halves=halves, resamples=resamples, seed=seed)
-    low, high = _limits(mean, deviations, level, None)
+    deviations = _deviations(examples, [a_means, b_means], halves=halves, resamples=resamples)
+    low, high = _limits(mean, deviations)
     deviation = float(np.std(examples, ddof=1))
     effect = mean / deviation if deviation > 1e-12 else None
-    return Difference(mean, low, high, _p(mean + deviations, n), effect, n, total - n, seeds)
+    return Difference(mean, low, high, _p(mean + deviations, n), effect, n)
+
+
+def reverse(difference: Difference) -> Difference:
+    """The same comparison seen from b: mean of b minus mean of a."""
+    ends = (difference.mean, difference.high, difference.low, difference.effect)
+    mean, low, high, effect = (None if value is None else -value for value in ends)
+    return replace(difference, mean=mean, low=low, high=high, effect=effect)
+
+
+def decide(difference: Difference) -> str:
+    """`higher` or `lower` where p says that a differs from b, else `tie`: no difference that this data can show."""
+    if difference.p is None or difference.p >= ERROR or not difference.mean:
+        return "tie"
+    return "higher" if difference.mean > 0 else "lower"
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values of a family, adjusted so that all of its claims hold at once (Holm 1979)."""
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
 
 
 def mcnemar(a: Sequence[float | None], b: Sequence[float | None]) -> McNemar:
     """The exact test on two runs' yes-or-no scores of the same examples, paired by their place.
 
-    It looks at one run of each: unlike `paired_difference` it knows nothing of seeds. `p` is two-sided, of a binomial
-    test on the examples on which the two differ (McNemar 1947); None where no example has scores of both.
+    It looks at one run of each: unlike `paired_difference` it knows nothing of seeds. p is of a binomial test on the
+    examples on which the two differ (McNemar 1947).
     Raises ValueError for different numbers of examples and for scores other than 0 and 1.
     """
     if len(a) != len(b):
         raise ValueError(f"a and b must have the same examples; got {len(a)} and {len(b)}")
-    pairs = [(ours, theirs) for ours, theirs in zip(a, b, strict=True) if ours is not None and theirs is not None]
-    odd = sorted({each for pair in pairs for each in pair} - {0.0, 1.0})
-    if odd:
-        raise ValueError(f"McNemar's test takes scores of 0 and 1; got {odd[0]:g}: use paired_difference")
-    ours, theirs = sum(x > y for x, y in pairs), sum(x < y for x, y in pairs)
-    if not pairs:
-        return McNemar(0, 0, None, 0)
-    tail = sum(comb(ours + theirs, each) for each in range(min(ours, theirs) + 1))
-    return McNemar(ours, theirs, min(1.0, 2 * tail / 2 ** (ours + theirs)), len(pairs))
+    pairs = np.array([a, b], dtype=float)
+    pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]
+    odd = pairs[~np.isin(pairs, (0.0, 1.0))]
+    if odd.size:
+        raise ValueError(f"McNemar's test takes scores of 0 and 1; got {odd.min():g}: use paired_difference")
+    only_a, only_b = int((pairs[0] > pairs[1]).sum()), int((pairs[0] < pairs[1]).sum())
+    if not pairs.size:
+        return McNemar(0, 0, None)
+    tail = sum(math.comb(only_a + only_b, count) for count in range(min(only_a, only_b) + 1))
+    return McNemar(only_a, only_b, min(1.0, 2 * tail / 2 ** (only_a + only_b)))
 
 
-def mean_ranks(
-    scores: Sequence[Sequence[Sequence[float]]], *, level: float = LEVEL, resamples: int = 2000, seed: int = 0
-) -> list[Rank]:
-    """The mean rank of each method over benchmarks, 1 the best, ties sharing their places.
+def mean_ranks(scores: Sequence[Sequence[Sequence[float]]], *, resamples: int = 2000) -> np.ndarray:
+    """(methods, 3): the mean rank of each method over benchmarks with its interval, 1 the best, ties sharing places.
 
     `scores`: one a benchmark, of one a method in the same order, of one score an example: its mean over seeds. The
     interval is over other examples of the same benchmarks (Bayesian bootstrap, the examples of a benchmark jointly for
     all methods); it says nothing of other benchmarks and other seeds.
     Raises ValueError where the benchmarks have different numbers of methods.
     """
-    tables = [np.array(each, dtype=float) for each in scores]
-    if len({len(each) for each in tables}) > 1:
-        raise ValueError(f"every benchmark must have the same methods; got {[len(each) for each in tables]}")
+    tables = [np.array(table, dtype=float) for table in scores]
+    if len({len(table) for table in tables}) > 1:
+        raise ValueError(f"every benchmark must have the same methods; got {[len(table) for table in tables]}")
     if not tables or not len(tables[0]):
-        return []
-    random = np.random.default_rng(seed)
-    points = np.mean([_ranks(each.mean(axis=1)[None]) for each in tables], axis=0)[0]
-    draws = np.mean([_ranks(_reweighted(each, resamples, random)) for each in tables], axis=0)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return [
-        Rank(float(mean), float(min(below, mean)), float(max(above, mean)), len(tables))
-        for mean, below, above in zip(points, low, high, strict=True)
-    ]
-
-
-def _reweighted(table: np.ndarray, resamples: int, random: np.random.Generator) -> np.ndarray:
-    """(resamples, methods): means over examples with random weights."""
-    weights = random.standard_exponential((resamples, table.shape[1]))
-    return (weights / weights.sum(axis=1, keepdims=True)) @ table.T
-
-
-def _ranks(means: np.ndarray) -> np.ndarray:
-    """Places along the last axis, the highest first; equal means share the mean of their places."""
-    rounded = np.round(means, 12)  # sums in another order must not part equals
-    above = (rounded[:, None, :] > rounded[:, :, None]).sum(axis=2)
-    equal = (rounded[:, None, :] == rounded[:, :, None]).sum(axis=2)
-    return above + (equal + 1) / 2
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values of a family, adjusted so that all of its claims hold at once (Holm 1979)."""
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
-def adjusted(differences: Sequence[Difference]) -> list[Difference]:
-    """The same differences with Holm's p values; one without a p does not count."""
-    p_values = iter(holm([each.p for each in differences if each.p is not None]))
-    return [each if each.p is None else replace(each, p=next(p_values)) for each in differences]
-
-
-def decide(difference: Difference, *, level: float = LEVEL) -> str:
-    """`higher` or `lower` where p says that a differs from b, else `tie`: no difference that this data can show."""
-    if difference.p is None or difference.mean is None or difference.p >= 1 - level or not difference.mean:
-        return "tie"
-    return "higher" if difference.mean > 0 else "lower"
-
-
-def reverse(difference: Difference) -> Difference:
-    """The same comparison seen from b: mean of b minus mean of a."""
-    mean, low, high, effect = (
-        None if each is None else -each
-        for each in (difference.mean, difference.high, difference.low, difference.effect)
-    )
-    return replace(difference, mean=mean, low=low, high=high, effect=effect, seeds=difference.seeds[::-1])
-
-
-BEST = "best"  # as the base of `summarise`: the line with the highest mean
+        return np.zeros((0, 3))
+    random = np.random.default_rng(0)
+    ranks = np.mean([_ranks(table.mean(axis=1)[None]) for table in tables], axis=0)[0]
+    draws = np.mean([_ranks(_reweighted(table, resamples, random)) for table in tables], axis=0)
+    low, high = np.quantile(draws, [ERROR / 2, 1 - ERROR / 2], axis=0)
+    return np.stack([ranks, np.minimum(low, ranks), np.maximum(high, ranks)], axis=1)
 
 
 def summarise(
@@ -280,25 +199,26 @@ def summarise(
         table = np.full((runs.max() + 1, len(examples.categories)), np.nan)
         table[runs, examples.codes.to_numpy()[places]] = scores[places]
         values = key if isinstance(key, tuple) else (key,)
-        lines.append(dict(zip(by, values, strict=True)) | _summary(table, np.bincount(runs), metric))
+        lines.append((*values, *_summary(table, np.bincount(runs))))
         tables.append(table)
     names = [metric, *(f"{metric}_{end}" for end in ("sd", "low", "high", "n", "missing"))]
     frame = pd.DataFrame(lines, columns=[*by, "seeds", "examples", *names]).astype(dict.fromkeys(names[:4], float))
     if base is None:
         return frame
-    families = [tuple(frame.loc[place, list(within if family is None else family)]) for place in frame.index]
-    found: dict[int, Difference] = {}
+    tests: dict[int, Difference] = {}
     frame["is_base"] = False
-    for _, members in frame.groupby(list(within), observed=True, dropna=False) if within else [((), frame)]:
-        center = _base(members, metric, base)
-        frame.loc[members.index, "is_base"] = members.index == center
-        for place in members.index:
-            if center is not None and place != center and not pd.isna(frame.at[place, metric]):
-                found[place] = _pair(tables[place], tables[center], turned)
-    for each in dict.fromkeys(families):
-        places = [place for place in found if families[place] == each]
-        found |= dict(zip(places, adjusted([found[place] for place in places]), strict=True))
-    return frame.join(pd.DataFrame([_tested(found.get(place)) for place in frame.index], columns=_TESTED))
+    for places in _parts(frame, within):
+        center = _base(frame.loc[places], metric, base)
+        frame.loc[places, "is_base"] = places == center
+        for place in places if center is not None else ():
+            if place != center and not math.isnan(frame.at[place, metric]):
+                pair = (tables[center], tables[place]) if turned else (tables[place], tables[center])
+                tests[place] = reverse(paired_difference(*pair)) if turned else paired_difference(*pair)
+    for places in _parts(frame, within if family is None else family):
+        tested = [place for place in places if place in tests and tests[place].p is not None]
+        for place, p in zip(tested, holm([tests[place].p for place in tested]), strict=True):
+            tests[place] = replace(tests[place], p=p)
+    return frame.join(pd.DataFrame([_as_line(tests.get(place)) for place in frame.index], columns=_TESTED))
 
 
 _TESTED = ["difference", "difference_low", "difference_high", "p", "effect", "pairs", "verdict"]
@@ -313,19 +233,25 @@ def _order_of_runs(answers: pd.DataFrame) -> np.ndarray:
     return np.argsort(np.lexsort((names, seeds)))[codes]
 
 
-def _summary(table: np.ndarray, answered: np.ndarray, metric: str) -> dict:
+def _summary(table: np.ndarray, answered: np.ndarray) -> tuple:
+    """Seeds and examples of a group, then its mean, deviation over seeds, interval, and counts."""
     counts = (~np.isnan(table)).sum(axis=1)
-    means = [float(np.nanmean(line)) if count else None for line, count in zip(table, counts, strict=True)]
-    over_seeds, around = spread(means), interval(table)
-    values = (over_seeds.mean, over_seeds.sd, around.low, around.high)
-    line = dict(zip((metric, *(f"{metric}_{end}" for end in ("sd", "low", "high"))), values, strict=True))
-    line |= {f"{metric}_n": int(counts.min()), f"{metric}_missing": int((answered - counts).max())}
-    return {"seeds": len(table), "examples": around.n} | line
+    means = np.nansum(table, axis=1)[counts > 0] / counts[counts > 0]
+    around, deviation = interval(table), float(np.std(means, ddof=1)) if len(means) > 1 else None
+    missing = int((answered - counts).max())
+    return (len(table), around.n, around.mean, deviation, around.low, around.high, int(counts.min()), missing)
 
 
-def _base(members: pd.DataFrame, metric: str, base: str | Mapping[str, object]) -> int | None:
+def _parts(frame: pd.DataFrame, columns: Sequence[str]) -> Iterable[np.ndarray]:
+    """The places of the lines of each combination of these columns; without columns of all lines."""
+    if not columns:
+        return [np.arange(len(frame))]
+    return frame.groupby(list(columns), observed=True, dropna=False).indices.values()
+
+
+def _base(lines: pd.DataFrame, metric: str, base: str | Mapping[str, object]) -> int | None:
     """The place of the base among these lines; None where it has no score."""
-    scored = members[members[metric].notna()]
+    scored = lines[lines[metric].notna()]
     if not isinstance(base, str):
         for name, value in base.items():
             scored = scored[scored[name] == value]
@@ -333,21 +259,17 @@ def _base(members: pd.DataFrame, metric: str, base: str | Mapping[str, object]) 
     return None if scored.empty else scored[metric].idxmax()
 
 
-def _pair(line: np.ndarray, center: np.ndarray, turned: bool) -> Difference:
-    return reverse(paired_difference(center, line)) if turned else paired_difference(line, center)
-
-
-def _tested(found: Difference | None) -> tuple:
-    if found is None:
+def _as_line(test: Difference | None) -> tuple:
+    if test is None:
         return (math.nan,) * 6 + (None,)
-    numbers = (found.mean, found.low, found.high, found.p, found.effect, found.n)
-    return (*(math.nan if each is None else each for each in numbers), None if found.p is None else decide(found))
+    numbers = (test.mean, test.low, test.high, test.p, test.effect, test.n)
+    return (*(math.nan if value is None else value for value in numbers), None if test.p is None else decide(test))
 
 
 def _table(scores_by_seed: Scores) -> np.ndarray:
     """(seeds, examples), NaN where a score is missing; a seed without any score is left out."""
-    if len({len(each) for each in scores_by_seed}) > 1:
-        lengths = ", ".join(str(len(each)) for each in scores_by_seed)
+    if len({len(scores) for scores in scores_by_seed}) > 1:
+        lengths = ", ".join(str(len(scores)) for scores in scores_by_seed)
         raise ValueError(f"every seed must have the same examples; got {lengths} scores")
     width = len(scores_by_seed[0]) if len(scores_by_seed) else 0
     table = np.asarray(scores_by_seed, dtype=float).reshape(len(scores_by_seed), width)
@@ -371,12 +293,7 @@ def _yes_or_no(table: np.ndarray) -> bool:
 
 
 def _deviations(
-    examples: np.ndarray,
-    seed_means: list[np.ndarray],
-    *,
-    halves: tuple[float, float] | None,
-    resamples: int,
-    seed: int,
+    examples: np.ndarray, seed_means: list[np.ndarray], *, halves: tuple[float, float] | None, resamples: int
 ) -> np.ndarray:
     """How far the mean may be from what it would be for all examples and all seeds, one value a resample.
 
@@ -388,13 +305,13 @@ def _deviations(
        that errs on the side of caution.
     3. Both, widened by Student's t, its degrees of freedom after Satterthwaite (1946) and Welch (1947).
     """
-    random = np.random.default_rng(seed)
-    blocks, random.bit_generator.state = _weights(resamples, len(examples), halves is not None, seed)
+    random = np.random.default_rng(0)
+    blocks, random.bit_generator.state = _weights(resamples, len(examples), halves is not None)
     weighted = [
         (weights @ examples + (half_weights @ np.array(halves) if halves else 0.0)) / totals
         for weights, half_weights, totals in blocks
     ]
-    variances = [(float(np.var(each, ddof=1)) / len(each), len(each) - 1) for each in seed_means if len(each) > 1]
+    variances = [(float(np.var(means, ddof=1)) / len(means), len(means) - 1) for means in seed_means if len(means) > 1]
     between = sum(variance for variance, _ in variances)
     parts = [*variances, (float(np.var(examples, ddof=1)) / len(examples), len(examples) - 1)]
     noise = random.standard_normal(resamples) * np.sqrt(between)
@@ -404,9 +321,9 @@ def _deviations(
 
 
 @lru_cache(maxsize=4)  # tables ask for hundreds of intervals over the same number of examples
-def _weights(resamples: int, examples: int, halved: bool, seed: int) -> tuple[list[tuple], Any]:
+def _weights(resamples: int, examples: int, halved: bool) -> tuple[list[tuple], Any]:
     """Random weights of the examples and of both halves with their sums, in blocks; and the generator after them."""
-    random, blocks = np.random.default_rng(seed), []
+    random, blocks = np.random.default_rng(0), []
     for start in range(0, resamples, BLOCK):
         weights = random.standard_exponential((min(BLOCK, resamples - start), examples))
         half_weights = random.standard_gamma(0.5, (len(weights), 2)) if halved else np.zeros((len(weights), 2))
@@ -420,13 +337,24 @@ def _degrees_of_freedom(parts: list[tuple[float, int]]) -> float:
     return sum(variance for variance, _ in parts) ** 2 / doubt if doubt > 0 else float(parts[-1][1])
 
 
-def _limits(mean: float, deviations: np.ndarray, level: float, bounds) -> tuple[float, float]:
-    """The interval; it holds the mean and stays inside the bounds."""
-    low, high = (float(each) for each in mean + np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2]))
-    low, high = min(low, mean), max(high, mean)
-    return (low, high) if bounds is None else (max(low, bounds[0]), min(high, bounds[1]))
+def _limits(mean: float, deviations: np.ndarray) -> tuple[float, float]:
+    """The interval; it holds the mean."""
+    low, high = mean + np.quantile(deviations, [ERROR / 2, 1 - ERROR / 2])
+    return float(min(low, mean)), float(max(high, mean))
 
 
 def _p(draws: np.ndarray, n: int) -> float:
     below, above = int((draws <= 0).sum()), int((draws >= 0).sum())
     return min(1.0, max(2 * (min(below, above) + 1) / (len(draws) + 1), 2.0 ** (1 - n)))
+
+
+def _reweighted(table: np.ndarray, resamples: int, random: np.random.Generator) -> np.ndarray:
+    """(resamples, methods): means over examples with random weights."""
+    weights = random.standard_exponential((resamples, table.shape[1]))
+    return (weights / weights.sum(axis=1, keepdims=True)) @ table.T
+
+
+def _ranks(means: np.ndarray) -> np.ndarray:
+    """Places along the last axis, the highest first; equal means share the mean of their places."""
+    rounded = np.round(means, 12)  # sums in another order must not part equals
+    return pd.DataFrame(rounded).rank(axis=1, ascending=False).to_numpy()

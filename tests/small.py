@@ -1,6 +1,9 @@
 """Small models of real architectures with random weights, and a tokenizer trained on the spot."""
 
+import gc
 import json
+import math
+from dataclasses import replace
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -17,7 +20,9 @@ from transformers import (
     T5Config,
 )
 
+from nblib import presets, study, tasks
 from nblib.tasks import Data, Example
+from nblib.train import checkpoints
 
 EXAMPLES = tuple(
     Example(str(number), f"add {number} to list `xs{number % 7}`", f"xs{number % 7}.append({number})")
@@ -25,33 +30,16 @@ EXAMPLES = tuple(
 )
 DATA = Data(EXAMPLES[:24], EXAMPLES[24:32], EXAMPLES[32:], content="small")
 
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+GROUPED = SIZES | {"num_key_value_heads": 2}
 CONFIGS = {
-    "llama": LlamaConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48),
-    "qwen2": Qwen2Config(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48
-    ),
+    "llama": LlamaConfig(**SIZES),
+    "qwen2": Qwen2Config(**GROUPED),
     "codegen": CodeGenConfig(n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=256, n_ctx=256),
     "gpt2": GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256),
-    "phi3": Phi3Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        # Of its defaults, 32000 is no token of a small vocabulary.
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-    ),
-    "starcoder2": Starcoder2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        bos_token_id=0,
-        eos_token_id=1,
-    ),
+    # Of its defaults, 32000 is no token of a small vocabulary.
+    "phi3": Phi3Config(**GROUPED, bos_token_id=0, eos_token_id=1, pad_token_id=2),
+    "starcoder2": Starcoder2Config(**GROUPED, bos_token_id=0, eos_token_id=1),
     "t5": T5Config(d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=2),
 }
 
@@ -97,3 +85,18 @@ def rows(place) -> str:
         found = [{"nl": each.intent, "cmd": each.code} for each in getattr(DATA, split)]
         (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
     return str(place)
+
+
+def plan(patch, place, preset) -> list:
+    """The runs of a preset for a small model and DATA, both in new folders."""
+    patch.setitem(presets.PRESETS, "small", preset)
+    model, data_dir = folder(place / "base"), rows(place / "data")
+    return study.plan(study.compare(model, "conala", preset="small", precision="fp32", data_dir=data_dir))
+
+
+def often(patch) -> None:
+    """A checkpoint at every evaluation, short answers, no garbage collection: most of the time of such small runs."""
+    patch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
+    patch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
+    patch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=16))
+    patch.setattr(gc, "collect", lambda *_: 0)

@@ -22,7 +22,7 @@ FLOORS = (
     ("tasks", "presets"),
     ("prompts", "retrieve", "metrics", "models"),
     ("methods", "generate"),
-    ("train",),
+    ("train", "deploy"),
     ("memory",),
     ("study",),
 )

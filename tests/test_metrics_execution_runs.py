@@ -3,14 +3,12 @@
 import gzip
 import importlib.util
 import json
-import re
 from dataclasses import replace
 
 import pytest
 
 from nblib import metrics, tables, tasks
-from nblib.metrics import compare, verdicts
-from nblib.metrics.execution import with_verdicts
+from nblib.metrics import verdicts
 from nblib.metrics.jobs import has_tests
 from nblib.results import Prediction
 from nblib.sandbox import Limits
@@ -55,63 +53,47 @@ def of_the_next(examples) -> list[Prediction]:
 DOUBLE = Example("double", "Print twice the number.", "", inputs=("2\n", "5\n"), outputs=("4\n", "10\n"))
 
 
-def test_programs_that_read_standard_input():
-    assert (
-        ends(
-            DOUBLE,
-            "print(2 * int(input()))",
-            "import sys\nx = int(sys.stdin.read())\nif x > 3:\n    print(2 * x)\n    sys.exit()\nprint(2 * x)",
-            "def main():\n    print(int(input()) * 2)\nif __name__ == '__main__':\n    main()",
-            "print(4)",
-            "print(2 * int(input())",
-            "print(1 / 0)",
-            "while True: pass",
-            "raise SystemExit(int(input()))",
-            "x = int(input())\nprint(2 * x)\nreturn",
-            "x = int(input())\ntext = '''a\nb'''\ndef f():\n    nonlocal x\n    x *= 2\nf()\nprint(x)",
-        )
-        == ["passed"] * 3 + ["wrong", "compile_error", "runtime_error", "time_out", "wrong"] + ["passed"] * 2
-    )
+STREAMED = {
+    "import sys\nx = int(sys.stdin.read())\nif x > 3:\n    print(2 * x)\n    sys.exit()\nprint(2 * x)": "passed",
+    "def main():\n    print(int(input()) * 2)\nif __name__ == '__main__':\n    main()": "passed",
+    "x = int(input())\nprint(2 * x)\nreturn": "passed",
+    "x = int(input())\ntext = '''a\nb'''\ndef f():\n    nonlocal x\n    x *= 2\nf()\nprint(x)": "passed",
+    "print(4)": "wrong",
+    "raise SystemExit(int(input()))": "wrong",
+    "print(2 * int(input())": "compile_error",
+    "print(1 / 0)": "runtime_error",
+    "while True: pass": "time_out",
+}
+CALLED = {
+    "def f(xs):\n    return tuple(reversed(xs))": "passed",
+    "class Solution:\n    def f(self, xs: List[int]) -> List[int]:\n        return xs[::-1]": "passed",
+    "def f(xs):\n    return xs": "wrong",
+    "def f(xs):\n    print([2, 1])": "wrong",
+    "def f(xs):\n    return xs[7]": "runtime_error",
+    "def g(xs):  # f\n    return xs": "runtime_error",
+}
+BLOCK = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 6\n\ncheck(f)"
+ASSERTED = {
+    "def f(x):\n    return math.floor(2 * x)": "passed",
+    "def f(x):\n    return 4": "wrong",
+    "def f(x) return x": "compile_error",
+}
 
 
-def test_functions_and_methods_that_are_called():
+def test_programs_that_read_functions_that_are_called_and_code_before_assertions():
     called = Example("a", "", "", entry_point="f", inputs=("[[1, 2]]", "[[]]"), outputs=("[2, 1]", "[[]]"))
-    assert (
-        ends(
-            called,
-            "def f(xs):\n    return xs[::-1]",
-            "def f(xs):\n    return tuple(reversed(xs))",
-            "class Solution:\n    def f(self, xs: List[int]) -> List[int]:\n        return xs[::-1]",
-            "def f(xs):\n    return xs",
-            "def f(xs):\n    print([2, 1])",
-            "def f(xs):\n    return xs[7]",
-            "def g(xs):  # f\n    return xs",
-        )
-        == ["passed"] * 3 + ["wrong"] * 2 + ["runtime_error"] * 2
-    )
+    asserted = Example("b", "", "", tests=("assert f(2) == 4", BLOCK), test_setup="import math", entry_point="f")
+    for example, programs in ((DOUBLE, STREAMED), (called, CALLED), (asserted, ASSERTED)):
+        assert dict(zip(programs, ends(example, *programs), strict=True)) == programs
 
 
 def test_dictionaries_with_integer_keys_and_long_integers():
     counted = Example("a", "", "", entry_point="f", inputs=('[{"1": 2}]',), outputs=('{"1": 4}',))
-    assert ends(counted, "def f(d):\n    return {1: 2 * d[1]}", "def f(d):\n    return {1: d[1]}") == [
-        "passed",
-        "wrong",
-    ]
+    assert ends(counted, "def f(d): return {1: 2 * d[1]}", "def f(d): return {1: d[1]}") == ["passed", "wrong"]
     long = Example("a", "", "", inputs=("9" * 5000,), outputs=("8" * 5000 + "\n",))
     assert ends(long, "print(int(input()) // 9 * 8)") == ["passed"]
     returned = Example("a", "", "", entry_point="f", inputs=("[5000]",), outputs=("9" * 5000,))
-    assert ends(returned, "def f(n):\n    return 10**n - 1", "def f(n):\n    return 10**n - 2") == ["passed", "wrong"]
-
-
-def test_assertions_in_place_as_a_block_and_after_a_set_up():
-    block = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 6\n\ncheck(f)"
-    example = Example("a", "", "", tests=("assert f(2) == 4", block), test_setup="import math", entry_point="f")
-    assert ends(
-        example,
-        "def f(x):\n    return math.floor(2 * x)",
-        "def f(x):\n    return 4",
-        "def f(x) return x",
-    ) == ["passed", "wrong", "compile_error"]
+    assert ends(returned, "def f(n): return 10**n - 1", "def f(n): return 10**n - 2") == ["passed", "wrong"]
 
 
 def test_a_failing_answer_is_shown_with_its_test_and_what_it_gives():
@@ -169,12 +151,6 @@ POLY = (
 )
 ENCODE = "def encode(s: str):\n    return s[1:] + s[:1]\n"
 HUMANEVAL = [
-    humaneval(0, "from typing import List",
-              "def near(xs: List[float], t: float) -> bool:",
-              "    return any(abs(a - b) < t for i, a in enumerate(xs) for b in xs[:i])\n",
-              "    assert candidate([1, 2, 3.9], 0.3) == False\n    assert candidate([1.0, 2.0, 2.1], 0.3) == True"),
-    humaneval(2, "", "def part(number: float) -> float:", "    return number % 1.0\n",
-              "    assert candidate(3.5) == 0.5\n    assert abs(candidate(1.33) - 0.33) < 1e-6"),
     humaneval(32, POLY, "def zero(xs: list):",
               "    low, high = -1.0, 1.0\n"
               "    while poly(xs, low) * poly(xs, high) > 0:\n        low, high = 2 * low, 2 * high\n"
@@ -192,7 +168,6 @@ HUMANEVAL = [
               "        encoded_str = encode(str)\n        assert candidate(encoded_str) == str"),
     humaneval(29, "", "def lamps(xs):", "    return ' '.join(xs)\n",
               "    assert candidate(['lamp', 'x']).startswith('lamp')\n    assert 'x' in candidate(['lamp', 'x'])"),
-    humaneval(95, "", "def digits(x):", "    return str(x)\n", "    assert candidate(7).isdigit()"),
     humaneval(99, "", "def tuples(x):", "    return (x, [x, {x: None}])\n",
               "    assert candidate(1) == (1, [1, {1: None}])\n    assert tuple(candidate(2)) == candidate(2)"),
 ]  # fmt: skip
@@ -208,8 +183,6 @@ MBPP = [
          "assert remove('abc', 'x') == 'abc'"),
     mbpp(12, "import math\ndef root(x):\n    return math.sqrt(x)", "assert root(4) == 2",
          "assert math.isclose(root(2), 1.41421, rel_tol=0.001)", setup="import math"),
-    mbpp(13, "def order(xs):\n    xs.sort()\n    return xs", "assert order([2, 1]) == [1, 2]",
-         "assert sorted(order([3, 1, 2])) == order([1, 3, 2])", "assert set(order([1, 1])) == set([1])"),
     mbpp(367, NODE + "def depth(root):\n    return 0 if root is None else 1 + depth(root.left)",
          "assert depth(root) == 2", "assert depth(None) == 0", setup="root = Node(1)\nroot.left = Node(2)"),
     mbpp(16, "def sum(a, b):\n    return a + b", "assert sum(10, 15) == 25", "assert sum(1, 2) == 3"),
@@ -230,12 +203,10 @@ def test_references_of_the_published_forms_pass(published):
     for name, inside in {"humaneval": set(), "humaneval-body": set(), "mbpp-full": {"367"}}.items():
         done = run_references(published[name])
         assert passing(done) == numbers(published[name])
-        checked = [row.example.split(":")[1] for row in done if verdicts.marked(row.verdicts[0])]
-        assert set(checked) == inside
+        assert {row.example.split(":")[1] for row in done if verdicts.marked(row.verdicts[0])} == inside
 
 
-def test_the_set_up_s_helper_is_not_the_answer_s(published):
-    """A helper that the answer defines again serves the answer only."""
+def test_a_helper_that_the_answer_defines_again_serves_the_answer_only(published):
     example = next(row for row in published["humaneval"] if row.id.endswith("/38"))
     wrong = "def encode(s):\n    return s\ndef decode(s):\n    return s"
     assert ends(example, example.code, wrong) == ["passed", "wrong"]
@@ -252,13 +223,10 @@ WRONG = {
     "    def __sub__(s, o): return 0\n    def __lt__(s, o): return True\ndef {name}(*a): return All()",
     "a printed mark": "print('ok')\ndef {name}(*a): print('ok')",
     "exit": "import os\ndef {name}(*a): os._exit(0)",
-    "exit at once": "import os\nos._exit(0)\ndef {name}(*a): pass",
     "SystemExit": "def {name}(*a): raise SystemExit(0)",
-    "quit at once": "quit()\ndef {name}(*a): pass",
     "a class of the function's name": "class {name}:\n    def __init__(s, *a): pass\n    def __eq__(s, o): return True",
     "builtins shadowed": "class abs:\n    def __init__(s, *a): pass\n    def __lt__(s, o): return True\n"
     "any = all = set = sorted = tuple = lambda *a: True\ndef {name}(*a): return 0",
-    "a module in the place of a loop's name": "import os as i\nimport random as _\ndef {name}(*a): return i",
     "an exception that is called again": "class E(Exception):\n    def __call__(s, *a): return s\n"
     "    def __eq__(s, o): return True\n    __hash__ = None\ndef {name}(*a): return E",
     "a module of the answer's own": "import types\nmade = types.ModuleType('numpy.f2py.__main__')\n"
@@ -283,50 +251,38 @@ def test_what_a_test_expects_cannot_be_overwritten():
         assert ends(row, row.code)[0] == "passed" != ends(row, forged)[0]
 
 
-def test_values_that_cannot_cross_do_not_move_a_test_inside():
+def test_only_a_reference_can_move_a_test_inside():
     example = Example("a", "", "def f(x): return {x: 1}", ("assert f(3)[3] == 1",), entry_point="f")
     forged = (
         "class All:\n    def __getitem__(s, o): return s\n    def __eq__(s, o): return True\ndef f(x): return All()"
     )
-    (done,) = run([example], [[forged, example.code]])
-    assert done.verdicts == (("wrong",), ("passed",))
+    done = run([example, replace(STACK, code="")], [[forged, example.code], [STACK.code]])
+    assert [row.verdicts for row in done] == [(("wrong",), ("passed",)), (("wrong",),)]
 
 
 # --- tests that run inside ------------------------------------------------------------------------------------------
 
-FILE = Example(
-    "file",
-    "",
-    "def f(name):\n    open(name, 'w').write('hi')",
-    ("f('x.txt')\nassert open('x.txt').read() == 'hi'", "assert f('y.txt') is None"),
-    entry_point="f",
-)
-STACK = Example(
-    "stack",
-    "",
-    "class Stack:\n    def __init__(self): self.xs = []\n    def push(self, x):\n        self.xs.append(x)\n"
-    "        return self\n    def top(self): return self.xs[-1]\n",
-    ("assert Stack().push(3).top() == 3",),
-)
-MOCKED = Example(
-    "mocked",
-    "",
-    "import os\ndef f(): return os.getcwd()",
-    ("from unittest.mock import Mock\nos.getcwd = Mock(return_value='/x')\nassert list(f()) == ['/', 'x']",),
-    "import os",
-    entry_point="f",
-)
+FILE = Example("file", "", "def f(name):\n    open(name, 'w').write('hi')",
+               ("f('x.txt')\nassert open('x.txt').read() == 'hi'", "assert f('y.txt') is None"),
+               entry_point="f")  # fmt: skip
+STACK = Example("stack", "",
+                "class Stack:\n    def __init__(self): self.xs = []\n    def push(self, x):\n"
+                "        self.xs.append(x)\n        return self\n    def top(self): return self.xs[-1]\n",
+                ("assert Stack().push(3).top() == 3",))  # fmt: skip
+MOCKED = Example("mocked", "", "import os\ndef f(): return os.getcwd()",
+                 ("from unittest.mock import Mock\nos.getcwd = Mock(return_value='/x')\nassert f()[1:] == 'x'",),
+                 "import os", entry_point="f")  # fmt: skip
 
 
 def test_the_reference_says_which_tests_run_inside_and_the_verdicts_say_so():
     examples = [FILE, STACK, MOCKED]
-    done = run(examples, [[each.code, "x = 1"] for each in examples])
+    done = run(examples, [[row.code, "x = 1"] for row in examples])
     assert done[0].verdicts[0] == ("inside:passed", "passed")
-    assert [each.verdicts[0][0] for each in done[1:]] == ["inside:passed", "inside:passed"]
-    for each in done:
-        assert verdicts.plain(each.verdicts[1][0]) in ("wrong", "runtime_error")
-        assert each.verdicts[1][0].startswith("inside:")
-        assert (each.scores["strict_accuracy"], each.scores["pass@1"]) == (1, 0.5)
+    assert [row.verdicts[0][0] for row in done[1:]] == ["inside:passed", "inside:passed"]
+    for row in done:
+        assert verdicts.plain(row.verdicts[1][0]) in ("wrong", "runtime_error")
+        assert row.verdicts[1][0].startswith("inside:")
+        assert (row.scores["strict_accuracy"], row.scores["pass@1"]) == (1, 0.5)
 
 
 def test_a_test_that_anything_passes_is_named_and_left_out_of_the_strict_scores():
@@ -334,9 +290,9 @@ def test_a_test_that_anything_passes_is_named_and_left_out_of_the_strict_scores(
                          ("assert f() == f() or f().show()",), entry_point="f")  # fmt: skip
     other = Example("other", "", "def f(): return 1", ("assert f() == 1",), entry_point="f")
     done = run([plot, other, FILE], [[plot.code], [other.code], [FILE.code]])
-    assert [each.verdicts[0][0] for each in done] == ["inside:undecided:passed", "passed", "inside:passed"]
-    assert [each.scores["strict_accuracy_ordered"] for each in done] == [None, 1, 1]
-    assert [each.scores["pass@1"] for each in done] == [1, 1, 1]
+    assert [row.verdicts[0][0] for row in done] == ["inside:undecided:passed", "passed", "inside:passed"]
+    assert [row.scores["strict_accuracy_ordered"] for row in done] == [None, 1, 1]
+    assert [row.scores["pass@1"] for row in done] == [1, 1, 1]
     found = metrics.by_difficulty(done, [plot, other, FILE])["all"]
     assert (found["checked_inside"], found["undecided"]) == (2, ["plot"])
     assert found["first_answer"]["passed"] == 3
@@ -346,27 +302,17 @@ def test_a_test_that_anything_passes_is_named_and_left_out_of_the_strict_scores(
 def test_an_example_is_decided_where_one_of_its_tests_is():
     tests = ("import json\nx = [f(2)]\nassert len(x) == 1", "import json\nassert f(json.loads('2')) == 3")
     one = Example("one", "", "def f(x): return x + 1", tests[:1], entry_point="f")
-    both = Example("both", "", "def f(x): return x + 1", tests, entry_point="f")
+    both = replace(one, id="both", tests=tests)
     done = run([one, both], [[one.code], [both.code]])
-    assert [each.scores["strict_accuracy"] for each in done] == [None, 1]
-    assert metrics.by_difficulty(done, [one, both])["all"]["undecided"] == ["one"]
-    again = [with_verdicts(replace(each, scores={}), each.verdicts, sampled=True) for each in done]
-    assert [each.scores for each in again] == [each.scores for each in done]
-
-
-def test_without_a_reference_all_tests_run_outside():
-    (done,) = run([replace(STACK, code="")], [[STACK.code]])
-    assert not verdicts.marked(done.verdicts[0])
-    assert done.scores["pass@1"] == 0
+    assert [row.scores["strict_accuracy"] for row in done] == [None, 1]
 
 
 # --- ODEX -----------------------------------------------------------------------------------------------------------
 
-# References that fail here and in a plain interpreter, by the reason.
-NETWORK = {"22676", "7243750", "2805231"}
-# as written in 2022
-OLD_LIBRARIES = set("34945274 35622945 28986489 9938130 18897261 20865487 36402748 4490961".split())
-NO_PYTHON = {"13740672"}  # mixes tabs and spaces
+# References that fail here and in a plain interpreter: no network, libraries of 2022, tabs mixed with spaces.
+FAILING = set(
+    "22676 7243750 2805231 34945274 35622945 28986489 9938130 18897261 20865487 36402748 4490961 13740672".split()
+)
 NEEDS = {"8315209": "mock", "29877663": "html5lib", "755857": "django", "4530069": "pytz", "22799300": "scipy"}
 ROOMY = Limits(cpu_seconds=30.0, wall_seconds=300.0, memory_bytes=2**31)
 
@@ -375,8 +321,7 @@ def usable(example) -> bool:
     """Whether all that it needs is installed, and no reason is known why it fails."""
     number = example.id.split(":")[1]
     needed = {*example.libraries, *([NEEDS[number]] if number in NEEDS else [])}
-    known = NETWORK | OLD_LIBRARIES | NO_PYTHON
-    return number not in known and all(importlib.util.find_spec(each) for each in needed)
+    return number not in FAILING and all(importlib.util.find_spec(name) for name in needed)
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +330,7 @@ def odex(real_data):
 
 
 def test_rows_of_odex_are_read_and_some_references_pass(odex):
-    assert NETWORK | OLD_LIBRARIES | NO_PYTHON | set(NEEDS) <= numbers(odex)
+    assert FAILING | set(NEEDS) <= numbers(odex)
     assert sum(map(usable, odex)) > 400
     assert all(row.tests[0].startswith("def check(") for row in odex)
     assert sum("import" in row.test_setup for row in odex) > 100  # what stands before the tests is set up
@@ -408,7 +353,6 @@ def test_references_of_odex_pass_as_often_as_in_plain_python(odex):
 
 ANSWERED_OTHERWISE = {"2378"}  # any of several answers is right, but the tests know one, and not the first solution's
 ONLY_LOOSELY = {"2398"}  # columns may come in any order, and the first solution takes another than the tests
-REPETITIVE = {"2004", "2045", "2381"}  # the altered line occurs elsewhere in the output, and repetition is forgiven
 
 
 @pytest.fixture(scope="module")
@@ -431,22 +375,3 @@ def test_listed_solutions_of_apps_pass(apps):
 def test_solutions_of_other_problems_do_not_pass(apps):
     for called in True, False:
         assert passing(of_the_next([row for row in apps if bool(row.entry_point) == called][::2])) == set()
-
-
-def test_outputs_altered_by_one_character_do_not_pass(apps):
-    """In the first word of each output; fractions are left alone, where a late digit is within the tolerance."""
-    found: list[tuple[str, str]] = []
-    for row in apps:
-        judge = compare.returned if row.entry_point else compare.printed
-        for expected in row.outputs:
-            assert judge(expected, expected) == compare.PASSED
-            first = re.search(r"\w", expected)
-            if first and "." not in expected.split()[0]:
-                other = "7" if first.group() != "7" else "8"
-                altered = expected[: first.start()] + other + expected[first.end() :]
-                found.append((judge(altered, expected), row.id.split(":")[1]))
-    assert len(found) > 580
-    forgiven = [number for verdict, number in found if verdict != compare.WRONG]
-    assert compare.PASSED not in dict(found)
-    assert len(forgiven) == 4
-    assert set(forgiven) == REPETITIVE

@@ -10,7 +10,7 @@ import torch
 
 from nblib import models
 from nblib.tools import __main__ as command
-from nblib.tools import pretrain, probes, recipes, text
+from nblib.tools import pretrain, recipes, text
 
 RECIPE = pretrain.Recipe()
 
@@ -37,17 +37,14 @@ def test_the_text_is_the_one_that_the_shipped_models_learned_from():
 
 
 def test_the_probes_are_those_that_the_shipped_models_answered():
-    drawn = {name: probes.draw(name) for name in probes.PROBES}
+    drawn = {name: pretrain.draw(name) for name in pretrain.PROBES}
     assert hashlib.sha256(repr(drawn).encode()).hexdigest()[:16] == "9f717a606c2852f8"
 
 
-def test_the_text_never_assigns_to_the_names_of_the_sample_tasks_style(blocks):
+def test_the_text_has_nothing_of_what_is_kept_for_the_sample_tasks(blocks):
     assert len(blocks) > 5000
     for name in recipes.WORDS["answer_names"]:
         assert not any(block.answer.startswith(f"{name} =") for block in blocks)
-
-
-def test_the_text_has_none_of_the_new_operations_and_none_of_the_kept_phrasings(blocks):
     whole = "\n".join(block.prompt + block.answer for block in blocks)
     calls = {operation.code.partition("(")[0] for operation in recipes.NEW}
     calls = {call for call in calls if "." in call and "{" not in call}
@@ -55,11 +52,6 @@ def test_the_text_has_none_of_the_new_operations_and_none_of_the_kept_phrasings(
     assert [call for call in calls if f"{call}(" in whole] == []
     kept = ("get a sorted version of", "what is the biggest value in", "see if value")
     assert [phrase for phrase in kept if phrase in whole] == []
-
-
-def test_what_nothing_could_tell_is_not_learned(blocks):
-    assert 0.1 < sum(not block.learned for block in blocks) / len(blocks) < 0.5
-    assert all(document[0].learned for document in documents(1000) if len(document) == 1)
 
 
 def test_loss_is_on_answers_and_single_answers_end_with_the_end_token(tokenizer):
@@ -73,21 +65,9 @@ def test_loss_is_on_answers_and_single_answers_end_with_the_end_token(tokenizer)
     assert pretrain.encode([block], tokenizer)[0][0] == tokenizer.bos_token_id
 
 
-def test_a_name_has_the_same_tokens_wherever_it_stands(tokenizer):
-    name = tokenizer.tokenize("median_price", add_special_tokens=False)
-    for around in ("`median_price`", "f(median_price)", "x = median_price"):
-        found = tokenizer.tokenize(around, add_special_tokens=False)
-        assert any(found[start : start + len(name)] == name for start in range(len(found)))
-
-
-def test_any_text_survives_the_tokenizer(tokenizer):
-    for written in ("def f(x):\n\treturn  'é' ", "### Instruction:\nx", "a\r\nb", "日本語 🎉", "  \n\n  "):
-        assert tokenizer.decode(tokenizer(written, add_special_tokens=False)["input_ids"]) == written
-
-
 def test_a_few_steps_lower_the_loss_and_repeat_exactly(tmp_path, tokenizer, monkeypatch):
     monkeypatch.setattr(pretrain, "make_tokenizer", lambda recipe: tokenizer)
-    monkeypatch.setattr(probes, "QUESTIONS", 2)
+    monkeypatch.setattr(pretrain, "QUESTIONS", 2)
     small = replace(RECIPE, batch_tokens=512, hidden=32, layers=1, report_every=4)
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
@@ -132,5 +112,5 @@ def test_a_shipped_model_is_small_and_of_its_recipe_and_has_the_card_of_its_log(
 @pytest.mark.parametrize("name", pretrain.RECIPES)
 def test_shipped_weights_can_what_their_log_says(name):
     log = json.loads((models.EMBEDDED / name / "training.json").read_text(encoding="utf-8"))["log"][-1]
-    for ability, share in probes.measure(*models.load(name)).items():
+    for ability, share in pretrain.measure(*models.load(name)).items():
         assert share == pytest.approx(log[ability], abs=0.03)  # bf16 rounding moves a few answers of 150

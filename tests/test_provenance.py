@@ -1,3 +1,5 @@
+"""What a result knows of its making."""
+
 import shutil
 
 from nblib import provenance

@@ -1,8 +1,6 @@
 """A training whose process ends is gone on with, to the very weights of an undisturbed one."""
 
-import gc
 import json
-import math
 from dataclasses import replace
 
 import pytest
@@ -24,10 +22,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    """A checkpoint at every evaluation, however short the training is."""
-    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
-    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small trainings
+    small.often(monkeypatch)
 
 
 def trained(folder, method, *, base=small.model, die_at=None, training=TRAINING, precision="fp32", facts=dict):
@@ -67,22 +62,9 @@ def same_after(kills, tmp_path, method, **settings):
     assert again.equal(weights)
 
 
-@pytest.mark.parametrize("kind", ["lora", "full", "adalora", "prompt-tuning"])
-def test_a_training_that_dies_twice_ends_as_an_undisturbed_one(kind, tmp_path):
-    same_after((6, 12), tmp_path, spec.method(kind))
-
-
-def test_what_is_drawn_at_the_end_of_an_epoch_is_drawn_again(tmp_path):
-    same_after((7, 13), tmp_path, spec.Lora(dropout=0.5))
-
-
-def test_a_base_in_four_bits_is_gone_on_with_and_never_written(tmp_path):
-    place = small.folder(tmp_path / "base")
-
-    def base():
-        return models.load(place, "nf4")[0]
-
-    same_after((9,), tmp_path, spec.Lora(), base=base, precision="nf4")
+@pytest.mark.parametrize("method", [spec.Lora(dropout=0.5), spec.FullTuning(), spec.AdaLora()])
+def test_a_training_that_dies_twice_ends_as_an_undisturbed_one(method, tmp_path):
+    same_after((7, 12), tmp_path, method)
 
 
 @pytest.mark.slow
@@ -92,24 +74,19 @@ def test_every_method_goes_on_to_the_same_weights(kind, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "precision"), [("t5", "fp32"), ("qwen2", "int8"), ("llama", "bf16"), ("t5", "nf4")])
-def test_every_kind_of_base_is_gone_on_with(family, precision, tmp_path):
+@pytest.mark.parametrize(
+    ("family", "precision", "optimizer"),
+    [
+        ("t5", "fp32", "adafactor"),
+        ("qwen2", "int8", "sgd"),
+        ("llama", "bf16", "adamw_8bit"),
+        ("t5", "nf4", "lion_32bit"),
+    ],
+)
+def test_every_kind_of_base_and_optimizer_is_gone_on_with(family, precision, optimizer, tmp_path):
     place = small.folder(tmp_path / "base", family)
-
-    def base():
-        return models.load(place, precision)[0]
-
-    same_after((7, 11), tmp_path, spec.Lora(), base=base, precision=precision)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adafactor", "sgd", "adamw_8bit", "lion_32bit"])
-def test_every_kind_of_optimizer_is_gone_on_with(optimizer, tmp_path):
-    same_after((7, 11), tmp_path, spec.Lora(), training=replace(TRAINING, optimizer=optimizer, schedule="cosine"))
-
-
-def test_adafactor_and_one_evaluation_an_epoch(tmp_path):
-    same_after((15,), tmp_path, spec.Ia3(), training=replace(TRAINING, optimizer="adafactor", evaluations_an_epoch=1))
+    settings = {"training": replace(TRAINING, optimizer=optimizer, schedule="cosine"), "precision": precision}
+    same_after((7, 11), tmp_path, spec.Lora(), base=lambda: models.load(place, precision)[0], **settings)
 
 
 def test_the_best_weights_so_far_come_from_before_the_kill(tmp_path):
@@ -129,24 +106,20 @@ def test_the_best_weights_so_far_come_from_before_the_kill(tmp_path):
     assert again.equal(weights)
 
 
-def test_a_checkpoint_holds_what_is_trained_and_not_the_base(tmp_path):
+def test_a_checkpoint_that_is_cut_or_of_other_packages_is_not_read(tmp_path):
+    weights, _ = trained(None, spec.Lora(r=2))
     with pytest.raises(Killed):
-        trained(tmp_path, spec.Lora(r=2), die_at=6)
-    (place,) = tmp_path.iterdir()
-    trainable = methods.trainable_parameters(methods.attach(small.model(), spec.Lora(r=2), small.tokenizer(), seed=1))
-    assert (place / "model.safetensors").stat().st_size < 4 * trainable + 8000
-    assert 4 * trainable < sum(each.numel() for each in small.model().parameters())
-
-
-def test_a_checkpoint_that_is_cut_is_not_read(tmp_path):
-    weights, _ = trained(None, spec.Lora())
-    with pytest.raises(Killed):
-        trained(tmp_path, spec.Lora(), die_at=6, facts=lambda: {"seconds": 7})
+        trained(tmp_path, spec.Lora(r=2), die_at=6, facts=lambda: {"seconds": 7})
     assert train.saved_facts(tmp_path) == {"seconds": 7}
     (place,) = tmp_path.iterdir()
+    assert (place / "model.safetensors").stat().st_size < sum(each.nbytes for each in small.model().parameters())
+    noted = (place / "nblib.json").read_text()
+    (place / "nblib.json").write_text(json.dumps(json.loads(noted) | {"packages": {"torch": "1.0"}}))
+    assert train.saved_facts(tmp_path) is None  # of other packages
+    (place / "nblib.json").write_text(noted)
     (place / "optimizer.pt").write_bytes((place / "optimizer.pt").read_bytes()[:-100])
     assert train.saved_facts(tmp_path) is None
-    assert trained(tmp_path, spec.Lora())[0].equal(weights)
+    assert trained(tmp_path, spec.Lora(r=2))[0].equal(weights)
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, monkeypatch):
@@ -165,22 +138,6 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, mo
     assert sorted(each.name for each in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-6"]
     monkeypatch.setattr(checkpoints, "_finish", finish)
     assert trained(tmp_path, spec.Lora())[0].equal(weights)
-
-
-def test_a_checkpoint_of_other_packages_is_not_gone_on_with(tmp_path):
-    with pytest.raises(Killed):
-        trained(tmp_path, spec.Lora(), die_at=6)
-    (place,) = tmp_path.iterdir()
-    noted = json.loads((place / "nblib.json").read_text())
-    noted["packages"]["torch"] = "1.0"
-    (place / "nblib.json").write_text(json.dumps(noted))
-    assert train.saved_facts(tmp_path) is None
-
-
-def test_checkpoints_wait_until_they_are_cheap(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 3600)
-    trained(tmp_path, spec.Lora())
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before(tmp_path, monkeypatch):

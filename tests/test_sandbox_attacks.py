@@ -39,9 +39,8 @@ def test_a_sample_is_contained():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "environment", [(), ("--nobody",), *[("--without", name) for name in ("Landlock", "user namespace", "network namespace")]]
-)  # fmt: skip
+@pytest.mark.parametrize("environment", ["", "--nobody", "Landlock", "user namespace", "network namespace"])
 def test_all_are_contained(environment):
-    """Every layer has another one behind it."""
-    assert faults(*environment) == (len(NAMES), [])
+    """Every layer has another one behind it: with a layer's name it is left out."""
+    arguments = ["--without", environment] if environment and environment != "--nobody" else environment.split()
+    assert faults(*arguments) == (len(NAMES), [])

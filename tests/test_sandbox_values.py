@@ -2,96 +2,67 @@
 
 import pytest
 
-from nblib.sandbox import Checked, Limits, Outcome
+from nblib.sandbox import Checked, Limits
 from nblib.sandbox.jobs import run_job
 from nblib.sandbox.worker import Worker
 
 CODE = """
-import collections, dataclasses, enum, math
-
+import collections, dataclasses, math
 @dataclasses.dataclass
 class Point:
     x: int
     y: int
     def __add__(self, other): return Point(self.x + other.x, self.y + other.y)
     def norm(self): return math.hypot(self.x, self.y)
-    @classmethod
-    def origin(cls): return cls(0, 0)
-
 class Stack:
-    count = 0
-    def __init__(self):
-        self.items = []
-        Stack.count += 1
-    def push(self, x):
-        self.items.append(x)
-        return self
-    def pop(self): return self.items.pop()
+    def __init__(self): self.items = []
+    def push(self, x): self.items.append(x)
     def __len__(self): return len(self.items)
-    def __getitem__(self, number): return self.items[number]
-    def __contains__(self, x): return x in self.items
-    def __enter__(self): return self
-    def __exit__(self, *error): self.items.append("left")
-
 class OwnError(ValueError): pass
-class Color(enum.Enum): RED = 1
 Pair = collections.namedtuple("Pair", "a b")
-
+total, items = 0, [1]
 def add(p, q): return p + q
 def adder(n): return lambda x: x + n
-def squares(n):
-    for x in range(n): yield x * x
+def squares(n): yield from (x * x for x in range(n))
 def own_error(): raise OwnError("no", 3)
-def key_error(): return {}["k"]
-def change(mapping, xs=None):
-    mapping["z"] = [1]
-    xs.append(5)
-def change_inner(xs):
-    xs[0].append(1)
-    xs.append(9)
+def change(mapping, xs=None): mapping["z"] = [1]; xs.append(5)
+def change_inner(xs): xs[0].append(1); xs.append(9)
+def change_array(x): x[1] = 5
 def hello(name): print("hello", name)
 def same(x): return x
-def read(name):
-    with open(name) as file: return file.read()
+def read(name): return open(name).read()
 def apply(function, x): return function(x)
-total, items = 0, [1]
-def bump(n):
-    global total
-    total += n
-    items.append(n)
+def bump(n): items.append(n)
 """
-
+SETUP = (
+    "import collections, datetime, decimal, fractions, pathlib, re, time, uuid\n"
+    "class Given:\n    def __init__(self, value): self.value = value\n    def twice(self): return 2 * self.value\n"
+    "def double(x): return 2 * x\n"
+)
 OUTSIDE = {
-    "an object of a dataclass that the check names": "assert add(Point(1, 2), Point(3, 4)) == Point(4, 6)",
-    "attributes of an object": "p = add(Point(1, 2), Point(3, 4))\nassert (p.x, p.y) == (4, 6)",
+    "an object of a dataclass": "p = add(Point(1, 2), Point(3, 4))\nassert p == Point(4, 6) and (p.x, p.y) == (4, 6)",
     "a named tuple": "assert Pair(1, 2) == (1, 2) and Pair(1, 2).b == 2",
     "a generator": "g = squares(4)\nassert next(g) == 0 and next(g) == 1 and list(g) == [4, 9]",
-    "an exception by its builtin base": "try:\n    own_error()\nexcept ValueError as e:\n"
-    "    assert e.args == ('no', 3)\nelse:\n    assert False",
-    "a builtin exception": "import unittest\nunittest.TestCase().assertRaises(KeyError, key_error)",
+    "an exception by its builtin base": "import unittest\nunittest.TestCase().assertRaises(ValueError, own_error)\n"
+    "try: own_error()\nexcept ValueError as e: assert e.args == ('no', 3)",
     "arguments that it changes": "m, xs = {}, []\nchange(m, xs=xs)\nassert m == {'z': [1]} and xs == [5]",
     "what lies in them": "inner = [0]\nxs = [inner]\nchange_inner(xs)\nassert xs == [[0, 1], 9] and inner == [0, 1]",
+    "an array that it changes": "import numpy as np\nx = np.zeros(2)\nchange_array(x)\nassert x.tolist() == [0.0, 5.0]",
     "data": "assert total == 0 and items == [1]",
     "its name": "assert add.__name__ == 'add' and callable(add)",
-    "an instance of the setup's": "assert same(Given(4)).value == 4 and same(Given(4)).twice() == 8\n"
-    "assert same(Given) is Given",
+    "an instance of the setup's": "assert same(Given(4)).twice() == 8 and same(Given) is Given",
     "a function of the setup's as an argument": "assert apply(double, 2) == 4 and apply(abs, -2) == 2",
     "the function in others": "assert list(map(same, [1, 2])) == [1, 2] and sorted([2, 1], key=same) == [1, 2]",
+    "views": "assert same({1: 2}.keys()) == {1: 2}.keys() and next(same(iter([3]))) == 3 and same(iter([3])) != [3]",
 }
 INSIDE = {
     "a method": "assert Point(3, 4).norm() == 5.0",
-    "a class method": "assert Point.origin() == Point(0, 0)",
     "its text": "assert str(Point(1, 2)) == 'Point(x=1, y=2)'",
     "its class": "assert isinstance(Point(1, 2), Point) and not isinstance(3, Point)",
-    "a container": "s = Stack()\ns.push(1).push(2)\nassert len(s) == 2 and s[0] == 1 and s.pop() == 2 and 1 in s\n"
-    "assert s.items == [1] and Stack.count == 1",
-    "a context": "with Stack() as s: s.push(1)\nassert s.items == [1, 'left']",
-    "an enumeration": "assert Color.RED.value == 1 and Color(1) == Color.RED and Color.RED.name == 'RED'",
+    "a container": "s = Stack()\ns.push(1)\nassert len(s) == 1 and s.items == [1]",
     "a function of a function": "assert adder(3)(4) == 7 and list(map(adder(1), [1, 2])) == [2, 3]",
-    "an exception of its own": "try:\n    own_error()\nexcept OwnError as e:\n    assert e.args == ('no', 3)\n"
-    "else:\n    assert False",
-    "variables that it changes": "bump(3)\nassert total == 3 and items == [1, 3]",
-    "variables that the check changes": "items.append(7)\nbump(2)\nassert items == [1, 7, 2]",
+    "an exception of its own": "try: own_error()\nexcept OwnError as e: assert e.args == ('no', 3)",
+    "variables that it changes": "bump(3)\nitems.append(7)\nbump(2)\nassert items == [1, 3, 7, 2]",
     "what it prints": "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as text: hello('you')\n"
     "assert text.getvalue() == 'hello you\\n'",
     "a module that it has imported": "assert math.floor(2.5) == 2",
@@ -101,15 +72,12 @@ INSIDE = {
     "a patched module": "from unittest.mock import Mock\nmath.hypot = Mock(return_value=3)\n"
     "assert Point(1, 2).norm() == 3",
 }
-
-VALUES = [
+PLAIN = [
     "None", "True", "3", "-1.5", "float('inf')", "1j", "'ß\\ud800'", "b'\\xff'", "bytearray(b'x')", "2**70", "10**5000",
     "(1, (2,), [])", "{1, 2}", "frozenset({(1, 2)})", "{1: 'a', (1, 2): None}", "range(1, 9, 2)", "slice(1, None)",
-    "...",
-    "collections.Counter('aab')", "collections.OrderedDict(a=1)", "collections.deque([1, 2], 3)",
-    "collections.defaultdict(list, {1: [2]})", "datetime.date(2020, 2, 29)",
-    "datetime.datetime(2020, 1, 1, 12, 30, 5, 7)",
-    "datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)", "datetime.timedelta(days=-1, seconds=3)",
+    "...", "collections.Counter('aab')", "collections.OrderedDict(a=1)", "collections.deque([1, 2], 3)",
+    "collections.defaultdict(list, {1: [2]})", "datetime.date(2020, 2, 29)", "datetime.timedelta(days=-1, seconds=3)",
+    "datetime.datetime(2020, 1, 1, 12, 30, 5, 7)", "datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)",
     "datetime.time(12, 30)", "decimal.Decimal('1.10')", "fractions.Fraction(1, 3)", "pathlib.PurePosixPath('a/b')",
     "pathlib.Path('a')", "uuid.UUID(int=3)", "int", "list", "time.gmtime(0)",
 ]  # fmt: skip
@@ -125,35 +93,24 @@ TABLES = [
     "pd.Series([1, None], dtype='Int64')", "pd.DataFrame([[1, 2]], columns=['a', 'a'])",
     "pd.Timestamp('2020-01-01 12:00')", "pd.Timestamp('2020-07-01 12:00', tz='Europe/Berlin')",
 ]  # fmt: skip
-SETUP = (
-    "import collections, datetime, decimal, fractions, pathlib, re, time, uuid\n"
-    "class Given:\n    def __init__(self, value): self.value = value\n    def twice(self): return 2 * self.value\n"
-    "def double(x): return 2 * x\n"
-)
 SHORT = Limits(cpu_seconds=5.0, wall_seconds=60.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def worker():
-    """One for all tests of the file: its start takes longer than a program."""
-    global WORKER
-    WORKER = Worker()
-    yield
-    WORKER.close()
-
-
-def run(job: Checked, limits: Limits = SHORT) -> tuple[Outcome, ...]:
-    return run_job(WORKER, job, limits)
+@pytest.fixture(scope="module")
+def run():
+    worker = Worker()
+    yield lambda job, limits=SHORT: run_job(worker, job, limits)
+    worker.close()
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_a_check_can_use(name):
+def test_a_check_can_use(name, run):
     (outcome,) = run(Checked(CODE, (OUTSIDE[name],), setup=SETUP))
     assert (outcome.status, outcome.inside) == ("ok", False), outcome.message
 
 
 @pytest.mark.parametrize("name", INSIDE)
-def test_a_check_can_use_inside_and_not_outside(name):
+def test_a_check_can_use_inside_and_not_outside(name, run):
     outside, inside = run(Checked(CODE, (INSIDE[name],) * 2, setup=SETUP, inside=(1,)))
     assert (outside.status in ("failed", "runtime_error"), outside.inside) == (True, False)
     assert (inside.status, inside.inside) == ("ok", True), inside.message
@@ -162,54 +119,43 @@ def test_a_check_can_use_inside_and_not_outside(name):
 @pytest.mark.parametrize(
     ("setup", "values", "same"),
     [
-        (SETUP, VALUES, "y == x and repr(y) == repr(x)"),
+        (SETUP, PLAIN, "y == x and repr(y) == repr(x)"),
         ("import numpy as np", ARRAYS, "np.testing.assert_array_equal(y, x) is None"),
         ("import pandas as pd", TABLES, "(x.equals(y) if hasattr(x, 'equals') else x == y) and repr(y) == repr(x)"),
     ],
     ids=["plain", "numpy", "pandas"],
 )
-def test_data_crosses_both_ways_with_its_exact_type(setup, values, same):
+def test_data_crosses_both_ways_with_its_exact_type(setup, values, same, run):
     checks = tuple(f"x = {value}\ny = same(x)\nassert type(y) is type(x) and {same}" for value in values)
     outcomes = run(Checked("def same(x): return x", checks, setup=setup))
     assert [(value, each.message) for value, each in zip(values, outcomes, strict=True) if each.status != "ok"] == []
 
 
-def test_views_iterators_and_changes_of_an_array_cross():
-    code = "def f(d): return d.keys()\ndef g(xs): return map(abs, xs)\ndef change(x): x[1] = 5"
-    checks = ("assert f({1: 2}) == {1: 2}.keys()", "assert next(g([3])) == 3", "assert g([3]) != [3]",
-              "import numpy as np\nx = np.zeros(2)\nchange(x)\nassert x.tolist() == [0.0, 5.0]")  # fmt: skip
-    assert [outcome.status for outcome in run(Checked(code, checks))] == ["ok"] * 4
-
-
-def test_what_has_no_end_or_holds_itself_cannot_cross():
-    checks = ("assert f()", "assert g()", "try:\n    f()\nexcept:\n    pass")
-    code = "import itertools\nf = itertools.count\ndef g():\n    xs = []\n    xs.append(xs)\n    return xs"
+def test_what_has_no_end_or_holds_itself_or_does_as_if_cannot_cross(run):
+    checks = ("assert f()", "assert g()", "try:\n    f()\nexcept:\n    pass", "assert h(3) == 9", "assert h(3)() == 9")
+    code = (
+        "import itertools\nf = itertools.count\ndef g():\n    xs = []\n    xs.append(xs)\n    return xs\n"
+        "class All:\n    def __eq__(self, other): return True\ndef h(x): return lambda: All()"
+    )
     outcomes = run(Checked(code, checks))
-    assert [outcome.status for outcome in outcomes] == ["failed"] * 3
+    assert [(each.status, each.inside) for each in outcomes] == [("failed", False)] * 5
     assert "more than 10000 items" in outcomes[0].message
 
 
-def test_a_program_cannot_choose_to_be_checked_inside():
-    code = "class All:\n    def __eq__(self, other): return True\ndef f(x): return lambda: All()"
-    checks = ("assert f(3) == 9", "assert f(3)() == 9", "assert f(f(3)) == 9")
-    assert [(each.status, each.inside) for each in run(Checked(code, checks))] == [("failed", False)] * 3
-
-
-def test_checks_inside_fail_by_themselves_and_keep_their_order():
+def test_checks_inside_fail_by_themselves_and_keep_their_order(run):
     checks = ("assert f() == 1", "assert f() == 2", "f().nothing", "while True: pass", "import os; os._exit(0)",
               "assert f() == 1", "f = 0", "assert f() == 1")  # fmt: skip
     outcomes = run(Checked("def f(): return 1", checks, inside=(1, 2, 3, 4, 6, 7)), Limits(cpu_seconds=0.5))
-    assert [each.status for each in outcomes] == [
-        "ok", "failed", "runtime_error", "time_out", "runtime_error", "ok", "ok", "ok",
-    ]  # fmt: skip
+    statuses = ["ok", "failed", "runtime_error", "time_out", "runtime_error", "ok", "ok", "ok"]
+    assert [each.status for each in outcomes] == statuses
     assert [number for number, each in enumerate(outcomes) if each.inside] == [1, 2, 3, 4, 6, 7]
 
 
-@pytest.mark.parametrize("raised", ["1", "[]", "None", "['AssertionError']", "{'a': 1}"])
-def test_a_hostile_answer_to_a_check_inside_harms_nobody_else(raised):
+@pytest.mark.parametrize("answer", ["{'raised': 1}", "{'error': None}", "[1]", "{'memory': 1, 'error': {}}"])
+def test_a_hostile_answer_to_a_check_inside_harms_nobody_else(answer, run):
     code = (
-        "import json, os, struct\ndef f():\n    body = json.dumps({'raised': " + raised + ", 'error': None}).encode()\n"
+        f"import json, os, struct\ndef f():\n    body = json.dumps({answer}).encode()\n"
         "    os.write(3, struct.pack('!Q', len(body)) + body)\n    return 1"
     )
-    outcomes = run(Checked(code, ("assert f() == 1", "assert True"), inside=(0, 1)))
-    assert [each.status for each in outcomes] == ["runtime_error", "ok"]
+    forged, honest = run(Checked(code, ("assert f() == 1", "assert True"), inside=(0, 1)))
+    assert (forged.status in ("failed", "runtime_error"), honest.status) == (True, "ok")

@@ -1,3 +1,5 @@
+"""Plans and runs of a small model: rows, failures, what is shared, searches and transfers."""
+
 import gc
 import json
 from dataclasses import replace
@@ -7,23 +9,8 @@ import pytest
 import small
 import torch
 
-from nblib import (
-    generate,
-    methods,
-    metrics,
-    models,
-    presets,
-    prompts,
-    provenance,
-    results,
-    spec,
-    study,
-    tasks,
-    train,
-)
+from nblib import generate, methods, metrics, models, presets, prompts, provenance, results, spec, study, tasks, train
 from nblib.study import fitting
-
-TENSORS = (torch.Tensor, torch.nn.Parameter)
 
 QUICK = presets.Preset(
     methods=(spec.ZeroShot(), spec.InContext(1), spec.Retrieved(2), spec.Lora(learning_rate=1e-2)),
@@ -34,146 +21,134 @@ QUICK = presets.Preset(
     training=spec.Training(epochs=1, optimizer="adamw_torch", evaluations_an_epoch=1),
     decoding=spec.Decoding(beams=2, returned=2),
 )
+ZERO_SHOT, ICL, LORA = 0, 1, 3  # of `runs`
+
+
+@pytest.fixture(autouse=True)
+def no_collection(monkeypatch):
+    """Which is most of the time of such small runs."""
+    monkeypatch.setattr(fitting, "free", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    small.folder(folder / "model")
+    small.rows(folder / "data")
+    return folder
 
 
 @pytest.fixture
-def model(tmp_path):
-    return small.folder(tmp_path / "small")
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-    return small.rows(tmp_path / "data")
-
-
-@pytest.fixture
-def runs(model, data_dir, monkeypatch):
+def compare(place, monkeypatch):
+    """study.compare with the small model and its data."""
     monkeypatch.setitem(presets.PRESETS, "quick", QUICK)
-    return study.compare(model, "conala", preset="quick", precision="fp32", data_dir=data_dir)
+    settings = {"preset": "quick", "precision": "fp32", "data_dir": str(place / "data")}
+    return lambda **more: study.compare(str(place / "model"), "conala", **settings | more)
 
 
-def test_a_comparison_gives_every_method_its_seeds_and_the_same_settings(runs):
-    assert [(spec.label(run.method), run.seed) for run in runs] == [
-        ("zero-shot", 1),
-        ("icl-1", 1),
-        ("icl-1", 2),
-        ("lora", 1),
-        ("lora", 2),
-    ]
-    assert len({run.decoding for run in runs}) == 1
+@pytest.fixture
+def runs(compare):
+    return compare()
 
 
-def test_a_study_writes_a_row_a_run_with_scores_costs_and_provenance(runs, tmp_path):
-    rows = study.run_all(study.plan(runs), tmp_path / "results")
-    assert [row.status for row in rows] == ["ok"] * 5
+def counted(monkeypatch, room, name):
+    """The calls of a function from now on."""
+    calls, whole = [], getattr(room, name)
+    monkeypatch.setattr(room, name, lambda *args, **named: calls.append(args) or whole(*args, **named))
+    return calls
+
+
+def answers(folder, planned):
+    return [results.predictions(folder, one.id) for one in planned]
+
+
+def test_a_study_writes_a_row_a_run_with_scores_costs_and_provenance(compare, tmp_path, monkeypatch):
+    found = compare(names=["zero-shot", "icl", "rag", "lora"])
+    labels = [(spec.label(run.method), run.seed) for run in found]
+    lora = [("lora", 1), ("lora", 2)]
+    assert labels == [("zero-shot", 1), ("icl-1", 1), ("icl-1", 2), ("rag-1", 1), *lora]
+    assert len({run.decoding for run in found}) == 1
+    planned = study.plan([*found[:2], *found[3:5]])
+    rows = study.run_all(planned, tmp_path)
+    assert [row.status for row in rows] == ["ok"] * 4
     lora = rows[3]
     assert lora.settings["method"].items() >= {"kind": "lora", "learning_rate": 0.01, "r": 16, "alpha": 32}.items()
     assert lora.scores["em@1"]["n"] == 8
     assert lora.scores["em@2"]["mean"] >= lora.scores["em@1"]["mean"]
     assert lora.costs["trainable_parameters"] > 0 == rows[0].costs["trainable_parameters"]
-    for phase in ("load", "train", "generate"):
-        assert lora.costs[f"{phase}_seconds"] > 0
-        assert lora.costs[f"{phase}_peak_bytes"] > 1e7
+    assert all(lora.costs[f"{phase}_seconds"] > 0 for phase in ("load", "train", "generate"))
+    assert all(lora.costs[f"{phase}_peak_bytes"] > 1e7 for phase in ("load", "train", "generate"))
     assert rows[1].costs["prompt_tokens"] > rows[0].costs["prompt_tokens"]
     assert {"commit", "clean", "python", "packages", "device", "data", "weights"} <= set(lora.provenance)
-    predictions = results.predictions(tmp_path / "results", lora.id)
-    assert [each.example[0] for each in predictions] == list("12345678")
-    assert all(len(each.codes) == 2 for each in predictions)
+    kept = answers(tmp_path, planned)
+    assert [prediction.example[0] for prediction in kept[3]] == list("12345678")
+    assert all(len(prediction.codes) == 2 for prediction in kept[3])
+    assert rows[2].costs["retrieve_seconds"] > 0
+    known = {example.id for example in planned[2].data.train}
+    assert all(len(prediction.shots) == 1 and set(prediction.shots) <= known for prediction in kept[2])
+    calls = counted(monkeypatch, study.run, "run_one")
+    assert study.run_all(planned, tmp_path) == rows
+    assert calls == []
+    again = study.run_all(planned[3:], tmp_path, force=True)
+    assert len(calls) == 1
+    assert (again[0].scores, answers(tmp_path, planned)) == (lora.scores, kept)
 
 
-def test_a_finished_run_is_not_run_again_and_force_runs_it(runs, tmp_path, monkeypatch):
-    planned = study.plan(runs[:2])
-    first = study.run_all(planned, tmp_path)
-    called = []
-    whole = study.run_one
-    monkeypatch.setattr(study.run, "run_one", lambda *given, **named: called.append(given) or whole(*given, **named))
-    assert study.run_all(planned, tmp_path) == first
-    assert called == []
-    again = study.run_all(planned, tmp_path, force=True)
-    assert len(called) == 2
-    assert [row.scores for row in again] == [row.scores for row in first]
-
-
-def test_the_same_seed_gives_the_same_predictions_twice(runs, tmp_path):
-    for folder in ("one", "two"):
-        study.run_all(study.plan(runs[3:4]), tmp_path / folder)
-    one, two = (results.predictions(tmp_path / folder, study.plan(runs[3:4])[0].id) for folder in ("one", "two"))
-    assert one == two
-
-
-def test_out_of_memory_is_a_row_and_the_study_goes_on(runs, tmp_path, monkeypatch):
-    def attach(*given, **named):
-        raise torch.OutOfMemoryError("tried to allocate 40 GiB")
-
-    monkeypatch.setattr(methods, "attach", attach)
-    rows = study.run_all(study.plan([runs[3], runs[0]]), tmp_path)
-    assert [row.status for row in rows] == ["out_of_memory", "ok"]
-    assert "40 GiB" in rows[0].error
-    assert rows[0].costs["train_seconds"] >= 0
-    assert not results.finished(tmp_path, rows[0].id)
-
-
-def test_a_run_that_fails_is_a_row_that_says_why(runs, tmp_path):
-    diverging = replace(runs[3], method=spec.Lora(learning_rate=1e30))
-    (row,) = study.run_all(study.plan([diverging]), tmp_path)
-    assert row.status == "failed"
-    assert "lower the learning rate" in row.error
-
-
-def test_a_fault_that_nobody_foresaw_is_a_row_too(runs, tmp_path, monkeypatch):
-    def steps(*given, **named):
-        raise KeyError("labels")
-
-    monkeypatch.setattr(train, "steps", steps)
-    rows = study.run_all(study.plan([runs[3], runs[0]]), tmp_path)
-    assert [row.status for row in rows] == ["failed", "ok"]
-    assert rows[0].error == "KeyError: 'labels'"
-    assert "in steps" in rows[0].notes["traceback"]
+def test_a_run_that_fails_is_a_row_that_says_why_and_the_study_goes_on(runs, tmp_path, monkeypatch):
+    diverging = replace(runs[LORA], method=spec.Lora(learning_rate=1e30))
+    with monkeypatch.context() as patch:
+        patch.setattr(methods, "attach", lambda *args, **named: (_ for _ in ()).throw(torch.OutOfMemoryError("40 GiB")))
+        (full,) = study.run_all(study.plan([runs[LORA]]), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "steps", lambda *args, **named: {}["labels"])
+        (unforeseen,) = study.run_all(study.plan([replace(runs[LORA], seed=9)]), tmp_path)
+    rows = study.run_all(study.plan([diverging, runs[ZERO_SHOT]]), tmp_path)
+    assert [row.status for row in (full, unforeseen, *rows)] == ["out_of_memory", "failed", "failed", "ok"]
+    assert "40 GiB" in full.error
+    assert full.costs["train_seconds"] >= 0
+    assert not results.finished(tmp_path, full.id)
+    assert unforeseen.error == "KeyError: 'labels'"
+    assert "train.steps" in unforeseen.notes["traceback"]
+    assert "lower the learning rate" in rows[0].error
 
 
 def test_answers_of_a_run_that_could_not_be_scored_are_not_lost(runs, tmp_path, monkeypatch):
-    planned = study.plan([runs[0]])
+    planned = study.plan([runs[ZERO_SHOT]])
     with monkeypatch.context() as broken:
-        broken.setattr(metrics, "score", lambda *given: 1 / 0)
-        (row,) = study.run_all(planned, tmp_path)
-    assert row.status == "failed"
+        broken.setattr(metrics, "score", lambda *args, **named: 1 / 0)
+        assert study.run_all(planned, tmp_path)[0].status == "failed"
     monkeypatch.setattr(
-        generate, "completions", lambda *given, done, **named: pytest.fail("asked again") if len(done) < 8 else ()
+        generate, "completions", lambda *args, done, **named: pytest.fail("asked again") if len(done) < 8 else ()
     )
-    (row,) = study.run_all(planned, tmp_path)
-    assert row.status == "ok"
+    assert study.run_all(planned, tmp_path)[0].status == "ok"
 
 
-def rows_of(results_dir):
-    return {path.name: path.read_bytes() for path in results_dir.glob("*.predictions.jsonl")}
+# --- revisions --------------------------------------------------------------------------------------------------------
 
 
 def test_a_row_of_an_earlier_scorer_is_scored_again_from_its_answers(runs, tmp_path, monkeypatch):
-    planned = study.plan(runs[:2])
+    planned = study.plan(runs[:1])
     before = study.run_all(planned, tmp_path)
     monkeypatch.setitem(provenance.REVISIONS, "scores", provenance.REVISIONS["scores"] + 1)
-    assert set(results.problems(tmp_path)) == {f"{each.id}.json" for each in planned}
-    assert not any(results.finished(tmp_path, each.id) for each in planned)
+    assert set(results.problems(tmp_path)) == {f"{planned[0].id}.json"}
     monkeypatch.setattr(prompts, "extract", lambda text, stops, **named: "xs")
-    monkeypatch.setattr(models, "load", lambda *given: pytest.fail("answers were there"))
+    monkeypatch.setattr(models, "load", lambda *args: pytest.fail("answers were there"))
     after = study.run_all(planned, tmp_path)
     assert [row.id for row in after] == [row.id for row in before]
-    assert {each.codes for each in results.predictions(tmp_path, after[0].id)} == {("xs", "xs")}
+    assert {prediction.codes for prediction in answers(tmp_path, planned)[0]} == {("xs", "xs")}
     assert after[0].provenance["scored"]["revisions"]["scores"] == provenance.REVISIONS["scores"]
     assert results.problems(tmp_path) == {}
 
 
-@pytest.mark.parametrize("changed", ["prompts", "decoding", "training"])
+@pytest.mark.parametrize("changed", ["decoding", "training"])
 def test_a_row_of_an_earlier_revision_is_run_again_and_its_adapter_trained_again(runs, tmp_path, monkeypatch, changed):
-    planned = study.plan([runs[0], runs[3]])
+    planned = study.plan([runs[ZERO_SHOT], runs[LORA]])
     study.run_all(planned, tmp_path)
-    stamps = [results.written(tmp_path, each.id) for each in planned]
-    fits = []
-    fit = train.fit
-    monkeypatch.setattr(train, "fit", lambda *given, **named: fits.append(1) or fit(*given, **named))
+    stamps = [results.written(tmp_path, one.id) for one in planned]
+    fits = counted(monkeypatch, train, "fit")
     monkeypatch.setitem(provenance.REVISIONS, changed, provenance.REVISIONS[changed] + 1)
     rows = study.run_all(planned, tmp_path)
-    again = [before != results.written(tmp_path, each.id) for before, each in zip(stamps, planned, strict=True)]
+    again = [before != results.written(tmp_path, one.id) for before, one in zip(stamps, planned, strict=True)]
     assert again == [changed != "training", True]
     assert bool(fits) == (changed != "decoding")
     assert [row.status for row in rows] == ["ok", "ok"]
@@ -181,225 +156,88 @@ def test_a_row_of_an_earlier_revision_is_run_again_and_its_adapter_trained_again
 
 def test_rows_of_the_sample_tasks_outlast_revisions_that_their_texts_cannot_meet(tmp_path):
     first = {"revisions": dict.fromkeys(provenance.REVISIONS, 1) | {"scores": provenance.REVISIONS["scores"]}}
-    asked = {
-        "tiny": spec.Run("tiny", "conala-mini", spec.ZeroShot()),
-        "other": spec.Run("a/b", "conala", spec.ZeroShot()),
-    }
-    asked["own data"] = replace(asked["tiny"], data_dir="/data")
+    tiny = spec.Run("tiny", "conala-mini", spec.ZeroShot())
+    asked = {"tiny": tiny, "other": spec.Run("a/b", "conala", spec.ZeroShot()), "own": replace(tiny, data_dir="/data")}
     for name, run in asked.items():
         results.write(tmp_path, results.Row(name, spec.settings(run), "ok", {}, {}, {}, first))
-    assert {name: results.finished(tmp_path, name) for name in asked} == {
-        "tiny": True,
-        "other": False,
-        "own data": False,
-    }
+    assert [name for name in asked if results.finished(tmp_path, name)] == ["tiny"]
 
 
-def test_a_later_nblibs_row_is_refused_by_name(runs, tmp_path, monkeypatch):
-    planned = study.plan(runs[:1])
-    with monkeypatch.context() as later:
-        later.setitem(provenance.REVISIONS, "scores", 99)
-        study.run_all(planned, tmp_path)
-    assert list(results.problems(tmp_path).values()) == ["has scores of a later revision: a newer nblib wrote it"]
+# --- plans ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"optimizer": "adamw"}, "optimizer must be one that transformers knows, such as .*adamw.*; got 'adamw'"),
-        ({"schedule": "cosin"}, "schedule must be one that transformers knows, such as cosine.*; got 'cosin'"),
-    ],
-)
-def test_names_that_transformers_does_not_know_are_refused_in_the_plan(runs, change, message):
-    with pytest.raises(ValueError, match=message):
-        study.plan([replace(runs[3], training=replace(runs[3].training, **change))])
-
-
-def test_rows_that_are_all_too_long_are_refused_in_the_plan(runs, monkeypatch):
-    monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=1))
-    with pytest.raises(
-        ValueError, match="no train row of conala is within its limits of 64 tokens for an intent and 1"
-    ):
-        study.plan([runs[3]])
-
-
-def test_an_encoder_decoder_without_a_first_token_is_refused_in_the_plan(runs, tmp_path):
-    folder = small.folder(tmp_path / "t5", "t5")
+def test_everything_wrong_is_said_before_any_work(runs, tmp_path, monkeypatch):
+    lora, zero_shot = runs[LORA], runs[ZERO_SHOT]
+    t5 = small.folder(tmp_path / "t5", "t5")
     for name in ("config.json", "generation_config.json"):
         found = json.loads((tmp_path / "t5" / name).read_text())
         found.pop("decoder_start_token_id", None)
         (tmp_path / "t5" / name).write_text(json.dumps(found))
-    with pytest.raises(ValueError, match="t5' has no decoder_start_token_id in its config.json"):
-        study.plan([replace(runs[0], model=folder)])
-
-
-@pytest.mark.parametrize("name", ["force", "allow_code_execution"])
-def test_the_text_false_is_no_consent(runs, tmp_path, name):
-    with pytest.raises(ValueError, match=f"{name} must be True or False; got 'false'"):
-        study.run_all(study.plan(runs[:1]), tmp_path, **{name: "false"})
-
-
-def test_everything_wrong_is_said_before_any_work(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(study.run, "run_one", lambda *given, **named: pytest.fail("work was started"))
-    with pytest.raises(ValueError, match="shots must be at most 24"):
-        study.plan([*runs, replace(runs[1], method=spec.InContext(25))])
-    with pytest.raises(ValueError, match="model must be one of"):
-        study.plan([*runs, replace(runs[0], model="codelama")])
-    with pytest.raises(ValueError, match="task must be one of"):
-        study.plan([*runs, replace(runs[0], task="conla")])
+    refused = {
+        "shots must be at most 24": replace(runs[ICL], method=spec.InContext(25)),
+        "model must be one of": replace(zero_shot, model="codelama"),
+        "task must be one of": replace(zero_shot, task="conla"),
+        "which has down_proj, .*; got 'q_project'": replace(lora, method=spec.Lora(targets="q_project")),
+        "an encoder": replace(zero_shot, method=spec.Retrieved(2, retriever="/nowhere/encoder")),
+        "t5' has no decoder_start_token_id in its config.json": replace(zero_shot, model=t5),
+        "optimizer must be one .*; got 'adamw'": replace(lora, training=replace(lora.training, optimizer="adamw")),
+        "schedule must be one .*; got 'cosin'": replace(lora, training=replace(lora.training, schedule="cosin")),
+    }
+    for message, run in refused.items():
+        with pytest.raises(ValueError, match=message):
+            study.plan([zero_shot, run])
     with pytest.raises(FileNotFoundError, match="is missing"):
-        study.plan([*runs, replace(runs[0], data_dir=str(tmp_path / "nowhere"))])
+        study.plan([replace(zero_shot, data_dir=str(tmp_path / "nowhere"))])
+    monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=1))
+    with pytest.raises(ValueError, match="no train row of conala is within its limits of 64 tokens for an intent and"):
+        study.plan([lora])
+    for name in ("force", "allow_code_execution"):
+        with pytest.raises(ValueError, match=f"{name} must be True or False; got 'false'"):
+            study.run_all([], tmp_path, **{name: "false"})
 
 
-def test_limited_rows_are_other_runs(runs):
-    whole, part = study.plan([runs[0], replace(runs[0], limit=3)])
+def test_limits_make_other_runs(runs, monkeypatch):
+    whole, part = study.plan([runs[ZERO_SHOT], replace(runs[ZERO_SHOT], limit=3)])
     assert whole.id != part.id
     assert len(part.data.test) == 3
-
-
-def test_shots_that_do_not_fit_the_context_are_dropped_and_counted(runs, tmp_path):
-    many = replace(runs[1], method=spec.InContext(24))
-    (row,) = study.run_all(study.plan([many]), tmp_path)
-    assert row.status == "ok"
-    assert row.notes["queries_with_dropped_shots"] == 8 or row.costs["prompt_tokens"] < 1984
-
-
-class TestAnswersWithoutMemoryForAllOfABatch:
-    @pytest.fixture
-    def room(self, monkeypatch):
-        """A device that reads so many prompts at a time; the sizes of the batches that it was given."""
-        sizes, whole = [], generate.prefill
-
-        def give(most):
-            def read(model, rows, *others):
-                sizes.append(len(rows))
-                if len(rows) > most:
-                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-                return whole(model, rows, *others)
-
-            monkeypatch.setattr(generate, "prefill", read)
-            return sizes
-
-        return give
-
-    def test_come_half_as_many_at_a_time_and_are_the_same(self, runs, tmp_path, room):
-        planned = study.plan([runs[1]])
-        (at_once,) = study.run_all(planned, tmp_path / "roomy")
-        sizes = room(3)
-        (row,) = study.run_all(planned, tmp_path / "narrow")
-        assert sizes == [8, 4, 2, 2, 2, 2]
-        assert row.status == "ok"
-        assert row.notes["answered_at_a_time"] == 2
-        assert "answered_at_a_time" not in at_once.notes
-        assert row.scores == at_once.scores
-        assert results.predictions(tmp_path / "narrow", row.id) == results.predictions(tmp_path / "roomy", row.id)
-
-    def test_are_out_of_memory_where_there_is_room_for_none(self, runs, tmp_path, room):
-        sizes = room(0)
-        (row,) = study.run_all(study.plan([runs[1]]), tmp_path)
-        assert sizes == [8, 4, 2, 1]
-        assert row.status == "out_of_memory"
-        assert row.costs["requested_bytes"] == 2 * 2**30
-
-
-def test_another_length_limit_of_the_task_is_another_run(runs, monkeypatch):
-    before = [each.id for each in study.plan(runs)]
     monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=32))
-    assert not {each.id for each in study.plan(runs)} & set(before)
+    assert study.plan([runs[ZERO_SHOT]])[0].id != whole.id
 
 
-# --- one base, many methods -----------------------------------------------------------------------------------------
+def test_max_train_leaves_the_first_training_rows_to_every_method(compare, tmp_path):
+    planned = study.plan(compare(names=["zero-shot", "icl", "rag", "lora"], seeds=[1], max_train=5))
+    whole = tasks.load("conala", planned[0].run.data_dir)
+    assert [one.run.max_train for one in planned] == [None, 5, 5, 5]
+    assert [one.data.train for one in planned] == [whole.train] + 3 * [whole.train[:5]]
+    assert {one.data.test for one in planned} == {whole.test}
+    assert study.run_all(planned[3:], tmp_path)[0].costs["train_steps"] == 1
 
 
-@pytest.fixture
-def loads(monkeypatch):
-    """The models that were loaded, in their order."""
-    seen = []
-    whole = models.load
-    monkeypatch.setattr(models, "load", lambda *given, **named: seen.append(given) or whole(*given, **named))
-    return seen
+# --- answers ----------------------------------------------------------------------------------------------------------
 
 
-def test_one_base_serves_many_methods_and_answers_as_a_fresh_one(runs, tmp_path, loads):
-    tuned = replace(runs[3], method=spec.Ia3(learning_rate=1e-2))
-    planned = study.plan([runs[3], tuned, runs[0]])
-    shared = study.run_all(planned, tmp_path / "shared")
-    assert len(loads) == 1
-    alone = [study.run_one(each, tmp_path / "alone") for each in planned]
-    assert len(loads) == 4
-    assert [row.scores for row in shared] == [row.scores for row in alone]
-    for each in planned:
-        assert results.predictions(tmp_path / "shared", each.id) == results.predictions(tmp_path / "alone", each.id)
+@pytest.mark.parametrize(("most", "sizes"), [(3, [8, 4, 2, 2, 2, 2]), (0, [8, 4, 2, 1])])
+def test_without_memory_for_all_of_a_batch_answers_come_half_as_many_at_a_time(
+    runs, tmp_path, monkeypatch, most, sizes
+):
+    planned, seen = study.plan([runs[ICL]]), []
+    study.run_all(planned, tmp_path / "roomy")
+    whole = generate.prefill
 
+    def read(model, rows, *others):
+        seen.append(len(rows))
+        if len(rows) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return whole(model, rows, *others)
 
-def test_full_tuning_leaves_no_base_behind(runs, tmp_path, loads):
-    full = replace(runs[3], method=spec.FullTuning(learning_rate=1e-2))
-    study.run_all(study.plan([full, runs[0]]), tmp_path / "after")
-    assert len(loads) == 2
-    zero_shot = study.plan(runs[:1])[0]
-    study.run_one(zero_shot, tmp_path / "alone")
-    answers = [results.predictions(tmp_path / folder, zero_shot.id) for folder in ("after", "alone")]
-    assert answers[0] == answers[1]
-
-
-def _is_float(each):
-    return type(each) in TENSORS and each.is_floating_point()
-
-
-def test_memory_returns_to_the_bases_between_ten_adapters(runs, tmp_path):
-    """Counted in bytes of live floats: the process's memory would blur them, and transformers caches stop strings."""
-    planned = study.plan([replace(runs[3], seed=seed, limit=2) for seed in range(10)])
-    base, held = fitting.Base(), []
-    for each in planned:
-        study.run_one(each, tmp_path, base=base)
-        gc.collect()
-        tensors = {each.data_ptr(): each.nbytes for each in gc.get_objects() if _is_float(each)}
-        held.append(sum(tensors.values()))
-    assert held[-1] <= held[0] + 1000
-
-
-# --- what was trained is kept ---------------------------------------------------------------------------------------
-
-
-def test_runs_that_train_the_same_train_once_and_answer_alike(runs, tmp_path, monkeypatch):
-    trained = []
-    whole = train.fit
-    monkeypatch.setattr(train, "fit", lambda *given, **named: trained.append(given) or whole(*given, **named))
-    first, again = study.plan([runs[3], replace(runs[3], decoding=spec.Decoding(beams=3, returned=1))])
-    rows = study.run_all([first], tmp_path)
-    rows += study.run_all([again], tmp_path)
-    assert len(trained) == 1
-    assert rows[0].costs["train_seconds"] == rows[1].costs["train_seconds"]
-    assert rows[0].notes["validation_losses"] == rows[1].notes["validation_losses"]
-    (tmp_path / f"{first.id}.json").unlink()
-    answers = results.predictions(tmp_path, first.id)
-    study.run_all([first], tmp_path)
-    assert results.predictions(tmp_path, first.id) == answers
-    study.run_all([first, again], tmp_path, force=True)
-    assert len(trained) == 2
-
-
-def test_a_trained_adapter_is_kept_with_a_card_that_has_every_score(runs, tmp_path):
-    planned = study.plan([runs[3], replace(runs[3], split="validation")])
-    rows = study.run_all(planned, tmp_path)
-    (adapter,) = (tmp_path / "adapters").iterdir()
-    assert rows[0].costs["adapter_bytes"] == (adapter / "adapter_model.safetensors").stat().st_size
-    card = (adapter / "README.md").read_text()
-    assert "em@1 on conala (test)" in card
-    assert "em@1 on conala (validation)" in card
-    base, _ = models.load(runs[3].model)
-    loaded = methods.load(base, adapter)
-    assert loaded.peft_config["default"].r == 16
-
-
-def test_adapters_are_uploaded_only_where_that_is_asked_for(runs, tmp_path, monkeypatch):
-    pushed = []
-    monkeypatch.setattr(methods, "push", lambda place, repository: pushed.append(repository))
-    planned = study.plan(runs[:4])
-    study.run_all(planned, tmp_path)
-    assert pushed == []
-    study.run_all(planned, tmp_path, push_to="someone")
-    assert pushed == [f"someone/{planned[3].training}"]
+    monkeypatch.setattr(generate, "prefill", read)
+    (row,) = study.run_all(planned, tmp_path / "narrow")
+    assert seen == sizes
+    if most:
+        assert row.notes["answered_at_a_time"] == 2
+        assert answers(tmp_path / "narrow", planned) == answers(tmp_path / "roomy", planned)
+    else:
+        assert (row.status, row.costs["requested_bytes"]) == ("out_of_memory", 2 * 2**30)
 
 
 @pytest.mark.parametrize(
@@ -410,136 +248,134 @@ def test_adapters_are_uploaded_only_where_that_is_asked_for(runs, tmp_path, monk
         (False, "fence", ("\n",), "import re"),  # nothing opened a fence
     ],
 )
-def test_a_chat_models_answer_may_go_on_to_its_closing_fence(
-    model, data_dir, tmp_path, monkeypatch, chat, ending, stops, code
-):
+def test_a_chat_models_answer_may_go_on_to_its_closing_fence(place, tmp_path, monkeypatch, chat, ending, stops, code):
+    model = small.folder(tmp_path / "small")
     if chat:
         template = "{% for turn in messages %}{{ turn.content }}{{ eos_token }}{% endfor %}"
         (tmp_path / "small" / "chat_template.jinja").write_text(template)
     asked = []
 
-    def completions(*given, stops, **named):
+    def completions(*args, stops, **named):
         asked.append(stops)
         return [(index, ["import re\nre.split(x)\n```\nIt splits."], 9) for index in range(8)]
 
     monkeypatch.setattr(generate, "completions", completions)
     decoding = spec.Decoding(beams=1, returned=1, ending=ending)
-    run = spec.Run(model, "conala", spec.ZeroShot(), decoding=decoding, data_dir=data_dir)
-    (row,) = study.run_all(study.plan([run]), tmp_path / "results")
+    run = spec.Run(model, "conala", spec.ZeroShot(), decoding=decoding, data_dir=str(place / "data"))
+    planned = study.plan([run])
+    study.run_all(planned, tmp_path)
     assert asked == [stops]
-    assert {each.codes for each in results.predictions(tmp_path / "results", row.id)} == {(code,)}
+    assert {prediction.codes for prediction in answers(tmp_path, planned)[0]} == {(code,)}
 
 
-# --- retrieval, search, transfer ------------------------------------------------------------------------------------
+# --- one base, many methods; what was trained is kept -----------------------------------------------------------------
 
 
-def test_retrieved_shots_are_kept_with_each_prediction_and_are_the_nearest_last(runs, model, data_dir, tmp_path):
-    (run,) = study.compare(
-        model, "conala", preset="quick", names=["rag"], shots=[2], precision="fp32", data_dir=data_dir
-    )
-    (row,) = study.run_all(study.plan([run]), tmp_path)
-    assert row.status == "ok"
-    assert row.costs["retrieve_seconds"] > 0
-    known = {each.id: each for each in study.plan([run])[0].data.train}
-    for each in results.predictions(tmp_path, row.id):
-        assert len(each.shots) == 2
-        assert set(each.shots) <= set(known)
-        assert each.similarities[0] <= each.similarities[1]
+def test_one_base_serves_many_methods_and_answers_as_a_fresh_one(runs, tmp_path, monkeypatch):
+    loads = counted(monkeypatch, models, "load")
+    ways = [spec.Lora(learning_rate=1e-2), spec.Ia3(learning_rate=1e-2), spec.FullTuning(learning_rate=1e-2)]
+    planned = study.plan([*(replace(runs[LORA], method=method) for method in ways), runs[ZERO_SHOT]])
+    shared = study.run_all(planned, tmp_path / "shared")
+    assert len(loads) == 2  # full tuning leaves no base behind
+    alone = [study.run_one(one, tmp_path / "alone") for one in planned]
+    assert [row.scores for row in shared] == [row.scores for row in alone]
+    assert answers(tmp_path / "shared", planned) == answers(tmp_path / "alone", planned)
 
 
-def test_a_search_asks_the_validation_split_with_five_rates_a_method(model, data_dir, runs, tmp_path):
-    found = study.search(model, "conala", preset="quick", names=["lora"], precision="fp32", data_dir=data_dir)
+def test_memory_returns_to_the_bases_between_adapters(runs, tmp_path):
+    """Counted in bytes of live floats: the process's memory would blur them, and transformers caches stop strings."""
+    planned = study.plan([replace(runs[LORA], seed=seed, limit=2) for seed in range(4)])
+    base, held = fitting.Base(), []
+    for one in planned:
+        study.run_one(one, tmp_path, base=base)
+        gc.collect()
+        alive = [item for item in gc.get_objects() if type(item) in (torch.Tensor, torch.nn.Parameter)]
+        held.append(sum({item.data_ptr(): item.nbytes for item in alive if item.is_floating_point()}.values()))
+    assert held[-1] <= held[0] + 1000
+
+
+def test_runs_that_train_the_same_train_once_and_its_card_has_every_score(runs, tmp_path, monkeypatch):
+    trained, pushed = counted(monkeypatch, train, "fit"), []
+    other = {"decoding": spec.Decoding(beams=3, returned=1), "split": "validation"}
+    first, again = study.plan([runs[LORA], replace(runs[LORA], **other)])
+    monkeypatch.setattr(methods, "push", lambda path, repository: pushed.append(repository))
+    rows = [*study.run_all([first], tmp_path), *study.run_all([again], tmp_path)]
+    assert (len(trained), pushed) == (1, [])
+    assert rows[0].costs["train_seconds"] == rows[1].costs["train_seconds"]
+    assert rows[0].notes["validation_losses"] == rows[1].notes["validation_losses"]
+    (adapter,) = (tmp_path / "adapters").iterdir()
+    assert rows[0].costs["adapter_bytes"] == (adapter / "adapter_model.safetensors").stat().st_size
+    card = (adapter / "README.md").read_text()
+    assert "em@1 on conala (test)" in card
+    assert "em@1 on conala (validation)" in card
+    assert methods.load(models.load(first.run.model)[0], adapter).peft_config["default"].r == 16
+    study.run_all([first, again], tmp_path, force=True, push_to="someone")
+    assert (len(trained), pushed) == (2, [f"someone/{first.training}"])
+
+
+# --- search, transfer, methods of one's own ---------------------------------------------------------------------------
+
+
+def test_a_search_asks_the_validation_split_with_five_rates_a_method(compare, place, tmp_path):
+    settings = {"preset": "quick", "names": ["lora"], "precision": "fp32", "data_dir": str(place / "data")}
+    found = study.search(str(place / "model"), "conala", limit=2, max_train=8, **settings)
     assert sorted(run.method.learning_rate for run in found) == sorted(presets.RATES["lora"])
-    fewer = study.search(
-        model, "conala", preset="quick", names=["lora"], precision="fp32", data_dir=data_dir, limit=2, max_train=8
-    )
-    assert {(run.limit, run.max_train) for run in fewer} == {(2, 8)}
-    planned = study.plan(found[:1])
-    whole = tasks.load("conala", data_dir)
-    assert planned[0].data.test == whole.validation
-    (row,) = study.run_all(planned, tmp_path)
-    assert row.settings["split"] == "validation"
-    assert row.scores["em@1"]["n"] == len(whole.validation)
+    assert {(run.limit, run.max_train, run.split) for run in found} == {(2, 8, "validation")}
+    assert study.plan(found[:1])[0].data.test == tasks.load("conala", place / "data").validation[:2]
 
 
-def test_max_train_leaves_the_first_training_rows_to_every_method(model, data_dir, runs, tmp_path):
-    names = ["zero-shot", "icl", "rag", "lora"]
-    found = study.compare(
-        model, "conala", preset="quick", names=names, seeds=[1], precision="fp32", data_dir=data_dir, max_train=5
-    )
-    planned = study.plan(found)
-    whole = tasks.load("conala", data_dir)
-    assert [each.run.max_train for each in planned] == [None, 5, 5, 5]
-    assert [each.data.train for each in planned] == [whole.train] + 3 * [whole.train[:5]]
-    assert {each.data.test for each in planned} == {whole.test}
-    assert {each.id for each in planned[1:]}.isdisjoint(each.id for each in study.plan(runs))
-    rows = study.run_all(planned, tmp_path)
-    assert rows[3].costs["train_steps"] == 1
-    known = {each.id for each in whole.train[:5]}
-    assert all(set(each.shots) <= known for row in rows for each in results.predictions(tmp_path, row.id))
-
-
-def test_max_train_counts_in_each_of_joined_tasks(tmp_path):
-    for name in ("conala", "codealpacapy"):
-        small.rows(tmp_path / name)
-    joined = tasks.load("conala+codealpacapy", tmp_path)
-    kept = tasks.first_trained(joined, 3).train
-    assert [each.source for each in kept] == 3 * ["conala"] + 3 * ["codealpacapy"]
-
-
-def test_a_transfer_trains_each_adapter_once_and_asks_every_task(model, runs, tmp_path, monkeypatch):
+def test_a_transfer_trains_each_adapter_once_and_asks_every_task(place, compare, tmp_path, monkeypatch):
     folder = tmp_path / "tasks"
     for name, examples in (("conala", small.DATA.train[:12]), ("codealpacapy", small.DATA.train[12:])):
         (folder / name).mkdir(parents=True)
-        rows = [{"nl": each.intent, "cmd": each.code} for each in examples]
+        lines = "".join(json.dumps({"nl": example.intent, "cmd": example.code}) + "\n" for example in examples)
         for split in ("train", "validation", "test"):
-            (folder / name / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    trained = []
-    whole = train.fit
-
-    def fit(*given, **named):
-        trained.append(len(given[2].train))
-        return whole(*given, **named)
-
-    monkeypatch.setattr(train, "fit", fit)
-    two = ["conala", "codealpacapy"]
-    asked = study.transfer(model, two, two, preset="quick", seeds=[1], precision="fp32", data_dir=str(folder), limit=2)
-    rows = study.run_all(study.plan(asked), tmp_path / "results")
+            (folder / name / f"{split}.jsonl").write_text(lines)
+    trained, two = counted(monkeypatch, train, "fit"), ["conala", "codealpacapy"]
+    settings = {"preset": "quick", "seeds": [1], "precision": "fp32", "data_dir": str(folder), "limit": 2}
+    rows = study.run_all(study.plan(study.transfer(str(place / "model"), two, two, **settings)), tmp_path / "results")
+    both = "conala+codealpacapy"
     assert [(row.settings["task"], row.settings["train_task"]) for row in rows] == [
-        ("conala", None),
-        ("conala", None),
-        ("conala", "codealpacapy"),
-        ("conala", "conala+codealpacapy"),
-        ("codealpacapy", None),
-        ("codealpacapy", "conala"),
-        ("codealpacapy", None),
-        ("codealpacapy", "conala+codealpacapy"),
+        *(("conala", source) for source in (None, None, "codealpacapy", both)),
+        *(("codealpacapy", source) for source in (None, "conala", None, both)),
     ]
     assert [row.status for row in rows] == ["ok"] * 8
-    assert sorted(trained) == [12, 12, 24]
+    assert sorted(len(args[2].train) for args in trained) == [12, 12, 24]
 
 
-def test_what_a_model_or_precision_cannot_take_is_refused_before_any_work(runs, tmp_path):
-    with pytest.raises(ValueError, match="which has down_proj, .*; got 'q_project'"):
-        study.plan([replace(runs[3], method=spec.Lora(targets="q_project"))])
-    with pytest.raises(ValueError, match="an encoder"):
-        study.plan([replace(runs[0], method=spec.Retrieved(2, retriever="/nowhere/encoder"))])
-
-
-def test_any_config_of_peft_can_stand_in_a_comparison(model, data_dir, runs, tmp_path):
+def test_any_config_of_peft_can_stand_in_a_comparison(compare, tmp_path):
     loha = methods.custom(peft.LoHaConfig(r=4, target_modules=["q_proj", "v_proj"]), name="loha", learning_rate=1e-2)
-    found = study.compare(
-        model, "conala", preset="quick", names=["zero-shot", loha], seeds=[1], precision="fp32", data_dir=data_dir
-    )
+    found = compare(names=["zero-shot", loha], seeds=[1])
     rows = study.run_all(study.plan(found), tmp_path)
     assert [spec.label(run.method) for run in found] == ["zero-shot", "loha"]
-    assert rows[1].status == "ok"
     assert 0 < rows[1].costs["trainable_parameters"] < rows[1].costs["total_parameters"] / 4
 
 
 def test_checkpointing_is_switched_off_where_a_method_cannot_have_it_and_the_row_says_so(runs, tmp_path):
-    training = replace(runs[3].training, gradient_checkpointing=True)
-    prefix = replace(runs[3], method=spec.PrefixTuning(learning_rate=1e-2), training=training)
+    training = replace(runs[LORA].training, gradient_checkpointing=True)
+    prefix = replace(runs[LORA], method=spec.PrefixTuning(learning_rate=1e-2), training=training)
     (row,) = study.run_all(study.plan([prefix]), tmp_path)
     assert row.status == "ok"
     assert row.notes["gradient_checkpointing"] == "off: prefix-tuning cannot be trained with it"
+
+
+# --- what a plan will cost --------------------------------------------------------------------------------------------
+
+
+def test_a_run_takes_what_its_kind_took_here_for_as_many_examples_and_a_shared_training_counts_once(runs, tmp_path):
+    def made(one, device="cpu", **costs):
+        here = {"revisions": dict(provenance.REVISIONS), "device": device, "device_name": None}
+        return results.Row(one.id, spec.settings(one.run), "ok", {}, {"examples": 8, **costs}, {}, here)
+
+    def seconds():
+        return [cost.seconds for cost in study.costs(planned, tmp_path)]
+
+    zero_shot, lora = runs[ZERO_SHOT], runs[LORA + 1]
+    planned = study.plan([zero_shot, runs[LORA], lora, replace(lora, split="validation"), replace(zero_shot, limit=4)])
+    results.write(tmp_path, replace(made(planned[0], "another", generate_seconds=1.0), id="elsewhere"))
+    costs = study.costs(planned, tmp_path)
+    assert seconds() == [None] * 5
+    assert costs[2].peak_bytes == costs[1].peak_bytes > costs[0].peak_bytes > 1e5
+    results.write(tmp_path, made(planned[0], load_seconds=1.0, generate_seconds=16.0))
+    results.write(tmp_path, made(planned[1], load_seconds=1.0, train_seconds=50.0, generate_seconds=8.0))
+    assert seconds() == [0.0, 0.0, 59.0, 9.0, 9.0]

@@ -9,7 +9,7 @@ EVERYTHING = Study(
     model=("tiny", "tiny-small"),
     task="conala-mini",
     names=("zero-shot", "icl", spec.Lora(r=4, learning_rate=1e-3), spec.Vera(targets="q_proj,v_proj"), "full"),
-    shots=(1, 2),
+    shots=[1, 2],
     seeds=(1, 2),
     precision=("fp32", "bf16"),
     decoding=spec.Decoding(beams=2, returned=1),
@@ -24,38 +24,23 @@ def written(tmp_path, text):
 
 def test_what_is_written_is_read_again(tmp_path):
     assert study.from_yaml(study.to_yaml(EVERYTHING, tmp_path / "study.yaml")) == EVERYTHING
-    small = Study("tiny", "conala-mini")
-    assert (study.to_yaml(small, tmp_path / "small.yaml")).read_text() == "model: tiny\ntask: conala-mini\n"
-    assert study.from_yaml(tmp_path / "small.yaml") == small
+    small = study.to_yaml(Study("tiny", "conala-mini"), tmp_path / "small.yaml")
+    assert small.read_text() == "model: tiny\ntask: conala-mini\n"
 
 
 def test_yaml_as_a_person_writes_it_gives_the_runs_of_compare(tmp_path):
-    place = written(
-        tmp_path,
-        """
+    text = """
         model: tiny
         task: conala-mini  # the small sample
         names: [zero-shot, {kind: lora, r: 8, learning_rate: 1e-3}]
         seeds: [7]
-        precision: fp32
+        precision: [fp32, bf16]
         decoding: {beams: 1, returned: 3, temperature: 8e-1}
-        """,
-    )
-    method = spec.Lora(r=8, learning_rate=1e-3)
+        """
     decoding = spec.Decoding(beams=1, returned=3, temperature=0.8)
-    expected = study.compare(
-        "tiny", "conala-mini", names=["zero-shot", method], seeds=[7], precision="fp32", decoding=decoding
-    )
-    assert study.from_yaml(place).runs() == expected
-
-
-def test_several_models_tasks_and_precisions_stand_for_every_combination():
-    found = Study(
-        ["tiny", "tiny-small"], ["conala-mini", "codealpaca-mini"], names=["zero-shot"], precision=["fp32", "bf16"]
-    )
-    runs = found.runs()
-    assert len(runs) == 8
-    assert len({(run.model, run.task, run.precision) for run in runs}) == 8
+    settings = {"names": ["zero-shot", spec.Lora(r=8, learning_rate=1e-3)], "seeds": [7], "decoding": decoding}
+    runs = [study.compare("tiny", "conala-mini", precision=precision, **settings) for precision in ("fp32", "bf16")]
+    assert study.from_yaml(written(tmp_path, text)).runs() == runs[0] + runs[1]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +50,6 @@ def test_several_models_tasks_and_precisions_stand_for_every_combination():
         ("model: tiny", "has no task; a study needs model and task"),
         ("- tiny", "must hold a mapping"),
         ("model: tiny\ntask: conala-mini\nseeds: 42", "seeds must be a list of whole numbers; got 42"),
-        ("model: tiny\ntask: conala-mini\nseeds: [a]", r"seeds must be a list of whole numbers; got \(.a.,\)"),
         ("model: 7\ntask: conala-mini", "model must be a text or a list of texts; got 7"),
         ("model: tiny\ntask: conala-mini\nlimit: many", "limit must be a whole number, 1 or more; got 'many'"),
         ("model: tiny\ntask: conala-mini\nshape_only: 3", "shape_only must be True or False; got 3"),
@@ -79,8 +63,3 @@ def test_several_models_tasks_and_precisions_stand_for_every_combination():
 def test_what_no_study_has_is_refused_in_one_sentence(text, reason, tmp_path):
     with pytest.raises(ValueError, match=reason):
         study.from_yaml(written(tmp_path, text))
-
-
-def test_an_unknown_name_is_refused_when_the_runs_are_made():
-    with pytest.raises(ValueError, match="method must be one of"):
-        Study("tiny", "conala-mini", names=["lroa"]).runs()

@@ -3,7 +3,6 @@
 import errno
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import filelock
@@ -47,15 +46,6 @@ def test_what_another_process_works_on_is_not_given_out(other, tmp_path):
         assert free
 
 
-def test_a_lock_ends_with_its_process_even_if_that_is_killed(other, tmp_path):
-    process = other()
-    assert process.stdout.readline() == "True\n"
-    process.kill()
-    process.wait()
-    with locks.lock(tmp_path, "a") as free:
-        assert free
-
-
 def test_a_waiting_process_has_it_when_the_other_is_killed(other):
     holder = other()
     assert holder.stdout.readline() == "True\n"
@@ -94,31 +84,6 @@ def test_a_child_of_the_holder_does_not_keep_it(tmp_path):
     process.communicate()
 
 
-def test_a_second_lock_of_the_same_process_is_refused_too(tmp_path):
-    with locks.lock(tmp_path, "a") as first, locks.lock(tmp_path, "a") as second:
-        assert first
-        assert not second
-    with locks.lock(tmp_path, "a") as free:
-        assert free
-
-
-def test_threads_that_wait_have_it_one_after_the_other(tmp_path):
-    inside, most = [], []
-
-    def work():
-        with locks.lock(tmp_path, "a", wait=True):
-            inside.append(1)
-            most.append(len(inside))
-            inside.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == [1, 1, 1, 1]
-
-
 def test_waiting_can_be_stopped(other, tmp_path):
     holder, asked = other(), []
     assert holder.stdout.readline() == "True\n"
@@ -134,13 +99,6 @@ def test_waiting_can_be_stopped(other, tmp_path):
     with locks.lock(tmp_path, "a", wait=True, waiting=waiting) as free:
         assert free
     assert len(asked) == 2
-
-
-def test_a_lock_ends_when_its_work_fails(tmp_path):
-    with pytest.raises(OSError, match="No space"), locks.lock(tmp_path, "a"):
-        raise OSError("No space left on device")
-    with locks.lock(tmp_path, "a") as free:
-        assert free
 
 
 def test_a_file_system_without_locks_is_said_and_work_goes_on(tmp_path, monkeypatch):

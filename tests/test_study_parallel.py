@@ -27,11 +27,10 @@ QUICK = presets.Preset(
 )
 
 
-@pytest.fixture
-def planned(tmp_path, monkeypatch):
-    monkeypatch.setitem(presets.PRESETS, "quick", QUICK)
-    model, data = small.folder(tmp_path / "small"), small.rows(tmp_path / "data")
-    return study.plan(study.compare(model, "conala", preset="quick", precision="fp32", data_dir=data))
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        return small.plan(patch, tmp_path_factory.mktemp("small"), QUICK)
 
 
 def wait_for_another(folder, planned, mine):
@@ -88,6 +87,7 @@ def test_an_interrupt_ends_the_others_and_gives_the_threads_back(planned, tmp_pa
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells when a process of another one ends")
 def test_the_others_end_when_this_one_is_killed(planned, tmp_path):
     starting = (
@@ -121,46 +121,19 @@ def test_long_runs_come_first_and_those_that_share_a_training_last(planned):
     assert order == ["lora", "lora", "full", "full", "zero-shot", "icl", "icl", "lora"]
 
 
-class TestCount:
-    @pytest.fixture(autouse=True)
-    def machine(self, monkeypatch):
-        monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-        self.free(monkeypatch, 64)
-
-    def free(self, monkeypatch, gib):
+def test_processes_are_as_many_as_threads_work_and_half_of_the_free_memory_allow(planned, monkeypatch):
+    def count(waiting, gib):
         memory = psutil.virtual_memory()._replace(available=gib * 2**30)
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "get_num_threads", lambda: 4)
+            patch.setattr(psutil, "virtual_memory", lambda: memory)
+            return parallel.count(waiting)
 
-    def test_is_the_threads_and_what_there_is_to_do_at_most(self, planned):
-        assert [bool(each.training) for each in planned] == [False] * 3 + [True] * 4
-        assert parallel.count([*planned, *planned]) == 4
-        assert parallel.count(planned[2:5]) == 2
-        assert parallel.count(planned[:3]) == parallel.count(planned[2:4]) == 1
-
-    def test_is_what_half_of_the_free_memory_holds(self, planned, monkeypatch):
-        self.free(monkeypatch, 5)
-        assert parallel.count(planned) == 2  # of 2.5 GiB, at a little more than one each
-        self.free(monkeypatch, 1)
-        assert parallel.count(planned) == 1
-
-    def test_is_one_on_a_gpu_and_for_what_cannot_be_foreseen(self, planned, monkeypatch):
-        monkeypatch.setattr(parallel, "peak_bytes", lambda each: None)
-        assert parallel.count(planned) == 1
-        monkeypatch.undo()
-        monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-        monkeypatch.setattr(parallel.models, "device", lambda: "cuda")
-        assert parallel.count(planned) == 1
-
-
-def test_less_than_one_process_is_refused(planned, tmp_path):
-    with pytest.raises(ValueError, match="processes must be a whole number from 1 on, or None; got 0"):
-        study.run_all(planned, tmp_path / "rows", processes=0)
-
-
-def test_one_thread_is_one_process_unless_asked_otherwise(planned, tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel.multiprocessing, "get_context", None)
-    rows = study.run_all(planned[:1] * 4, tmp_path / "rows", processes=None)
-    assert rows[0].provenance["processes"] == 1
+    assert [bool(one.training) for one in planned] == [False] * 3 + [True] * 4
+    assert [count(waiting, 64) for waiting in ([*planned, *planned], planned[2:5], planned[:3])] == [4, 2, 1]
+    assert [count(planned, gib) for gib in (5, 1)] == [2, 1]  # a little more than one GiB each
+    monkeypatch.setattr(parallel, "peak_bytes", lambda one: None)
+    assert count(planned, 64) == 1
 
 
 def test_a_script_is_not_run_again_by_the_processes_that_it_starts(planned, tmp_path):

@@ -1,18 +1,33 @@
-"""Bytes of a phase of a run, as the device counts them. Does not say what they hold."""
+"""Bytes while a model works: of a phase, as the device counts them, and of a training by what they hold.
+
+Those by kind are sums over tensors, taken at one step only, as later ones hold the same: they mean the same on every
+device, and know neither what a kernel needs while it computes nor what an allocator keeps in reserve.
+"""
 
 import os
 import re
 import resource
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nblib import models
 
 GIB = 2**30
+ACTIVATIONS, LOGITS = "activations", "logits"
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
+REQUESTED = re.compile(r"(?:tried|unable) to allocate (\d+(?:\.\d+)?) (bytes|[KMGTP]i?B)", re.IGNORECASE)
 
 
 @dataclass
@@ -24,14 +39,11 @@ class Peak:
     reserved_bytes: int | None = None  # the allocator's peak on a GPU; on mps what the driver holds at the end
     after_bytes: int = 0  # held when the phase ended
 
-
-@dataclass(frozen=True)
-class _Reading:
-    """What the device says now; peaks are those since the last reset."""
-
-    held_bytes: int
-    peak_bytes: int | None
-    reserved_bytes: int | None
+    def note(self, peak_bytes: int | None, reserved_bytes: int | None) -> None:
+        """Takes in a reading since the device's counter was reset."""
+        self.peak_bytes = max((size for size in (self.peak_bytes, peak_bytes) if size is not None), default=None)
+        both = (self.reserved_bytes, reserved_bytes)
+        self.reserved_bytes = max((size for size in both if size is not None), default=None)
 
 
 _open: list[Peak] = []  # the phases around this one: the device has one counter for all of them
@@ -44,18 +56,48 @@ def phase(measured: Peak) -> Iterator[None]:
     Phases may stand in each other. The resident set's peak can be reset on Linux only; elsewhere it is that of the
     whole process so far. MPS counts no peak.
     """
-    before = _read()
-    _note(before)  # the phases around lose their peak with the reset
-    _reset()
-    measured.before_bytes = before.held_bytes
+    measured.before_bytes = _read_and_reset(reset=True)  # the phases around note their peak, which they lose with it
     _open.append(measured)
     try:
         yield
     finally:
-        after = _read()
-        _note(after)
+        measured.after_bytes = _read_and_reset(reset=False)
         _open.pop()
-        measured.after_bytes = after.held_bytes
+
+
+def _read_and_reset(*, reset: bool) -> int:
+    """Bytes that are held now; the phases that are open note the peaks since the last reset."""
+    held, *peaks = read()
+    for outer in _open:
+        outer.note(*peaks)
+    device = models.device()
+    if reset and device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif reset and device == "cpu":
+        with suppress(OSError):  # Linux alone has this file
+            Path("/proc/self/clear_refs").write_text("5")
+    return held
+
+
+def read() -> tuple[int, int | None, int | None]:
+    """Bytes held now, and their peak and the allocator's since the last reset."""
+    device = models.device()
+    if device == "cuda":
+        torch.cuda.synchronize()
+        cuda = torch.cuda
+        return cuda.memory_allocated(), cuda.max_memory_allocated(), cuda.max_memory_reserved()
+    if device == "mps":
+        torch.mps.synchronize()
+        return torch.mps.current_allocated_memory(), None, torch.mps.driver_allocated_memory()
+    return _resident("VmRSS"), _resident("VmHWM"), None
+
+
+def _resident(name: str) -> int:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 def device_bytes() -> int | None:
@@ -70,62 +112,181 @@ def device_bytes() -> int | None:
     return None
 
 
-def _note(reading: _Reading) -> None:
-    for each in _open:
-        each.peak_bytes = _larger(each.peak_bytes, reading.peak_bytes)
-        each.reserved_bytes = _larger(each.reserved_bytes, reading.reserved_bytes)
-
-
-def _larger(one: int | None, other: int | None) -> int | None:
-    return max((each for each in (one, other) if each is not None), default=None)
-
-
-def _read() -> _Reading:
-    device = models.device()
-    if device == "cuda":
-        torch.cuda.synchronize()
-        return _Reading(
-            torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-        )
-    if device == "mps":
-        torch.mps.synchronize()
-        return _Reading(torch.mps.current_allocated_memory(), None, torch.mps.driver_allocated_memory())
-    return _Reading(_resident("VmRSS"), _resident("VmHWM"), None)
-
-
-def _reset() -> None:
-    device = models.device()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    elif device == "cpu":
-        with suppress(OSError):  # Linux alone has this file
-            Path("/proc/self/clear_refs").write_text("5")
-
-
-def _resident(name: str) -> int:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-
-
-SAID = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
-ASKED = re.compile(r"(?:tried|unable) to allocate (\d+(?:\.\d+)?) (bytes|[KMGTP]i?B)", re.IGNORECASE)
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device or the machine had no memory left. On a CPU torch raises a mere RuntimeError."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(each in str(error).lower() for each in SAID)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 def requested(error: BaseException) -> int | None:
     """Bytes that could not be had, as exact as the error says them; None where it does not."""
-    asked = ASKED.search(str(error)) if is_out_of_memory(error) else None
-    if asked is None:
+    found = REQUESTED.search(str(error)) if is_out_of_memory(error) else None
+    if found is None:
         return None
-    number, unit = asked.groups()
+    number, unit = found.groups()
     power = 0 if unit.lower() == "bytes" else "KMGTP".index(unit[0].upper()) + 1
     return round(float(number) * 2 ** (10 * power)) if power else int(number)  # torch's MB on mps are MiB, too
+
+
+def peak_of(call: Callable[[], Any], *, device: str | None = None) -> int:
+    """The most bytes that the call holds at once beyond what was there before, on `device` (cuda or cpu).
+
+    None stands for the device that models are loaded on. On a CPU the profiler listens to the allocator: exact to the
+    byte, but what the call frees of what was there before is not seen, so clear gradients first. On a GPU sizes are
+    rounded up as its allocator does, and peak statistics start anew.
+    """
+    device = device or models.device()
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    if device != "cpu":
+        raise ValueError(
+            f"device must be cuda or cpu, which count peaks; got {device!r}: load the model on one of them"
+        )
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [event for event in events if event.device_type() == torch.autograd.DeviceType.CPU]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())), default=0)
+
+
+# --- by what they hold ------------------------------------------------------------------------------------------------
+
+
+def kinds(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, int]:
+    """Bytes that are held now: `weights`, `adapter`, `gradients`, and the `optimizer`'s states; memory in common once.
+
+    `adapter` is what is trained of a PEFT model, and 0 where all weights are trained. `weights` is the rest of the
+    model, buffers included, as `weights(model)` has it by type.
+    """
+    return {
+        "weights": sum(weights(model).values()),
+        "adapter": held(_adapter(model)),
+        "gradients": held(weight.grad for weight in model.parameters() if weight.grad is not None),
+        "optimizer": held(tensors(list(optimizer.state.values()))) if optimizer else 0,
+    }
+
+
+def weights(model: nn.Module) -> dict[str, int]:
+    """Bytes of the model without what is trained beside it, by type: `float32`, `uint8` (4-bit weights, packed)…
+
+    `constants` are what quantized weights are scaled with: bitsandbytes keeps them beside its parameters.
+    """
+    adapter = {id(parameter) for parameter in _adapter(model)}
+    own = [tensor for tensor in (*model.parameters(), *model.buffers()) if id(tensor) not in adapter]
+    found: Counter[str] = Counter()
+    for storage, dtype in {tensor.untyped_storage(): tensor.dtype for tensor in own}.items():
+        found[str(dtype).removeprefix("torch.")] += storage.nbytes()
+    if constants := held(_constants(model)):
+        found["constants"] = constants
+    return dict(found)
+
+
+def held(some: Iterable[torch.Tensor]) -> int:
+    """Bytes that these tensors occupy; those that share their memory, as tied weights do, count once."""
+    return sum(storage.nbytes() for storage in {tensor.untyped_storage() for tensor in some})
+
+
+def tensors(tree: Any) -> Iterable[torch.Tensor]:
+    """The tensors in nested lists, tuples and dicts, but sparse ones, which have no storage of their own."""
+    found = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
+    return (tensor for tensor in found if tensor.layout == torch.strided)
+
+
+def _adapter(model: nn.Module) -> list[nn.Parameter]:
+    """Not all that requires a gradient: so do the embeddings of a quantized base that nobody trains."""
+    return [weight for weight in model.parameters() if weight.requires_grad] if hasattr(model, "peft_config") else []
+
+
+def _constants(model: nn.Module) -> Iterator[torch.Tensor]:
+    """Of 4-bit parameters their state, which may be quantized once more; of 8-bit layers one number a row."""
+    for module in model.modules():
+        for holder in (getattr(module, "state", None), *module.parameters(recurse=False)):
+            state = getattr(holder, "quant_state", None)
+            while state is not None:
+                yield from tensors(list(vars(state).values()))
+                state = state.state2
+            if (scales := getattr(holder, "SCB", None)) is not None:  # a layer takes it from its parameter when it runs
+                yield scales
+
+
+@contextmanager
+def first_step(model: nn.Module) -> Iterator[dict[str, int]]:
+    """Fills in the bytes by kind of the first training step inside, whoever makes it; later steps run as always.
+
+    Those of `kinds`, taken when the optimizer has stepped and gradients are still there, and of the first forward pass:
+    `activations`, what it keeps for the backward pass, and `logits`, what the head and the loss keep. A kind is missing
+    where training did not come so far.
+    """
+    found: dict[str, int] = {}
+    births: list[Births] = []  # of the forward pass that runs
+    own = {id(parameter) for parameter in model.parameters()}
+
+    def begin(*_: Any) -> None:
+        if model.training and torch.is_grad_enabled() and ACTIVATIONS not in found:
+            births.append(Births(ACTIVATIONS))
+            births[0].__enter__()
+
+    def head_begins(*_: Any) -> None:
+        if births:
+            births[0].stage = LOGITS
+
+    def end(model: nn.Module, args: Any, output: Any) -> None:
+        if births:
+            followed = births.pop()
+            followed.__exit__(None, None, None)
+            if output is not None:  # it did not fail
+                found.update(dict.fromkeys((ACTIVATIONS, LOGITS), 0) | followed.kept_bytes())
+
+    def stepped(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        trained = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        if "optimizer" not in found and any(id(parameter) in own for parameter in trained):
+            found.update(kinds(model, optimizer))
+
+    handles = [
+        model.register_forward_pre_hook(begin),
+        model.register_forward_hook(end, always_call=True),
+        # torch calls it for every optimizer: the Trainer makes its own, and nobody has to hand it over.
+        register_optimizer_step_post_hook(stepped),
+    ]
+    if (head := model.get_output_embeddings()) is not None:
+        handles.append(head.register_forward_pre_hook(head_begins))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Births(TorchDispatchMode):
+    """Follows the memory that operations inside make, until it is freed; what was there before is not counted.
+
+    Everything that is still referred to is seen, also what a layer keeps for its backward pass without telling
+    autograd, as the 8-bit layers of bitsandbytes do.
+    """
+
+    def __init__(self, stage: str = "") -> None:
+        super().__init__()
+        self.stage = stage  # set it from outside, and what is made from then on is counted under that name
+        self._living: WeakKeyDictionary[torch.UntypedStorage, tuple[str, int]] = WeakKeyDictionary()
+
+    def __torch_dispatch__(self, operation: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        given = {tensor.untyped_storage() for tensor in tensors((args, kwargs))}
+        made = operation(*args, **(kwargs or {}))
+        for tensor in tensors(made):
+            storage = tensor.untyped_storage()
+            if storage not in given:  # neither a view nor changed in place
+                self._living.setdefault(storage, (self.stage, storage.nbytes()))
+        return made
+
+    def kept_bytes(self) -> Counter[str]:
+        """Stage -> bytes made in it that are not freed yet."""
+        kept: Counter[str] = Counter()
+        for stage, size in self._living.values():
+            kept[stage] += size
+        return kept

@@ -1,19 +1,66 @@
-"""Which ways of training a model fit on a device, the best first. Runs nothing."""
+"""Which ways of training a model fit on a device, the best first."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from nblib import methods as room
 from nblib import spec
-from nblib.memory import cards
-from nblib.memory.cards import CARDS, Card
 from nblib.memory.measuring import GIB
 from nblib.memory.predicting import Prediction, least_bytes, predict
+from nblib.rules import one_of, whole
 
 METHODS = (spec.Lora(), spec.FullTuning())
 OPTIMIZERS = ("adamw_torch", "adamw_8bit", "paged_adamw_8bit")  # each keeps less on the device than the one before
 SHORTEST = 32  # tokens; nobody trains on less
+RESERVED_SHARE = 0.08  # of a card, for what the allocator keeps in pieces and predictions miss
+DRIVER_BYTES = GIB // 2  # the driver's own, on every card
+CARDS = {  # GiB
+    "T4": 16,
+    "RTX 3060": 12,
+    "RTX A5000": 24,
+    "RTX 4090": 24,
+    "A100 40": 40,
+    "A100 80": 80,
+    "H100": 80,
+}
+NO_BF16 = ("T4",)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A device of that size; one without a name is taken to be as able as today's are."""
+
+    gib: float
+    name: str = ""
+
+    @property
+    def usable_bytes(self) -> int:
+        """What a run may need at most: a reserve stays free."""
+        return int(self.gib * GIB * (1 - RESERVED_SHARE)) - DRIVER_BYTES
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What its base models can be held in, the most exact first; fp16 only where there is no bf16."""
+        return ("fp32", "fp16" if self.name in NO_BF16 else "bf16", "int8", "nf4", "nf4-dq")
+
+    def __str__(self) -> str:
+        return f"{self.name} with {self.gib:g} GiB" if self.name else f"a card of {self.gib:g} GiB"
+
+
+def card(device: str | float) -> Card:
+    """The card of that name, or one of so many GiB.
+
+    Raises ValueError for an unknown name, and for a size that leaves nothing beside the reserve.
+    """
+    if isinstance(device, str):
+        if device not in CARDS:
+            raise ValueError(f"device must be one of {', '.join(CARDS)}, or a number of GiB; got {device!r}")
+        return Card(CARDS[device], device)
+    if isinstance(device, bool) or not isinstance(device, int | float) or Card(device).usable_bytes <= 0:
+        raise ValueError(f"device must have more than 0.6 GiB, of which a reserve stays free; got {device!r}")
+    return Card(device)
 
 
 @dataclass(frozen=True)
@@ -35,115 +82,105 @@ class Option:
         return spec.label(self.method, self.precision)
 
 
+@dataclass(frozen=True)
+class _Search:
+    """What is to be trained: a step of `batch_size` rows, with texts as `predict` takes them."""
+
+    model: str
+    methods: Sequence[spec.Trained]
+    batch_size: int
+    texts: dict
+
+    def options(self, card: Card, precisions: Sequence[str], **texts: Any) -> list[Option]:
+        """For each precision and method the fastest way that fits."""
+        pairs = product(sorted(precisions, key=spec.PRECISIONS.index), self.methods)
+        ways = (self._ways(card, method, precision, self.texts | texts) for precision, method in pairs)
+        return [option for way in ways if (option := next(way, None))]
+
+    def _ways(self, card: Card, method: spec.Trained, precision: str, texts: dict) -> Iterator[Option]:
+        """Ways of training it that fit, the fastest first."""
+        if isinstance(method, spec.FullTuning) and precision in spec.QUANTIZED:
+            return
+        if least_bytes(self.model, method, precision) > card.usable_bytes:
+            return
+        for training in self._trainings(method):
+            batch = training.device_batch
+            predicted = predict(self.model, method, precision, training=training, batch=batch, **texts)
+            if predicted.peak_bytes <= card.usable_bytes:
+                yield Option(
+                    method=method,
+                    precision=precision,
+                    device_batch=batch,
+                    accumulation=self.batch_size // batch,
+                    gradient_checkpointing=training.gradient_checkpointing,
+                    optimizer=training.optimizer,
+                    peak_bytes=predicted.peak_bytes,
+                    share=predicted.peak_bytes / (card.gib * GIB),
+                    prediction=predicted,
+                )
+
+    def _trainings(self, method: spec.Trained) -> Iterator[spec.Training]:
+        """Ways to make the same step, the fastest first; small adapters' states are not worth a lesser optimizer."""
+        batches = [size for size in range(self.batch_size, 0, -1) if self.batch_size % size == 0]
+        optimizers = OPTIMIZERS if isinstance(method, spec.FullTuning) else OPTIMIZERS[:1]
+        checkpointing = (False, True) if room.keeps_checkpointing(method) else (False,)
+        for optimizer, checkpoints, device_batch in product(optimizers, checkpointing, batches):
+            yield spec.Training(
+                batch_size=self.batch_size,
+                device_batch=device_batch,
+                optimizer=optimizer,
+                gradient_checkpointing=checkpoints,
+            )
+
+    def smallest_change(self, card: Card, precisions: Sequence[str]) -> str:
+        """What does not fit, and the first of these that would: a smaller precision, shorter texts, a larger card."""
+        names, length = " or ".join(spec.label(method) for method in self.methods), self.texts["length"]
+        nothing = f"{names} with {self.model} at {' or '.join(precisions)} and {length} tokens does not fit on {card}"
+        for precision in card.precisions:
+            if precision in spec.QUANTIZED and precision not in precisions and self.options(card, [precision]):
+                return f"{nothing}: precision {precision} would"
+        while (length := length // 2) >= SHORTEST:
+            if self.options(card, precisions, length=length):
+                return f"{nothing}: texts of {length} tokens would"
+        for name, gib in sorted(CARDS.items(), key=lambda item: item[1]):
+            larger = Card(gib, name)
+            able = [precision for precision in precisions if precision in larger.precisions]
+            if gib > card.gib and self.options(larger, able):
+                return f"{nothing}: {larger} would do"
+        return f"{nothing}, nor on any known card: take a smaller model or a method that trains fewer weights"
+
+
 def plan(
     model: str,
     device: str | float,
     *,
-    length: int,
     methods: Sequence[spec.Trained] = METHODS,
     precisions: Sequence[str] = (),
     batch_size: int = 8,
-    answer_tokens: int | None = None,
-    beams: int = 1,
-    new_tokens: int = 64,
+    **texts: Any,
 ) -> list[Option]:
     """For every method at every precision the fastest way that fits; the least quantized first, then as methods stand.
 
-    `device` is a name in CARDS or a number of GiB, of which a reserve stays free. Rows have up to `length` tokens, and
-    an optimizer's step `batch_size` of them, split where they do not fit at once; answers of `new_tokens` are generated
-    as many at a time, with `beams`. `answer_tokens` are those of a row that a loss is taken from, its code and the end
-    token: a decoder's are the last of its `length`, an encoder-decoder's stand beside it; None stands for `new_tokens`,
-    the longest answer that may be generated. Without `precisions`, all are tried that the device can do but fp32, which
-    costs twice as much as bf16 and is hardly better.
+    `device` is a name in CARDS or a number of GiB, of which a reserve stays free. An optimizer's step takes
+    `batch_size` rows, split where they do not fit at once. `texts` are as in `predict`, `length` at least. Without
+    `precisions`, all are tried that the device can do but fp32, which costs twice as much as bf16 and is hardly better.
     Slower is what needs more passes, then what computes activations twice (checkpointing); 8-bit and paged optimizers
     come last.
     Raises ValueError for what cannot be, and where nothing fits with the smallest change that would.
     """
-    card = cards.card(device)
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number from 1 on; got {batch_size!r}")
+    own = card(device)
+    whole(at_least=1).check("batch_size", batch_size)
     if not methods:
         raise ValueError("methods must name at least one that is trained; got none")
     for method in methods:
-        if not isinstance(method, spec.Trained):
+        if not method.trained:
             raise ValueError(f"{method.kind} trains nothing, and a plan is for training: take predict")
     for precision in precisions:
-        cards.check(card, precision)
-    texts = {"answer_tokens": answer_tokens, "beams": beams, "new_tokens": new_tokens}
-    tried = list(precisions) or [each for each in card.precisions if each != "fp32"]
-    found = _fitting(model, card, methods, tried, batch_size, {"length": length, **texts})
-    if not found:
-        raise ValueError(_smallest_change(model, card, methods, tried, batch_size, {"length": length, **texts}))
-    return found
-
-
-def _fitting(
-    model: str, card: Card, methods: Sequence[spec.Trained], precisions: Sequence[str], batch_size: int, texts: dict
-) -> list[Option]:
-    order = sorted(precisions, key=spec.PRECISIONS.index)
-    found = []
-    for precision, method in product(order, methods):
-        if isinstance(method, spec.FullTuning) and precision in spec.QUANTIZED:
-            continue
-        if option := next(_options(model, card, method, precision, batch_size, texts), None):
-            found.append(option)
-    return found
-
-
-def _options(
-    model: str, card: Card, method: spec.Trained, precision: str, batch_size: int, texts: dict
-) -> Iterator[Option]:
-    """Ways of training it that fit, the fastest first."""
-    if least_bytes(model, method, precision) > card.usable_bytes:
-        return
-    for training in _trainings(method, batch_size):
-        predicted = predict(model, method, precision, batch=training.device_batch, training=training, **texts)
-        if predicted.peak_bytes <= card.usable_bytes:
-            yield Option(
-                method=method,
-                precision=precision,
-                device_batch=training.device_batch,
-                accumulation=batch_size // training.device_batch,
-                gradient_checkpointing=training.gradient_checkpointing,
-                optimizer=training.optimizer,
-                peak_bytes=predicted.peak_bytes,
-                share=predicted.peak_bytes / (card.gib * GIB),
-                prediction=predicted,
-            )
-
-
-def _trainings(method: spec.Trained, batch_size: int) -> Iterator[spec.Training]:
-    """Ways to make the same step, the fastest first; the states of small adapters are not worth a lesser optimizer."""
-    batches = [size for size in range(batch_size, 0, -1) if batch_size % size == 0]
-    optimizers = OPTIMIZERS if isinstance(method, spec.FullTuning) else OPTIMIZERS[:1]
-    checkpointing = (False, True) if room.keeps_checkpointing(method) else (False,)
-    for optimizer, checkpoints, device_batch in product(optimizers, checkpointing, batches):
-        yield spec.Training(
-            batch_size=batch_size,
-            device_batch=device_batch,
-            optimizer=optimizer,
-            gradient_checkpointing=checkpoints,
-        )
-
-
-def _smallest_change(
-    model: str, card: Card, methods: Sequence[spec.Trained], precisions: Sequence[str], batch_size: int, texts: dict
-) -> str:
-    """What does not fit, and the first of these that would: a smaller precision, shorter texts, a larger card."""
-    names = " or ".join(spec.label(each) for each in methods)
-    nothing = f"{names} with {model} at {' or '.join(precisions)} and {texts['length']} tokens does not fit on {card}"
-    smaller = [each for each in card.precisions if each not in precisions and each in spec.QUANTIZED]
-    for precision in smaller:
-        if _fitting(model, card, methods, [precision], batch_size, texts):
-            return f"{nothing}: precision {precision} would"
-    shorter = texts["length"] // 2
-    while shorter >= SHORTEST:
-        if _fitting(model, card, methods, precisions, batch_size, texts | {"length": shorter}):
-            return f"{nothing}: texts of {shorter} tokens would"
-        shorter //= 2
-    for name, gib in sorted(CARDS.items(), key=lambda each: each[1]):
-        larger = Card(gib, name)
-        able = [each for each in precisions if each in larger.precisions]
-        if gib > card.gib and able and _fitting(model, larger, methods, able, batch_size, texts):
-            return f"{nothing}: {larger} would do"
-    return f"{nothing}, nor on any known card: take a smaller model or a method that trains fewer weights"
+        one_of(*spec.PRECISIONS).check("precision", precision)
+        if precision == "bf16" and own.name in NO_BF16:
+            raise ValueError(f"precision bf16 needs a newer card than the {own.name}: take fp16")
+    tried = list(precisions) or [precision for precision in own.precisions if precision != "fp32"]
+    search = _Search(model, methods, batch_size, texts)
+    if found := search.options(own, tried):
+        return found
+    raise ValueError(search.smallest_change(own, tried))

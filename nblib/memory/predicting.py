@@ -5,8 +5,8 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,14 +14,17 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
 from nblib import methods, models, spec
-from nblib.memory import optimizers, shapes, tracing
+from nblib.memory import shapes, tracing
 from nblib.memory.tracing import Deepening, Pass, Sizes
+from nblib.rules import Count, Settings, one_of
 
 DEVICES = ("cuda", "cpu")
 SHALLOW = 3  # layers of the model that is tried: a first, a last, one between; one more tells what each further adds
 SCORED, GREEDY = 4, 2  # tensors over the vocabulary, in fp32, held for every row: transformers' beam search, without
-FP32 = 4  # bytes
+FP32 = 4  # bytes; trained weights, gradients and states are fp32
 VIRTUAL = spec.PromptTuning | spec.PrefixTuning | spec.PTuning  # their cache is PEFT's
+SMALLEST_8BIT, BLOCK = 4096, 256  # bitsandbytes keeps smaller tensors in fp32; larger ones have constants by block
+SMALLEST_PAGED = 100_000  # numbers
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,62 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Texts(Settings):
+    """How much text goes through: rows of a training pass, and prompts that are answered at a time."""
+
+    batch: Count  # rows
+    length: Count  # tokens of a row
+    # Tokens of a row that a loss is taken from, its code and the end token: there are logits of so many. A decoder's
+    # are the last ones of its `length`, an encoder-decoder writes them beside it. None: `new_tokens`, which is too many
+    # rather than too few.
+    answer_tokens: Count | None = None
+    beams: Count = 1
+    new_tokens: Count = 64  # of an answer
+    prompt_length: Count | None = None  # tokens; None: `length`
+    generation_batch: Count | None = None  # prompts; None: `batch`
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A model with a method at a precision on a device."""
+
+    configuration: str  # JSON
+    method: spec.Method
+    precision: str
+    device: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return compute_dtype(self.precision, self.device)
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return AutoConfig.for_model(**json.loads(self.configuration))
+
+    def deepened(self, of: Callable[[PretrainedConfig], Any]) -> Any:
+        """What `of` says of the model: of two shallow ones where its layers are alike and the method takes them all."""
+        config, method = self.config, self.method
+        depth = config.num_hidden_layers
+        some_layers = isinstance(method, spec.Custom) or (isinstance(method, spec.LlamaAdapter) and method.layers > 0)
+        if depth <= SHALLOW + 1 or some_layers or not shapes.can_be_shallower(config):
+            return of(config)
+        low, high = (of(shapes.shallower(config, layers)) for layers in (SHALLOW, SHALLOW + 1))
+        return low.deeper(high, depth - SHALLOW)
+
+    def passed(self, through: Callable[..., Pass], sizes: Sizes, **how: Any) -> Pass:
+        """A pass of `tracing` through the model with the method on it."""
+        how |= {"autocast": None if self.dtype == torch.float32 else self.dtype, "device": self.device}
+
+        def passed(config: PretrainedConfig) -> Pass:
+            def make() -> nn.Module:
+                return shapes.attach(shapes.build(config, self.precision, self.dtype), self.method)
+
+            return through(make, sizes, vocabulary=config.vocab_size, **how)
+
+        return self.deepened(passed)
+
+
+@dataclass(frozen=True)
 class _Static(Deepening):
     """What is there all the time, in bytes but where said."""
 
@@ -77,46 +136,32 @@ def predict(
     method: spec.Method,
     precision: str = "fp32",
     *,
-    batch: int,
-    length: int,
     training: spec.Training | None = None,
-    answer_tokens: int | None = None,
-    beams: int = 1,
-    new_tokens: int = 64,
-    prompt_length: int | None = None,
-    generation_batch: int | None = None,
     device: str = "cuda",
+    **texts: Any,
 ) -> Prediction:
-    """What a run on one device will need.
+    """What a run on one device will need, with `texts` as in `Texts`: `batch` and `length` at least.
 
-    `batch` rows of `length` tokens are trained on in a pass, of which the optimizer, gradient checkpointing and whether
-    steps accumulate are read in `training` (None: its defaults).
-    `answer_tokens` are the tokens of a row that a loss is taken from, its code and the end token: there are logits of
-    so many. In a decoder they are the last ones of its `length`, and a number above that counts as all of it; an
-    encoder-decoder writes them beside its `length`. None stands for `new_tokens`: rows whose code is as long as the
-    longest answer that may be generated, which is too much rather than too little.
-    Prompts of `prompt_length` (None: `length`) are answered `generation_batch` (None: `batch`) at a time with `beams`,
-    each answer being of `new_tokens`.
+    The optimizer, gradient checkpointing and whether steps accumulate are read in `training` (None: its defaults).
     Raises ValueError for what cannot be, ConnectionError where the configuration has to come from the Hub and cannot.
     """
-    sizes = Sizes(batch, length, new_tokens if answer_tokens is None else answer_tokens)
-    asked = Sizes(
-        batch if generation_batch is None else generation_batch,
-        length if prompt_length is None else prompt_length,
-        new_tokens,
-    )
-    _check(precision, device, beams, sizes, asked)
-    training = training or spec.Training(batch_size=batch, device_batch=batch)
+    one_of(*spec.PRECISIONS).check("precision", precision)
+    one_of(*DEVICES).check("device", device)
+    if precision == "fp16" and device == "cpu":
+        raise ValueError("precision fp16 needs a GPU: take fp32 or bf16 on a CPU")
+    asked = Texts(**texts)
+    training = training or spec.Training(batch_size=asked.batch, device_batch=asked.batch)
     _check_method(method, precision, training)
+    rows = Sizes(asked.batch, asked.length, asked.answer_tokens or asked.new_tokens)
+    prompts = Sizes(asked.generation_batch or asked.batch, asked.prompt_length or asked.length, asked.new_tokens)
     config = shapes.configuration(model)
-    what = (_text(config), method, precision, device)
+    setup = Setup(config.to_json_string(use_diff=False), method, precision, device)
+    accumulates = training.batch_size > asked.batch
     with _explained(method, config):
-        static = _static(*what, training.optimizer)
-        generated = _generate(*what, asked, beams)
-        trained = None
-        if method.trained:
-            trained = _train(*what, sizes, training.gradient_checkpointing, training.batch_size > batch)
-    return _composed(static, trained, generated, compute_dtype(precision, device), device)
+        static = _static(setup, training.optimizer)
+        generated = _generate(setup, prompts, asked.beams)
+        trained = _train(setup, rows, training.gradient_checkpointing, accumulates) if method.trained else None
+    return _composed(setup, static, trained, generated)
 
 
 def least_bytes(model: str, method: spec.Trained, precision: str, *, device: str = "cuda") -> int:
@@ -124,12 +169,8 @@ def least_bytes(model: str, method: spec.Trained, precision: str, *, device: str
     _check_method(method, precision, spec.Training())
     config = shapes.configuration(model)
     with _explained(method, config):
-        static = _static(_text(config), method, precision, device, "sgd")
+        static = _static(Setup(config.to_json_string(use_diff=False), method, precision, device), "sgd")
     return max(static.loaded, static.weights + static.adapter + FP32 * static.trainable)
-
-
-def _text(config: PretrainedConfig) -> str:
-    return config.to_json_string(use_diff=False)
 
 
 def compute_dtype(precision: str, device: str) -> torch.dtype:
@@ -137,29 +178,10 @@ def compute_dtype(precision: str, device: str) -> torch.dtype:
     return models.DTYPES.get(precision) or (torch.bfloat16 if device == "cuda" else torch.float32)
 
 
-def _check(precision: str, device: str, beams: int, sizes: Sizes, asked: Sizes) -> None:
-    if precision not in spec.PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(spec.PRECISIONS)}; got {precision!r}")
-    if device not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(DEVICES)}; got {device!r}")
-    if precision == "fp16" and device == "cpu":
-        raise ValueError("precision fp16 needs a GPU: take fp32 or bf16 on a CPU")
-    numbers = {
-        "batch": sizes.batch,
-        "length": sizes.length,
-        "beams": beams,
-        "new_tokens": asked.answer,
-        "answer_tokens": sizes.answer,
-        "prompt_length": asked.length,
-        "generation_batch": asked.batch,
-    }
-    for name, value in numbers.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number from 1 on; got {value!r}")
-
-
 def _check_method(method: spec.Method, precision: str, training: spec.Training) -> None:
-    optimizers.get(training.optimizer)
+    if training.optimizer not in OPTIMIZERS:
+        known = ", ".join(OPTIMIZERS)
+        raise ValueError(f"optimizer must be one of {known}, whose states are known; got {training.optimizer!r}")
     if isinstance(method, spec.FullTuning) and precision in spec.QUANTIZED:
         raise ValueError(f"full trains every weight, and {precision} weights cannot be trained: take fp32 or bf16")
     if isinstance(method, spec.Trained) and training.gradient_checkpointing and not methods.keeps_checkpointing(method):
@@ -167,95 +189,52 @@ def _check_method(method: spec.Method, precision: str, training: spec.Training) 
 
 
 @lru_cache(maxsize=64)  # a plan asks for the same with other sizes
-def _static(configuration: str, method: spec.Method, precision: str, device: str, optimizer: str) -> _Static:
-    dtype = compute_dtype(precision, device)
+def _static(setup: Setup, optimizer: str) -> _Static:
+    method = setup.method
 
     def counted(config: PretrainedConfig) -> _Static:
-        base = shapes.build(config, precision, dtype)
+        base = shapes.build(config, setup.precision, setup.dtype)
         loaded, unpacked = _bytes(base), shapes.largest_quantized(base)
         attached = shapes.attach(base, method)
-        trained = [each.shape for each in attached.parameters() if each.requires_grad]
+        trained = [weight.shape for weight in attached.parameters() if weight.requires_grad]
         weights = _bytes(attached) if isinstance(method, spec.FullTuning) else loaded  # trained weights are fp32
+        states = state_bytes(optimizer, trained, device=setup.device)
+        if isinstance(method, spec.AdaLora):  # three numbers for each of its own, by which it prunes
+            states += 3 * FP32 * methods.trainable_parameters(attached)
         return _Static(
             weights=weights,
             loaded=loaded,
             adapter=_bytes(attached) - weights,
             trainable=sum(shape.numel() for shape in trained),
-            states=optimizers.state_bytes(optimizer, trained, device=device) + _importance(method, attached),
-            step=optimizers.step_bytes(optimizer, trained, device=device),
+            states=states,
+            step=step_bytes(optimizer, trained, device=setup.device),
             unpacked=unpacked,
         )
 
-    return _deepened(configuration, method, counted)
-
-
-def _importance(method: spec.Method, attached: nn.Module) -> int:
-    """AdaLoRA keeps three numbers for each of its own, by which it prunes."""
-    return 3 * FP32 * methods.trainable_parameters(attached) if isinstance(method, spec.AdaLora) else 0
+    return setup.deepened(counted)
 
 
 def _bytes(model: nn.Module) -> int:
-    return sum(each.nbytes for each in shapes.tensors(model))
-
-
-def _deepened(configuration: str, method: spec.Method, of: Callable[[PretrainedConfig], Any]) -> Any:
-    """What `of` says of the model, from two shallow ones where all its layers are alike and the method takes all."""
-    config = AutoConfig.for_model(**json.loads(configuration))
-    depth = config.num_hidden_layers
-    some_layers = isinstance(method, spec.Custom) or (isinstance(method, spec.LlamaAdapter) and method.layers > 0)
-    if depth <= SHALLOW + 1 or some_layers or not shapes.can_be_shallower(config):
-        return of(config)
-    low, high = (of(shapes.shallower(config, layers)) for layers in (SHALLOW, SHALLOW + 1))
-    return low.deeper(high, depth - SHALLOW)
-
-
-def _passed(
-    through: Callable[..., Pass], configuration: str, method: spec.Method, precision: str, device: str, *sizes: Any
-) -> Pass:
-    """A pass of `tracing` through the model with the method on it."""
-    dtype = compute_dtype(precision, device)
-    autocast = None if dtype == torch.float32 else dtype
-
-    def passed(config: PretrainedConfig) -> Pass:
-        def make() -> nn.Module:
-            return shapes.attach(shapes.build(config, precision, dtype), method)
-
-        return through(make, *sizes, autocast=autocast, device=device, vocabulary=config.vocab_size)
-
-    return _deepened(configuration, method, passed)
+    return sum(tensor.nbytes for tensor in shapes.tensors(model))
 
 
 @lru_cache(maxsize=64)
-def _train(
-    configuration: str,
-    method: spec.Method,
-    precision: str,
-    device: str,
-    sizes: Sizes,
-    checkpointing: bool,
-    accumulates: bool,
-) -> Pass:
-    through = partial(tracing.train, checkpointing=checkpointing, accumulates=accumulates)
-    return _passed(through, configuration, method, precision, device, sizes)
+def _train(setup: Setup, rows: Sizes, checkpointing: bool, accumulates: bool) -> Pass:
+    return setup.passed(tracing.train, rows, checkpointing=checkpointing, accumulates=accumulates)
 
 
 @lru_cache(maxsize=64)
-def _generate(
-    configuration: str, method: spec.Method, precision: str, device: str, asked: Sizes, beams: int
-) -> _Generated:
+def _generate(setup: Setup, asked: Sizes, beams: int) -> _Generated:
     """Bytes of `generate.completions` for one batch, without the model."""
-
-    def read(rows: int, length: int, method: spec.Method = method) -> Pass:
-        return _passed(tracing.read, configuration, method, precision, device, Sizes(rows, length, 1))
-
-    config = AutoConfig.for_model(**json.loads(configuration))
-    rows, virtual = asked.batch * beams, isinstance(method, VIRTUAL)
-    step = read(rows, 1, spec.ZeroShot() if virtual else method)  # virtual tokens are read before the first only
+    config, rows, virtual = setup.config, asked.batch * beams, isinstance(setup.method, VIRTUAL)
+    stepping = replace(setup, method=spec.ZeroShot()) if virtual else setup  # virtual tokens are read before the first
+    step = stepping.passed(tracing.read, Sizes(rows, 1, 1))
+    scores = rows * config.vocab_size * FP32 * (SCORED if beams > 1 and config.is_encoder_decoder else GREEDY)
     if beams > 1 and not config.is_encoder_decoder:
-        return _searched(read(asked.batch, asked.length), step, config, asked, beams, copied=virtual)
+        prompt = setup.passed(tracing.read, Sizes(asked.batch, asked.length, 1))
+        return _searched(prompt, step, scores, asked, beams, copied=virtual)
     begun = rows if virtual else asked.batch  # PEFT reads the prompt of its virtual tokens once a beam
-    prompt = read(begun, asked.length)
-    scores = rows * config.vocab_size * FP32 * (SCORED if beams > 1 else GREEDY)
+    prompt = setup.passed(tracing.read, Sizes(begun, asked.length, 1))
     full = prompt.growing * rows // begun * (prompt.tokens + asked.answer) // prompt.tokens
     full += prompt.fixed * rows // begun
     # A prompt that is read once stays beside the cache of its beams, into which it is copied layer by layer; that of
@@ -267,29 +246,23 @@ def _generate(
     return _Generated(cache, max(*prompt.peaks.values(), cache + last), max(scores, prompt.logits))
 
 
-def _searched(
-    prompt: Pass, step: Pass, config: PretrainedConfig, asked: Sizes, beams: int, *, copied: bool
-) -> _Generated:
+def _searched(prompt: Pass, step: Pass, scores: int, asked: Sizes, beams: int, *, copied: bool) -> _Generated:
     """Beam search, whose beams share the prompt; `copied` is what PEFT has read, into a cache with room for them."""
     cache = prompt.growing * (prompt.tokens + beams * (asked.answer - 1)) // prompt.tokens
-    scores = asked.batch * beams * config.vocab_size * FP32 * GREEDY
     reading = max(prompt.peaks.values()) + (0 if copied else cache - prompt.growing)
     copying = prompt.growing + cache if copied else 0
-    return _Generated(
-        cache, max(reading, copying, cache + max(*step.peaks.values(), scores)), max(scores, prompt.logits)
-    )
+    peak = max(reading, copying, cache + max(*step.peaks.values(), scores))
+    return _Generated(cache, peak, max(scores, prompt.logits))
 
 
-def _composed(
-    static: _Static, trained: Pass | None, generated: _Generated, dtype: torch.dtype, device: str
-) -> Prediction:
+def _composed(setup: Setup, static: _Static, trained: Pass | None, generated: _Generated) -> Prediction:
     stays = static.weights + static.adapter
-    unpacked = static.unpacked * dtype.itemsize
+    unpacked = static.unpacked * setup.dtype.itemsize
     gradients = static.trainable * FP32
-    phases = {}
+    phases: dict[str, int] = {}
     if trained:
         # `train.fit` keeps the best weights so far in the host's memory, which on a CPU is the same.
-        stays_in_training = stays + static.states + (gradients if device == "cpu" else 0)
+        stays_in_training = stays + static.states + (gradients if setup.device == "cpu" else 0)
         phases = {stage: stays_in_training + peak for stage, peak in trained.peaks.items()}
         phases["optimizer"] = stays_in_training + gradients + static.step
     return Prediction(
@@ -302,10 +275,10 @@ def _composed(
         temporary_bytes=unpacked,
         cache_bytes=generated.cache,
         load_peak_bytes=static.loaded + unpacked,
-        train_peak_bytes=max(phases.values()) if phases else None,
+        train_peak_bytes=max(phases.values(), default=None),
         generate_peak_bytes=stays + generated.peak,
         trainable_parameters=static.trainable if trained else 0,
-        train_peak_at=max(phases, key=lambda stage: phases[stage]) if phases else None,
+        train_peak_at=max(phases, key=lambda stage: phases[stage], default=None),
     )
 
 
@@ -328,3 +301,54 @@ def _explained(method: spec.Method, config: PretrainedConfig) -> Iterator[None]:
         ) from problem
     finally:
         logger.setLevel(level)
+
+
+# --- optimizers of transformers' TrainingArguments, by what their states take of a tensor's shape ---------------------
+
+
+def _two_moments(shape: torch.Size) -> int:
+    return 2 * shape.numel() * FP32
+
+
+def _factored(shape: torch.Size) -> int:
+    """Adafactor keeps sums over rows and columns."""
+    if len(shape) < 2:
+        return shape.numel() * FP32
+    return (shape[:-1].numel() + (shape[:-2] + shape[-1:]).numel()) * FP32
+
+
+def _two_bytes(shape: torch.Size) -> int:
+    if shape.numel() < SMALLEST_8BIT:
+        return _two_moments(shape)
+    return 2 * (shape.numel() + -(-shape.numel() // BLOCK) * FP32)
+
+
+OPTIMIZERS: dict[str, Callable[[torch.Size], int]] = {
+    "adamw_torch": _two_moments,
+    "adamw_torch_fused": _two_moments,
+    "adafactor": _factored,
+    "adamw_8bit": _two_bytes,
+    "adamw_bnb_8bit": _two_bytes,
+    "paged_adamw": _two_moments,
+    "paged_adamw_32bit": _two_moments,
+    "paged_adamw_8bit": _two_bytes,
+    "sgd": lambda shape: 0,
+}
+ALL_AT_ONCE, ONE_BY_ONE = ("adamw_torch",), ("adafactor",)  # that copy tensors while they step, on a GPU
+
+
+def state_bytes(optimizer: str, shapes: list[torch.Size], *, device: str) -> int:
+    """Bytes of the states on the device; large paged ones move from a GPU to the host where its memory is short."""
+    moves = optimizer.startswith("paged") and device == "cuda"
+    return sum(OPTIMIZERS[optimizer](shape) for shape in shapes if not (moves and shape.numel() >= SMALLEST_PAGED))
+
+
+def step_bytes(optimizer: str, shapes: list[torch.Size], *, device: str) -> int:
+    """The most that a step holds beside the states: copies of one tensor at a time, or of all of them at once."""
+    sizes = [shape.numel() * FP32 for shape in shapes]
+    if device == "cuda" and optimizer in ALL_AT_ONCE:
+        return sum(sizes)
+    if device == "cuda" and optimizer not in ONE_BY_ONE:
+        return 0
+    # Two copies of a tensor, while the last one of the tensor before is not let go yet.
+    return max((before + 2 * size for before, size in zip([0, *sizes], sizes, strict=False)), default=0)

@@ -83,10 +83,10 @@ def sized(model: nn.Module) -> nn.Module:
     for module in model.modules():
         prompts = getattr(module, "prompt_tokens", {})  # PEFT's, of learned tokens: a plain dict
         for held in (module._parameters, module._buffers, vars(module), prompts):
-            held.update({name: of_a_size(each) for name, each in held.items() if isinstance(each, torch.Tensor)})
+            held.update({name: of_a_size(tensor) for name, tensor in held.items() if isinstance(tensor, torch.Tensor)})
         for held in _quantization(module):
             vars(held).update(
-                {name: of_a_size(each) for name, each in vars(held).items() if isinstance(each, torch.Tensor)}
+                {name: of_a_size(tensor) for name, tensor in vars(held).items() if isinstance(tensor, torch.Tensor)}
             )
     return model
 
@@ -94,17 +94,21 @@ def sized(model: nn.Module) -> nn.Module:
 def tensors(model: nn.Module) -> Iterator[torch.Tensor]:
     """Every tensor that the model holds, the constants of quantized layers too; tied ones once."""
     seen = set()
-    constants = (each for module in model.modules() for held in _quantization(module) for each in vars(held).values())
-    for each in (*model.parameters(), *model.buffers(), *constants):
-        if isinstance(each, torch.Tensor) and id(each) not in seen:
-            seen.add(id(each))
-            yield each
+    constants = (
+        tensor for module in model.modules() for held in _quantization(module) for tensor in vars(held).values()
+    )
+    for tensor in (*model.parameters(), *model.buffers(), *constants):
+        if isinstance(tensor, torch.Tensor) and id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield tensor
 
 
 def largest_quantized(model: nn.Module) -> int:
     """Numbers of the largest quantized layer, which is unpacked to be computed with; 0 where none is quantized."""
     kinds = bitsandbytes.nn.Linear8bitLt | bitsandbytes.nn.Linear4bit
-    return max((each.in_features * each.out_features for each in model.modules() if isinstance(each, kinds)), default=0)
+    return max(
+        (layer.in_features * layer.out_features for layer in model.modules() if isinstance(layer, kinds)), default=0
+    )
 
 
 def _quantization(module: nn.Module) -> Iterator[Any]:

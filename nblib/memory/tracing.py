@@ -34,7 +34,7 @@ class Deepening:
     def deeper(self, other: Self, times: int) -> Self:
         """This with `times` as much as what `other`, of one layer more, has more."""
         return type(self)(
-            **{each.name: _further(getattr(self, each.name), getattr(other, each.name), times) for each in fields(self)}
+            **{item.name: _further(getattr(self, item.name), getattr(other, item.name), times) for item in fields(self)}
         )
 
 
@@ -74,16 +74,16 @@ class Tracker(TorchDispatchMode):
         self.held = self.logits = self.most_logits = 0
         self.phase = self.stage = "forward"
         self.peaks: dict[str, int] = {}
-        self.known: dict[int, Any] = {}
-        for each in shapes.tensors(model):
-            self._follow(each, 0)  # what was there before is not counted
+        self.known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+        for tensor in shapes.tensors(model):
+            self._follow(tensor, 0)  # what was there before is not counted
 
     def __torch_dispatch__(self, operation: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         made = operation(*args, **(kwargs or {}))
         self._note(_inside(operation, args, self.device))
-        for each in tree_leaves(made):
-            if isinstance(each, torch.Tensor):
-                self._follow(each, each.untyped_storage().nbytes())
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                self._follow(tensor, tensor.untyped_storage().nbytes())
         self._note(0)
         return made
 
@@ -100,16 +100,11 @@ class Tracker(TorchDispatchMode):
 
     def _follow(self, tensor: torch.Tensor, size: int) -> None:
         storage = tensor.untyped_storage()
-        if id(storage) in self.known:
-            return
-        logits = size if tensor.ndim and tensor.shape[-1] == self.vocabulary else 0
-        # The id is that of a living storage: it is forgotten when the storage goes.
-        self.known[id(storage)] = weakref.ref(storage, partial(self._forget, id(storage), size, logits))
-        self._add(size, logits)
-
-    def _forget(self, key: int, size: int, logits: int, _: Any) -> None:
-        del self.known[key]
-        self._add(-size, -logits)
+        if storage not in self.known:
+            self.known.add(storage)
+            logits = size if tensor.ndim and tensor.shape[-1] == self.vocabulary else 0
+            self._add(size, logits)
+            weakref.finalize(storage, self._add, -size, -logits).atexit = False
 
     def _add(self, size: int, logits: int) -> None:
         self.held, self.logits = self.held + size, self.logits + logits
@@ -141,8 +136,8 @@ def train(make: Callable[[], nn.Module], sizes: Sizes, *, checkpointing: bool, a
         model.config.use_cache = False  # as the Trainer sets it
         model.train()
         before = tracker.held
-        for each in model.parameters() if accumulates else ():
-            each.grad = torch.empty_like(each) if each.requires_grad else None
+        for weight in model.parameters() if accumulates else ():
+            weight.grad = torch.empty_like(weight) if weight.requires_grad else None
         gradients = tracker.held - before
         loss = _loss(model, sizes, mixed)
         activations = tracker.held - tracker.logits - gradients
@@ -170,7 +165,7 @@ def read(make: Callable[[], nn.Module], sizes: Sizes, **how: Any) -> Pass:
 
 def _held(cache: Any) -> int:
     layers = cache.layers if cache is not None else []
-    return sum(each.nbytes for layer in layers for each in (layer.keys, layer.values))
+    return sum(tensor.nbytes for layer in layers for tensor in (layer.keys, layer.values))
 
 
 @contextmanager
@@ -270,7 +265,7 @@ def _wide_norm(norm: Callable, input: torch.Tensor, *args: Any, **kwargs: Any) -
     if not torch.is_autocast_enabled("cpu"):
         return norm(input, *args, **kwargs)
     shape, *rest = args
-    wide = [each.float() if isinstance(each, torch.Tensor) else each for each in rest]
+    wide = [tensor.float() if isinstance(tensor, torch.Tensor) else tensor for tensor in rest]
     return norm(input.float(), shape, *wide, **kwargs)
 
 

@@ -33,7 +33,7 @@ from nblib.sandbox.jobs import (  # noqa: F401
 from nblib.sandbox.worker import Limits, Worker
 
 _DEFAULT = Limits()
-# What isolation has to have to need no consent: one layer of each line.
+# What isolation has to have to need no consent: one layer of each group.
 _NEEDED = (
     ("PID namespace",), ("mount namespace", "Landlock"), ("network namespace", "seccomp"), ("no new privileges",),
     ("CPU limit",), ("memory limit",), ("process limit",), ("watch over all processes",),

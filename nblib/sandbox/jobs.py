@@ -104,26 +104,22 @@ class _FailedError(Exception):
 
 
 def run_job(worker: Worker, job: Job, limits: Limits) -> tuple[Outcome, ...]:
-    """Raises wire.ClosedError if the worker ends, BrokenError if it says that it does not work."""
+    """Its outcomes. Raises wire.ClosedError if the worker ends, BrokenError if it says that it does not work."""
+    kinds: dict[type, Callable[..., Iterator[Outcome]]] = {Script: _script, Function: _function, Checked: _checked}
+    found: list[Outcome] = []
+    late = 0
     try:
-        return tuple(_outcomes(worker, job, limits))
+        for outcome in kinds[type(job)](worker, job, limits):
+            found.append(outcome)
+            late += outcome.status == TIME_OUT
+            if late >= limits.time_outs:
+                worker.release()
+                break
     except BaseException:
         worker.abandon()
         raise
-
-
-def _outcomes(worker: Worker, job: Job, limits: Limits) -> Iterator[Outcome]:
-    """In the job's order, each as it comes."""
-    kinds: dict[type, Callable[..., Iterator[Outcome]]] = {Script: _script, Function: _function, Checked: _checked}
-    count, late = outcomes_of(job), 0
-    for done, outcome in enumerate(kinds[type(job)](worker, job, limits), start=1):
-        yield outcome
-        late += outcome.status == TIME_OUT
-        if late >= limits.time_outs and done < count:
-            worker.release()
-            message = f"not run: {late} outcomes of this program ran out of time before"
-            yield from [Outcome(TIME_OUT, None, message)] * (count - done)
-            return
+    rest = Outcome(TIME_OUT, None, f"not run: {late} outcomes of this program ran out of time before")
+    return (*found, *[rest] * (outcomes_of(job) - len(found)))
 
 
 def _script(worker: Worker, job: Script, limits: Limits) -> Iterator[Outcome]:
@@ -189,15 +185,12 @@ def _in_turn(
         worker.release()
 
 
-# --- questions and answers ------------------------------------------------------------------------------------------
-
-
 def _compiled(process: Process) -> None:
     """Raises unless the code compiles, which the first message says."""
     if process.first is None:
         outcome = _gone(process, "before it was compiled").outcome
-        known = outcome.status in (TIME_OUT, OUT_OF_MEMORY)
-        raise _FailedError(outcome if known else replace(outcome, status=COMPILE_ERROR))
+        limited = outcome.status in (TIME_OUT, OUT_OF_MEMORY)
+        raise _FailedError(outcome if limited else replace(outcome, status=COMPILE_ERROR))
     if "compile_error" in process.first:
         raise _FailedError(Outcome(COMPILE_ERROR, None, process.first["compile_error"]))
 
@@ -263,9 +256,6 @@ def _timed(process: Process, status: str, message: str = "", output: str | None 
     return Outcome(status, output, message, cpu)
 
 
-# --- how a program ended --------------------------------------------------------------------------------------------
-
-
 def _gone(process: Process, when: str) -> _FailedError:
     """Of a process that did not answer."""
     process.kill("channel")  # if it goes on all the same
@@ -298,7 +288,7 @@ def _of_end(process: Process) -> Outcome:
 def _by_itself(process: Process, status: int, number: int) -> tuple[str, str]:
     """Status and message of a program that no limit has ended; a signal's number, or 0."""
     message = process.errors.decode("utf-8", "replace").strip().rpartition("\n")[2].strip()
-    if status == 0:
+    if not status:
         return OK, ""
     if message.startswith(_NO_MEMORY):
         return OUT_OF_MEMORY, message

@@ -16,9 +16,6 @@ from typing import IO, Any
 
 from nblib.sandbox.inside import linux, wire
 
-_UNREAD = 8  # frames of a program that wait to be heard at most
-# Not `-I`, which is the same but for the seed of hashes: sets must have the same order in every worker.
-_FLAGS = ("-s", "-P")
 # Of this very package by its place, whatever the path has of the same name, and without what only the caller needs.
 _START = """
 import sys, types
@@ -29,6 +26,7 @@ from nblib.sandbox.inside import spawner
 spawner.main()
 """
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
+_ENVIRONMENT |= {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")} | {"MPLBACKEND": "Agg"}
 _PATIENCE_SECONDS = 10.0  # for a worker to clear up after itself
 
 
@@ -64,8 +62,8 @@ class Worker:
         sandbox = Path(__file__).resolve().parent
         code = _START.format(folders={"nblib": str(sandbox.parent), "nblib.sandbox": str(sandbox)})
         with far:
-            self.process = subprocess.Popen(
-                [sys.executable, *_FLAGS, "-c", code, str(far.fileno()), *without],
+            self.process = subprocess.Popen(  # not `-I`: the seed of hashes shall be that of the environment
+                [sys.executable, "-s", "-P", "-c", code, str(far.fileno()), *without],
                 pass_fds=(far.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -106,8 +104,7 @@ class Worker:
         return lines[-1] if lines else f"exit status {self.process.returncode}"
 
     def start(self, mode: str, begin: dict, limits: Limits, *, outcomes: int = 1, text: str = "") -> "Process":
-        """A new program or judge, told how to begin; `text` is its standard input, and it may take `outcomes` times
-        the CPU seconds."""
+        """A new program or judge, told how to begin, for so many outcomes; `text` is its standard input."""
         self.count += 1
         near, far = socket.socketpair()
         (output, to_output), (errors, to_errors) = os.pipe(), os.pipe()
@@ -151,7 +148,8 @@ class Worker:
         if None in ready:
             message = wire.receive(self.channel)
             if "ended" in message:
-                self.running.pop(message["ended"]).ended(message)
+                self.running[message["ended"]].ended(message)
+                del self.running[message["ended"]]
             else:
                 self.reply = message
 
@@ -206,10 +204,10 @@ class Process:
 
     def ended(self, end: dict) -> None:
         """Reads what it has left."""
-        self.end = end
         for stream in list(self.streams):
             while self.read(stream):
                 pass
+        self.end = end
         self.close_all()
 
     def read(self, stream) -> bool:
@@ -240,12 +238,12 @@ class Process:
     def _hear(self, data: bytes) -> None:
         try:
             self.inbox += self.frames.feed(data)
-            if len(self.inbox) <= _UNREAD:
-                return
+            misused = len(self.inbox) > 8  # answers to what nobody has asked
         except wire.ClosedError:
-            pass
-        self._close(self.channel)  # it sends no frames, or answers what nobody has asked
-        self.kill("channel")
+            misused = True
+        if misused:
+            self._close(self.channel)
+            self.kill("channel")
 
     def _write(self, text: bytearray, data: bytes) -> None:
         self.written += len(data)
@@ -268,13 +266,11 @@ def _standard_input(text: str) -> IO[bytes]:
 def _map_users(pid: int) -> bool:
     """In a worker's new user namespace: root maps itself and `nobody`, others themselves; whether `nobody` is there."""
     user, group, place = os.geteuid(), os.getegid(), Path(f"/proc/{pid}")
-    if user == 0:
+    for nobody in ("65534 65534 1\n", "") if user == 0 else ("",):
         with suppress(OSError):
-            (place / "gid_map").write_text(f"{group} {group} 1\n65534 65534 1\n")
-            (place / "uid_map").write_text("0 0 1\n65534 65534 1\n")
-            return True
-    with suppress(OSError):
-        (place / "setgroups").write_text("deny")
-        (place / "gid_map").write_text(f"{group} {group} 1\n")
-        (place / "uid_map").write_text(f"{user} {user} 1\n")
+            if not nobody:
+                (place / "setgroups").write_text("deny")
+            (place / "gid_map").write_text(f"{group} {group} 1\n{nobody}")
+            (place / "uid_map").write_text(f"{user} {user} 1\n{nobody}")
+            return bool(nobody)
     return False

@@ -39,7 +39,7 @@ def compare(
     data = tasks.resolve(task)
     name, user_data = (data.name, data) if isinstance(data, spec.UserData) else (data, None)
     decoding = decoding or (own.sampling if not user_data and tasks.get(name).sampled else own.decoding)
-    shared = {"decoding": decoding, "study_scores": own.study_scores, "user_data": user_data} | settings
+    shared: dict[str, Any] = {"decoding": decoding, "study_scores": own.study_scores, "user_data": user_data} | settings
     precision = models.choose_precision(precision)
     runs = []
     for method, own_precision in presets.methods(own, list(names), list(shots)):

@@ -30,7 +30,7 @@ def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
     Seconds are the mean of runs of the same kind, another seed or number of examples aside, in that folder.
     """
     folder = Path(folder)
-    ended = [row for row in results.sound(folder) if row.status == results.OK and _is_here(row)]
+    ended = [row for row in results.read(folder, quiet=True) if row.status == results.OK and _is_here(row)]
     there: set[str] = set()  # trainings that an earlier run of the plan will have made
     found = []
     for one in planned:
@@ -52,12 +52,12 @@ def _seconds(planned: Planned, ended: Sequence[Row], shared: bool) -> float | No
     """The mean of the rows that ended; a training that is `shared` costs nothing."""
     kind = _kind(spec.settings(planned.run))
     alike = [row for row in ended if _kind(row.settings) == kind and row.costs.get("examples")]
-    once, each = ("load",) if shared else ("load", "train"), ("retrieve", "generate", "execute")
+    once, every_run = ("load",) if shared else ("load", "train"), ("retrieve", "generate", "execute")
     total = 0.0
     for row in alike:
         share = len(planned.data.test) / (row.costs["examples"] or 1.0)
         total += sum(row.costs.get(f"{name}_seconds") or 0.0 for name in once)
-        total += share * sum(row.costs.get(f"{name}_seconds") or 0.0 for name in each)
+        total += share * sum(row.costs.get(f"{name}_seconds") or 0.0 for name in every_run)
     return total / len(alike) if alike else None
 
 

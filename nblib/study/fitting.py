@@ -4,11 +4,11 @@ import gc
 import glob
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from nblib import memory, methods, models, provenance, spec, tasks, train
 from nblib.study import resume
@@ -25,16 +25,16 @@ class Base:
     """The last base model that was loaded: the next run with the same one attaches its method to it."""
 
     key: tuple | None = None  # model, precision, whether its weights are random, and whether its own code is run
-    model: PreTrainedModel | None = None
-    tokenizer: PreTrainedTokenizerBase | None = None
+    model: Any = None  # a PreTrainedModel
+    tokenizer: Any = None
     loading: Record = field(default_factory=Record)  # what it cost
     trained: set[str] = field(default_factory=set)  # trainings of this study, by id
 
-    def load(self, planned: Planned, record: Record) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def load(self, planned: Planned, record: Record) -> tuple[Any, Any]:
         """The base and its tokenizer; what loading cost is the same for every run that uses it."""
         run = planned.run
         key = (run.model, run.precision, run.shape_only, run.trust_remote_code)
-        if key != self.key or self.model is None or self.tokenizer is None:
+        if key != self.key:
             self.drop()
             with self.loading.phase("load"):
                 if run.shape_only:
@@ -79,7 +79,6 @@ def attach(
     The record gets the training's costs and notes. Where another process is at the same training, it is waited for.
     """
     if not planned.training:
-        assert base.model is not None
         return base.model
     monitor = replace(monitor, log_folder=folder / LOGS / planned.id)
     checkpoints = resume.checkpoint_folder(folder, planned)
@@ -154,12 +153,12 @@ def _save(planned: Planned, model: nn.Module, path: Path, record: Record) -> Non
 
 def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record, monitor: train.Monitor) -> nn.Module:
     """The base with the method attached and trained, from where an earlier process stopped."""
-    run, data, task = planned.run, planned.data, tasks.trained(planned.run)
-    assert isinstance(run.method, spec.Trained)
-    training = _training(planned, record)
+    run, method, task = planned.run, planned.run.method, tasks.trained(planned.run)
+    assert isinstance(method, spec.Trained)
+    training = _training(run, method, record)
     before = (train.saved_facts(checkpoints) if checkpoints else None) or {}
     with record.phase("train", before.get("costs")) as phase:
-        model = _attached(planned, base, training)
+        model = _attached(planned, method, base, training)
         record.costs["trainable_parameters"] = methods.trainable_parameters(model)
         with memory.first_step(model) as kinds:
             kinds |= before.get("kinds", {})  # the first step was made by another process
@@ -167,10 +166,10 @@ def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record,
                 fitted = train.fit(
                     model,
                     base.tokenizer,
-                    data,
+                    planned.data,
                     task,
                     training,
-                    learning_rate=run.method.learning_rate,
+                    learning_rate=method.learning_rate,
                     precision=run.precision,
                     seed=run.seed,
                     monitor=monitor,
@@ -187,27 +186,25 @@ def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record,
     return model
 
 
-def _training(planned: Planned, record: Record) -> spec.Training:
+def _training(run: spec.Run, method: spec.Trained, record: Record) -> spec.Training:
     """As the run has it, but without gradient checkpointing where its method cannot be trained with it."""
-    training, method = planned.run.training, planned.run.method
-    assert training is not None
-    if not training.gradient_checkpointing or methods.keeps_checkpointing(method):
-        return training
+    assert run.training is not None
+    if not run.training.gradient_checkpointing or methods.keeps_checkpointing(method):
+        return run.training
     record.notes["gradient_checkpointing"] = f"off: {method.kind} cannot be trained with it"
-    return replace(training, gradient_checkpointing=False)
+    return replace(run.training, gradient_checkpointing=False)
 
 
-def _attached(planned: Planned, base: Base, training: spec.Training) -> nn.Module:
+def _attached(planned: Planned, method: spec.Trained, base: Base, training: spec.Training) -> nn.Module:
     """The base with the method on it, untrained; some methods begin with the training rows in their order."""
-    run, data, tokenizer = planned.run, planned.data, base.tokenizer
-    task = tasks.trained(run)
-    seq2seq = base.model.config.is_encoder_decoder
-    steps, batches = train.steps(data.train, tokenizer, task, training, encoder_decoder=seq2seq), []
-    if methods.begins_with_rows(run.method):
-        rows, size = train.encode_all(data.train, tokenizer, task, encoder_decoder=seq2seq), training.device_batch
-        parts = (rows[start : start + size] for start in range(0, len(rows), size))
-        batches = [train.collate(part, tokenizer.pad_token_id) for part in parts]
-    return methods.attach(base.model, run.method, tokenizer, seed=run.seed, steps=steps, batches=batches)
+    rows, task = planned.data.train, tasks.trained(planned.run)
+    seq2seq, batches = base.model.config.is_encoder_decoder, []
+    steps = train.steps(rows, base.tokenizer, task, training, encoder_decoder=seq2seq)
+    if methods.begins_with_rows(method):
+        encoded, size = train.encode_all(rows, base.tokenizer, task, encoder_decoder=seq2seq), training.device_batch
+        parts = (encoded[start : start + size] for start in range(0, len(encoded), size))
+        batches = [train.collate(part, base.tokenizer.pad_token_id) for part in parts]
+    return methods.attach(base.model, method, base.tokenizer, seed=planned.run.seed, steps=steps, batches=batches)
 
 
 def _checkpoints(folder: Path | None, phase: Phase, kinds: dict, before: dict) -> train.Checkpoints | None:

@@ -5,8 +5,8 @@
     table.to_csv(path), table.write_latex(path), table.to_markdown()
     tables.claim_1(runs, answers)              a verdict with its sentence and its numbers; `verdicts` has all of them
 
-show.py: Table. scores.py: by method, difficulty, group, model, task, learning rate. costs.py: memory, break-even.
-overview.py: a whole folder. claims.py: verdicts. protocol.py: plan, data, fairness, examples, origin, two stores.
+show.py: Table. labels.py: which runs may stand in one table. scores.py: by method, model, task, learning rate.
+groups.py: of some of the examples. costs.py: memory, break-even. claims.py: verdicts. protocol.py: plan, data, origin.
 """
 
 from nblib.tables.claims import (
@@ -22,18 +22,17 @@ from nblib.tables.claims import (
     verdict_table,
     verdicts,
 )
-from nblib.tables.costs import beside_predicted, break_even, cards, foreseen, memory, memory_bytes, quality_memory
-from nblib.tables.labels import labelled, names
-from nblib.tables.overview import (
-    Benchmark,
-    benchmarks,
-    difficulties,
-    mean_ranks,
-    report,
-    says_quality,
+from nblib.tables.costs import (
+    break_even,
+    cards,
+    measured_vs_predicted,
+    memory,
+    predicted_memory,
+    quality_memory,
     soft_cost,
-    tested,
 )
+from nblib.tables.groups import by_difficulty, by_group, difficulties, nearest, retrieval
+from nblib.tables.labels import Benchmark, benchmarks, names
 from nblib.tables.protocol import (
     appendix,
     compare,
@@ -49,76 +48,22 @@ from nblib.tables.protocol import (
     skipped,
 )
 from nblib.tables.scores import (
-    METRICS,
     across_models,
-    by_difficulty,
-    by_group,
     comparison,
     learning_curves,
-    nearest,
-    retrieval,
+    mean_ranks,
+    report,
     sensitivity,
+    tested,
     transfer,
     versus,
 )
 from nblib.tables.show import EXECUTION, SCORES, Marked, Table, paragraph, size
 
-__all__ = [
-    "CLAIMS",
-    "EXECUTION",
-    "METRICS",
-    "SCORES",
-    "Benchmark",
-    "Marked",
-    "Table",
-    "Verdict",
-    "across_models",
-    "appendix",
-    "beats",
-    "benchmarks",
-    "beside_predicted",
-    "break_even",
-    "by_difficulty",
-    "by_group",
-    "cards",
-    "claim_1",
-    "claim_2",
-    "claim_3",
-    "claim_4",
-    "claim_5",
-    "claim_lora",
-    "compare",
-    "comparison",
-    "data_checks",
-    "difficulties",
-    "examples",
-    "failure",
-    "fairness",
-    "foreseen",
-    "labelled",
-    "layers",
-    "leakage",
-    "learning_curves",
-    "mean_ranks",
-    "memory",
-    "memory_bytes",
-    "names",
-    "nearest",
-    "paragraph",
-    "plan",
-    "provenance",
-    "quality_memory",
-    "report",
-    "retrieval",
-    "says_quality",
-    "sensitivity",
-    "side_by_side",
-    "size",
-    "skipped",
-    "soft_cost",
-    "tested",
-    "transfer",
-    "verdict_table",
-    "verdicts",
-    "versus",
-]
+__all__ = ["CLAIMS", "EXECUTION", "SCORES", "Benchmark", "Marked", "Table", "Verdict", "across_models", "appendix"]
+__all__ += ["beats", "benchmarks", "break_even", "by_difficulty", "by_group", "cards", "claim_1", "claim_2", "claim_3"]
+__all__ += ["claim_4", "claim_5", "claim_lora", "compare", "comparison", "data_checks", "difficulties", "examples"]
+__all__ += ["failure", "fairness", "layers", "leakage", "learning_curves", "mean_ranks", "measured_vs_predicted"]
+__all__ += ["memory", "names", "nearest", "paragraph", "plan", "predicted_memory", "provenance", "quality_memory"]
+__all__ += ["report", "retrieval", "sensitivity", "side_by_side", "size", "skipped", "soft_cost", "tested", "transfer"]
+__all__ += ["verdict_table", "verdicts", "versus"]

@@ -1,141 +1,136 @@
-"""Bytes, seconds and tokens of runs as tables, also beside their scores. Measures nothing."""
+"""Bytes, seconds and tokens of runs as tables, also against their scores. Measures nothing."""
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from nblib import results, spec, stats
-from nblib.tables.labels import KINDS, labelled, named
-from nblib.tables.scores import TESTED, comparison, has
-from nblib.tables.show import SCORES, Table, listed, number
+from nblib import results, spec
+from nblib.tables.labels import KINDS, Benchmark, counts, labelled, named
+from nblib.tables.scores import comparison, tests, turned
+from nblib.tables.show import SCORES, Table, number
 
-PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits")
-COLUMNS = [f"{part}_bytes" for part in (*PARTS, "other")]
-MEASURED = {  # by device: an allocator tells what was there at once, a CPU's resident set is that of all of Python
-    "cuda": "allocated peak",
-    "cpu": "sum of tensors",
-}
-WITHOUT_LOGITS = "tensors without logits"
-NUMBERS = (*COLUMNS, "memory_bytes", "step_seconds", "total_parameters", "saving_lora_share", "saving_full_share")
+PARTS = [f"{part}_bytes" for part in results.PARTS]
+TRAINED = ("PEFT", "full fine-tuning")  # families
 PROMPTING = ("ICL", "RAG")  # families whose prompts are longer than the question
 PASSES = 3  # forward passes that a training token costs: its own, and two for the backward pass, as is usual to count
-UNITS = ("tokens", "seconds")
+UNITS = {"tokens": "tokens of forward passes", "seconds": "seconds"}
+BREAK_EVEN = (
+    f"Training counts once: every training token, all epochs, as {PASSES} forward passes (the backward pass costs "
+    "about two), without validation; in seconds as measured, validation included. A query counts its prompt "
+    "once and the tokens of all its answers. Differences are paired over the same examples; p with Holm's correction "
+    "over the lines."
+)
+RANDOM = "*: the real architecture with random weights, which need the same memory."
 GIB = 2**30
-
-
-class Predicted(Protocol):
-    """What is read of a memory.Prediction."""
-
-    @property
-    def train_peak_bytes(self) -> int | None: ...
-
-
-def memory_bytes(runs: pd.DataFrame) -> pd.Series:
-    """What training held: the allocated peak on a GPU, the sum of a step's tensors on a CPU; NaN: not measured."""
-    parts = runs.reindex(columns=[f"train_{part}_bytes" for part in PARTS]).astype(float).sum(axis=1, skipna=False)
-    peaks = runs.reindex(columns=["train_peak_bytes"])["train_peak_bytes"].astype(float)
-    return peaks.where(_device(runs) == "cuda", parts).where(runs["status"] == results.OK)
+# PEFT-Bench (Belanec et al. 2025, arXiv 2511.21285): what halves the score, each exponent 1. Its script calls them
+# 5e8 parameters, 10 TFLOP more than the base model's forward pass, and the 94 GB of one H100 NVL.
+HALVING = {"parameters": 5e8, "teraflops": 10.0, "gigabytes": 94.0}
+READ = ("prompt-tuning", "p-tuning")  # their virtual tokens pass through every layer, as those of a prompt do
+MERGED = ("full", *READ, "prefix-tuning")  # no weights that a token passes through besides the model's own
 
 
 def memory(runs: pd.DataFrame) -> Table:
     """One line a model, trained method and precision, the smallest model first: means over seeds, in bytes.
 
-    `weights_bytes`, `adapter_bytes`, `gradients_bytes`, `optimizer_bytes`, `activations_bytes` and `logits_bytes` are
-    tensors of a training step. `memory_bytes` is the allocated peak of training on a GPU, of which `other_bytes` are
-    none of these; on a CPU it is their sum (`measured` says which). `step_seconds` has the validation losses in it.
-    `saving_lora_share` and `saving_full_share` are the shares of `memory_bytes` less than LoRA without quantization and
-    than full tuning need, of the same model. Runs of random weights (`shape_only`) are taken: they need the same bytes.
+    The parts are tensors of a training step. `memory_bytes` is the allocated peak of training on a GPU, of which
+    `other_bytes` are none of these; on a CPU it is their sum (`measured` says which). `step_seconds` has the validation
+    losses in it. `saving_lora_share` and `saving_full_share` are the shares of `memory_bytes` less than LoRA without
+    quantization and than full tuning need, of the same model. Random weights (`shape_only`) need the same bytes.
     """
-    trained = runs[runs["training"].notna()].sort_index()
-    trained = trained.assign(
-        memory_bytes=memory_bytes(trained),
-        device=_device(trained),
-        text=trained["settings"].map(lambda settings: str(settings["method"])),
-    )
-    found = [
-        _memory_line(part)
-        for _, part in trained.groupby(["model", "text", "precision", "shape_only", "device"], sort=False)
+    runs = runs[runs["training"].notna()]
+    runs = runs.assign(method=_plain_labels(runs), text=runs["settings"].map(lambda settings: str(settings["method"])))
+    measured = [
+        "memory_bytes",
+        "total_parameters",
+        "train_seconds",
+        "train_steps",
+        *(f"train_{part}" for part in PARTS),
     ]
-    return _memory_table(found)
+    frame = counts(runs, ["model", "method", "text", "precision", "shape_only", "device"], measured).reset_index()
+    frame = frame.rename(columns={f"train_{part}": part for part in PARTS})
+    frame["step_seconds"] = frame["train_seconds"] / frame["train_steps"]
+    return _memory_table(frame.assign(measured=frame["device"].map(_measured)))
 
 
-def foreseen(entries: Sequence[tuple[str, spec.Method, str, Predicted]], *, device: str) -> Table:
-    """The same of predictions: each a model, a method, a precision, and what memory.predict says of them on `device`.
+def predicted_memory(entries: Sequence[tuple[str, spec.Method, str, Any]], *, device: str) -> Table:
+    """The same of predictions: each a model, a method, a precision, and the memory.Prediction of them on `device`.
 
-    Kinds of a prediction need not be there at the same time: they may add up to more than `memory_bytes` on a GPU.
+    Parts of a prediction need not be there at the same time: they may add up to more than `memory_bytes` on a GPU.
     """
-    lines = []
-    for model, method, precision, predicted in entries:
-        parts = {f"{part}_bytes": getattr(predicted, f"{part}_bytes") for part in PARTS}
-        called, kind = spec.label(method), spec.kind(method, precision)
-        line = {"model": model, "method": called, "kind": kind, "precision": precision} | parts
-        line |= {"label": f"{called} {precision}"}
-        whole = None if any(each is None for each in parts.values()) else sum(parts.values())
-        line |= {"memory_bytes": predicted.train_peak_bytes if device == "cuda" else whole, "device": device}
-        lines.append(line | {"measured": "predicted", "status": results.OK, "seeds": 0, "shape_only": False})
-    return _memory_table(lines)
+    about = {"device": device, "measured": "predicted", "status": results.OK, "seeds": 0, "shape_only": False}
+    lines = [
+        {"model": model, "method": spec.label(method), "kind": spec.kind(method, precision), "precision": precision}
+        | {part: getattr(predicted, part) for part in PARTS}
+        | {"memory_bytes": predicted.train_peak_bytes, **about}
+        for model, method, precision, predicted in entries
+    ]
+    frame = pd.DataFrame(lines, columns=None if lines else ["model", "method", "kind", "precision", *PARTS, *about])
+    if device != "cuda":
+        frame["memory_bytes"] = frame[[*PARTS]].astype(float).sum(axis=1, skipna=False)
+    return _memory_table(frame)
 
 
-def beside_predicted(measured: pd.DataFrame, predicted: pd.DataFrame) -> Table:
-    """The lines of a `memory` that a `foreseen` has, too: `memory_bytes`, `predicted_bytes` and their `error_share`.
+def measured_vs_predicted(measured: pd.DataFrame, predicted: pd.DataFrame) -> Table:
+    """The lines of `memory` that `predicted_memory` has, too: `memory_bytes`, `predicted_bytes` and their `error`.
 
     The error is a share of what was measured: above 0 where too much was predicted. On a CPU both are without logits:
     what is measured are those that a step keeps, and what is predicted is the most that there is of them at once.
     """
     keys = ["model", "method", "precision"]
-    known = predicted[keys].assign(predicted_bytes=_comparable(predicted))
-    both = measured.assign(memory_bytes=_comparable(measured)).merge(known, on=keys, how="inner")
-    both = both[both["memory_bytes"].notna()].reset_index(drop=True)
-    both.loc[both["device"] != "cuda", "measured"] = WITHOUT_LOGITS
+    measured, predicted = (
+        table.assign(memory_bytes=table["memory_bytes"] - table["logits_bytes"].where(table["device"] != "cuda", 0))
+        for table in (measured, predicted)
+    )
+    predicted = predicted[[*keys, "memory_bytes"]].rename(columns={"memory_bytes": "predicted_bytes"})
+    both = measured.dropna(subset="memory_bytes").merge(predicted, on=keys)
+    both["measured"] = both["measured"].where(both["device"] == "cuda", "tensors without logits")
     both["error"] = both["predicted_bytes"] / both["memory_bytes"] - 1
     frame = both[[*keys, "label", "kind", "device", "measured", "memory_bytes", "predicted_bytes", "error"]]
     heads = {"label": "method", "memory_bytes": "measured", "error": "predicted minus measured (%)"}
-    measures = listed([str(each) for each in frame["measured"].unique()]) if len(frame) else "nothing"
-    columns = ("model", "label", "memory_bytes", "predicted_bytes", "error")
-    return Table(frame, (f"Measured: {measures}.",), columns=columns, heads=heads)
+    note = f"Measured: {' and '.join(frame['measured'].unique()) or 'nothing'}."
+    return Table(frame, (note,), columns=("model", "label", "memory_bytes", "predicted_bytes", "error"), heads=heads)
 
 
 def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
     """A `comparison` of trained methods with the `memory_bytes` of each, and whether it is on the `pareto` front.
 
-    On the front is what no other method beats in one of score and memory without being worse in the other. Runs of
-    random weights have no quality and are left out. Raises ValueError as `comparison` does.
+    On the front is what no other method beats in one of score and memory without being worse in the other.
     """
-    has(runs, metric)
     runs = runs[runs["training"].notna() & ~runs["shape_only"].astype(bool)]
     frame = comparison(runs, answers, metrics=[metric]).frame
     if frame.empty:
         return Table(frame)
-    about = named(runs).assign(memory_bytes=memory_bytes(runs), device=_device(runs)).groupby("method", observed=True)
-    frame["precision"] = about["precision"].first().astype(object)
-    frame["measured"] = about["device"].first().map(_measured).astype(object)
-    frame["memory_bytes"] = about["memory_bytes"].mean()
-    own = about["settings"].first().map(lambda settings: results.label({**settings, "precision": "fp32"}))
-    names = [f"{own[label]} {precision}" for label, precision in frame["precision"].items()]
-    if len(set(names)) == len(names):
-        frame.index = pd.Index(names, name="method")
-    frame["pareto"] = [metric in frame and _is_best(frame, metric, place) for place in range(len(frame))]
+    labels = _plain_labels(runs) + " " + runs["precision"]
+    runs = named(runs).assign(measured=runs["device"].map(_measured), label=labels).astype({"method": object})
+    groups = runs.groupby("method")
+    frame = frame.join(groups[["precision", "measured", "label"]].first()).join(groups["memory_bytes"].mean())
+    labels = frame.pop("label")
+    if labels.is_unique:
+        frame.index = pd.Index(labels, name="method")
+    points = frame.reindex(columns=[metric, "memory_bytes"]) * [-1, 1]
+    frame["pareto"] = [
+        bool(point.notna().all() and not ((points <= point).all(axis=1) & (points < point).any(axis=1)).any())
+        for _, point in points.iterrows()
+    ]
     return Table(frame, columns=("method", metric, "memory_bytes", "pareto", "seeds"))
 
 
 def cards(plans: Mapping[str, Sequence[Any] | str], sizes: Mapping[str, float]) -> Table:
-    """One line a card and way that fits: card -> the options of memory.plan, or the sentence of why there is none.
+    """One line a card and way that fits, from memory.plan: card -> its options, or the sentence of why there is none.
 
-    `card_bytes` from `sizes` (card -> GiB); `method`, `precision`, `device_batch`, `accumulation`,
-    `gradient_checkpointing`, `optimizer`, `peak_bytes` and `card_share` are those of memory.Option; `why` the sentence.
+    `sizes` are those of the cards in GiB.
     """
     names = ("precision", "device_batch", "accumulation", "gradient_checkpointing", "optimizer", "peak_bytes")
     lines = []
-    for card, options in sorted(plans.items(), key=lambda each: (sizes[each[0]], each[0])):
+    for card, options in sorted(plans.items(), key=lambda item: (sizes[item[0]], item[0])):
         whole = {"card": card, "card_bytes": sizes[card] * GIB}
-        for option in [options] if isinstance(options, str) else options:
-            if isinstance(option, str):
-                lines.append(whole | {"method": "nothing fits", "why": option})
-            else:
-                about = {"method": option.method.kind, "card_share": option.share}
-                lines.append(whole | about | {name: getattr(option, name) for name in names})
+        if isinstance(options, str):
+            lines.append(whole | {"method": "nothing fits", "why": options})
+        for option in options if not isinstance(options, str) else ():
+            own = {name: getattr(option, name) for name in names}
+            lines.append(whole | {"method": option.method.kind, "card_share": option.share} | own)
     frame = pd.DataFrame(lines, columns=["card", "card_bytes", "method", *names, "card_share", "why"])
     heads = {"card_bytes": "memory", "device_batch": "rows a pass", "accumulation": "passes a step"}
     heads |= {"card_share": "of the card (%)", "peak_bytes": "peak"}
@@ -149,188 +144,162 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
 
     `base` is the label of a trained method; None: the PEFT method that scores best. In tokens and in seconds, means
     over seeds: `tokens_once` of training, `tokens_base` and `tokens_method` a query, `tokens_queries` (None:
-    `tokens_why` says the reason). Beside it `base` minus the method in `metric`, with interval, p after Holm over the
-    lines, and verdict. Without a trained method or without a prompting one the frame is empty.
+    `tokens_why` says the reason). Beside it `base` minus the method in `metric`.
     Raises ValueError for a base that is no trained method with a result.
     """
     runs, answers = labelled(runs, answers)
-    runs = runs[runs["status"] == results.OK].copy()
+    runs = runs[runs["status"] == results.OK].astype({"method": object})
     trained = _trained_base(runs, base, metric)
-    prompting = runs[runs["family"].isin(PROMPTING)]
-    columns = [f"{unit}_{name}" for unit in UNITS for name in ("once", "base", "method", "queries", "why")]
-    names = ["kind", "family", "base", "base_kind", "score", "base_score", *columns, *TESTED[:4], "n", "verdict"]
-    if trained is None or prompting.empty:
-        frame = pd.DataFrame(columns=names, index=pd.Index([], name="method", dtype=object))
-        return Table(
-            frame, ("There is nothing to compare: it takes a trained method and one that prompts.",), columns=()
-        )
-    mine = runs[runs["method"] == trained]
-    lines = {}
-    for label, part in prompting.groupby("method", observed=True):
-        line = {"kind": part["kind"].iloc[0], "family": part["family"].iloc[0], "base": trained}
-        line |= {"base_kind": mine["kind"].iloc[0], "score": _mean(part, metric), "base_score": _mean(mine, metric)}
-        lines[label] = line | _even(mine, part, "tokens") | _even(mine, part, "seconds")
-    frame = pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
-    asked = answers[answers["run"].isin([*mine.index, *prompting.index])]
-    tests = stats.summarise(asked, "method", metric, base={"method": trained}).astype({"method": object})
-    tests = tests.set_index("method").rename(columns={"pairs": "n"})
-    low, high = -tests["difference_high"], -tests["difference_low"]
-    tests = tests.assign(difference=-tests["difference"], difference_low=low, difference_high=high)
-    tests["verdict"] = tests["verdict"].map({"higher": "lower", "lower": "higher", "tie": "tie"})
-    frame = frame.join(tests[[*TESTED[:4], "n", "verdict"]]).reindex(columns=names)
-    first = frame.iloc[0]
-    once = [
-        f"{number(first[f'{unit}_once'])} {said}" for unit, said in _ONCE.items() if pd.notna(first[f"{unit}_once"])
-    ]
+    frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family"]]
+    frame = frame if trained else frame[:0]
+    means = _query_costs(runs, metric)
+    own, base_kind = means.reindex([trained]).iloc[0], runs.loc[runs["method"] == trained, "kind"].max()
+    frame = frame.assign(
+        base=trained, base_kind=base_kind, score=means["score"].reindex(frame.index), base_score=own["score"]
+    )
+    machines = runs["provenance"].map(_machines).groupby(runs["method"]).agg(lambda sets: set().union(*sets))
+    mixed = [len(machines[trained] | machines[label]) > 1 for label in frame.index]
+    for unit in UNITS:
+        frame = frame.assign(**_even(own, means[unit].reindex(frame.index), unit, mixed if unit == "seconds" else []))
+    answers = answers[answers["method"].isin([trained, *frame.index])]
+    frame = frame.join(turned(tests(answers, "method", metric, {"method": trained})))
+    if frame.empty:
+        note = "There is nothing to compare: it takes a trained method and one that prompts."
+        return Table(frame, (note,), columns=())
+    once = [f"{number(own[f'{unit}_once'])} {words}" for unit, words in UNITS.items() if pd.notna(own[f"{unit}_once"])]
     spent = f"Training {trained} once costs {' or '.join(once)}." if once else "Training's cost is not known."
-    heads = {f"{unit}_queries": f"cheaper in {unit} from (queries)" for unit in UNITS}
-    heads |= {f"{unit}_base": f"{unit} a query, {trained}" for unit in UNITS}
-    heads |= {f"{unit}_method": f"{unit} a query" for unit in UNITS}
-    heads |= {f"{unit}_why": f"why none in {unit}" for unit in UNITS if frame[f"{unit}_why"].notna().any()}
-    heads |= {"difference": f"{SCORES[metric]} of {trained} beside it (points)", "verdict": f"so {trained} is"}
-    told = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
-    shown = ("method", *(name for name in told if frame[name].notna().any()), "difference", "p", "verdict")
-    return Table(frame, (spent, CAPTION), columns=shown, heads=heads)
+    heads = {"difference": f"{SCORES[metric]} of {trained} against it (points)", "verdict": f"so {trained} is"}
+    for unit in UNITS:
+        heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
+        heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}
+    costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
+    shown = ("method", *(name for name in costs if frame[name].notna().any()), "difference", "p", "verdict")
+    return Table(frame, (spent, BREAK_EVEN), columns=shown, heads=heads)
 
 
-CAPTION = (
-    f"Training counts once: every training token, all epochs, as {PASSES} forward passes (the backward pass costs "
-    "about two), without validation; in seconds as measured, validation included. A query counts its prompt "
-    "once and the tokens of all its answers. Differences are paired over the same examples; p with Holm's correction "
-    "over the lines."
-)
-_ONCE = {"tokens": "tokens of forward passes", "seconds": "seconds"}
+def soft_cost(benchmark: Benchmark) -> Table:
+    """PEFT-Bench's PSCP for each trained method of each model: a score that costs shrink.
 
-
-def _device(runs: pd.DataFrame) -> pd.Series:
-    return runs["provenance"].map(lambda origin: str(origin.get("device", "cpu"))).astype(object)
-
-
-def _measured(device: str) -> str:
-    return MEASURED.get(device, MEASURED["cpu"])
-
-
-def _memory_line(runs: pd.DataFrame) -> dict:
-    """One line of runs that differ in their seed only."""
-    well, first = runs[runs["status"] == results.OK], runs.iloc[0]
-    plain = results.label({**first["settings"], "precision": "fp32"})
-    bad = results.OUT_OF_MEMORY if (runs["status"] == results.OUT_OF_MEMORY).any() else results.FAILED
-    line = {"model": first["model"], "method": plain, "kind": first["kind"], "precision": first["precision"]}
-    line |= {"label": f"{plain} {first['precision']}", "shape_only": bool(first["shape_only"])}
-    line |= {"device": first["device"], "measured": _measured(first["device"])}
-    line |= {"status": results.OK if len(well) else bad, "seeds": len(well)}
-    line |= {f"{part}_bytes": _mean(well, f"train_{part}_bytes") for part in PARTS}
-    seconds, steps = _mean(well, "train_seconds"), _mean(well, "train_steps")
-    line |= {"step_seconds": seconds / steps if seconds is not None and steps else None}
-    return line | {"memory_bytes": _mean(well, "memory_bytes"), "total_parameters": _mean(well, "total_parameters")}
-
-
-def _memory_table(lines: list[dict]) -> Table:
-    texts = ["model", "method", "kind", "precision", "label", "device", "measured", "status", "shape_only", "seeds"]
-    frame = pd.DataFrame(lines, columns=[*texts, *NUMBERS]).astype(dict.fromkeys(NUMBERS, float))
-    rest = frame["memory_bytes"] - frame[[f"{part}_bytes" for part in PARTS]].sum(axis=1, skipna=False)
-    frame["other_bytes"] = rest.clip(lower=0.0).where((frame["device"] == "cuda") | rest.isna(), 0.0)
-    sizes = frame.groupby("model")["total_parameters"].max().fillna(frame.groupby("model")["weights_bytes"].max())
-    order = frame.assign(
-        _size=frame["model"].map(sizes).fillna(0),
-        _method=[[*KINDS, each].index(each) for each in frame["method"].str.split(" ").str[0]],
-        _precision=[spec.PRECISIONS.index(each) for each in frame["precision"]],
-    ).sort_values(["_size", "model", "_method", "_precision"], kind="stable")
-    frame = frame.loc[order.index].reset_index(drop=True)
-    for model, members in frame.groupby("model"):
-        for column, reference in (("saving_lora_share", "lora"), ("saving_full_share", "full")):
-            base = unquantized(members[members["method"] == reference])
-            if base is not None:
-                own = frame["model"] == model
-                frame.loc[own, column] = 1 - frame.loc[own, "memory_bytes"] / base["memory_bytes"]
-    shown = frame.assign(name=frame["model"] + ["*" * each for each in frame["shape_only"].astype(bool)])
-    notes = ["GiB, MiB and KiB are powers of two: 1 GiB is 2^30 bytes."]
-    notes += ["On a CPU memory is the sum of a step's tensors, so nothing is left for other."] * bool(
-        (frame["measured"] == MEASURED["cpu"]).any()
+    P × (1 + parameters / 5e8)⁻¹ × (1 + teraflops / 10)⁻¹ × (1 + gigabytes / 94)⁻¹, with P the deciding score in
+    percent; `parameters` are the trained ones, `gigabytes` (of 10⁹ bytes) the memory of training, both measured.
+    `teraflops` are those of reading one prompt beyond what the model itself needs for the zero-shot prompt: two
+    for each weight and token, computed from the measured tokens and weights. NaN where something is not known.
+    """
+    metric, by, runs = benchmark.metric, ["model", "method"], benchmark.runs.astype({"method": object})
+    virtual = runs["settings"].map(lambda settings: settings["method"].get("virtual_tokens", 0))
+    groups = runs.assign(score=runs.get(metric), virtual=virtual).where(runs["status"] == results.OK).groupby(by)
+    frame = counts(benchmark.runs, by).join(groups.agg({"score": "mean", "memory_bytes": "max", "virtual": "first"}))
+    frame = frame.rename(columns={"trainable_parameters": "parameters"}).assign(metric=metric).reset_index()
+    frame["gigabytes"] = frame["memory_bytes"] / 1e9
+    zero_tokens = frame["model"].map(frame[frame["kind"] == "zero-shot"].set_index("model")["prompt_tokens"])
+    added = frame["parameters"].mask(frame["kind"].isin(MERGED), 0.0)
+    tokens = frame["prompt_tokens"] + frame["virtual"].where(frame["kind"].isin(READ), 0)
+    base_flops = 2 * frame["total_parameters"] * zero_tokens.fillna(frame["prompt_tokens"])
+    flops = 2 * (frame["total_parameters"] + added) * tokens - base_flops
+    frame = frame.assign(teraflops=(flops / 1e12).clip(lower=0.0), pscp=100 * frame["score"])
+    for name, halving in HALVING.items():
+        frame["pscp"] /= 1 + frame[name] / halving
+    frame = frame[frame["family"].isin(TRAINED) & (frame["status"] == results.OK)]
+    frame = frame[["model", "method", "metric", "score", *HALVING, "pscp"]]
+    frame = frame.sort_values(["model", "pscp"], ascending=[True, False], kind="stable", ignore_index=True)
+    note = (
+        "PSCP of PEFT-Bench: percent × 1/(1 + parameters/5e8) × 1/(1 + TFLOP/10) × 1/(1 + GB/94). Its constants are "
+        "made for models of billions of parameters: of a small one it leaves the score nearly as it is."
     )
-    notes += ["On a GPU memory is the allocated peak of training; other is what its tensors do not explain."] * bool(
-        (frame["measured"] == MEASURED["cuda"]).any()
-    )
-    notes += ["*: the real architecture with random weights, which need the same memory."] * bool(
-        frame["shape_only"].any()
-    )
-    columns = ("name", "method", "precision", "memory_bytes", *COLUMNS, "saving_lora_share", "saving_full_share")
-    return Table(
-        shown, tuple(notes), columns=(*columns, "step_seconds"), heads={"name": "model", "memory_bytes": "memory"}
-    )
+    heads = {"parameters": "trained parameters", "score": f"{SCORES[metric]} (%)"}
+    return Table(frame, (note,), columns=("model", "method", "score", *HALVING, "pscp"), heads=heads, group="model")
 
 
-def unquantized(members: pd.DataFrame) -> pd.Series | None:
+def unquantized(lines: pd.DataFrame) -> pd.Series | None:
     """The line of these that quantized ones are compared with: of the type that they compute in.
 
     That is half precision on a GPU, and fp32 on a CPU; the other one where that was not run.
     """
-    there = members[members["memory_bytes"].notna() & ~members["precision"].isin(spec.QUANTIZED)]
-    if there.empty:
+    lines = lines[lines["memory_bytes"].notna() & ~lines["precision"].isin(spec.QUANTIZED)]
+    if lines.empty:
         return None
-    wanted = ("bf16", "fp16", "fp32") if there["device"].iloc[0] == "cuda" else ("fp32", "bf16", "fp16")
-    return there.iloc[int(min(range(len(there)), key=lambda place: wanted.index(there["precision"].iloc[place])))]
+    wanted = ("bf16", "fp16", "fp32") if lines["device"].iloc[0] == "cuda" else ("fp32", "bf16", "fp16")
+    return lines.iloc[int(np.argmin([wanted.index(precision) for precision in lines["precision"]]))]
 
 
-def _comparable(frame: pd.DataFrame) -> pd.Series:
-    return frame["memory_bytes"].where(frame["device"] == "cuda", frame["memory_bytes"] - frame["logits_bytes"])
+def _measured(device: str) -> str:
+    return "allocated peak" if device == "cuda" else "sum of tensors"
 
 
-def _is_best(frame: pd.DataFrame, metric: str, place: int) -> bool:
-    scores, needed = frame[metric], frame["memory_bytes"]
-    score, memory = scores.iloc[place], needed.iloc[place]
-    as_good = (scores >= score) & (needed <= memory)
-    return bool(pd.notna(score) and pd.notna(memory) and not (as_good & ((scores > score) | (needed < memory))).any())
+def _plain_labels(runs: pd.DataFrame) -> pd.Series:
+    """The methods' names without their precisions: QLoRA is lora."""
+    return runs["settings"].map(lambda settings: results.label({**settings, "precision": "fp32"})).astype(object)
 
 
-def _mean(runs: pd.DataFrame, name: str) -> float | None:
-    """Mean over seeds; None where no run says it."""
-    value = runs[name].astype(float).mean() if name in runs and len(runs) else math.nan
-    return None if math.isnan(value) else float(value)
+def _memory_table(frame: pd.DataFrame) -> Table:
+    """With labels, what is left for `other`, and savings; in order of size, method and precision."""
+    about = ["model", "method", "kind", "precision", "device", "measured", "status", "shape_only", "seeds"]
+    measures = [*PARTS, "other_bytes", "memory_bytes", "step_seconds", "total_parameters"]
+    frame = frame.reindex(columns=[*about, *measures]).astype(dict.fromkeys(measures, float))
+    other = (frame["memory_bytes"] - frame[PARTS].sum(axis=1, skipna=False)).clip(lower=0.0)
+    frame["other_bytes"] = other.where(frame["device"] == "cuda", 0 * other)
+    sizes = frame.groupby("model")["total_parameters"].transform("max")
+    sizes = sizes.fillna(frame.groupby("model")["weights_bytes"].transform("max")).fillna(0)
+    kinds = [[*KINDS, method].index(method) for method in frame["method"].str.split(" ").str[0]]
+    precisions = [spec.PRECISIONS.index(precision) for precision in frame["precision"]]
+    order = np.lexsort((precisions, kinds, frame["model"].astype(str), sizes))
+    frame = frame.iloc[order].reset_index(drop=True).assign(saving_lora_share=np.nan, saving_full_share=np.nan)
+    frame["label"] = frame["method"] + " " + frame["precision"]
+    for _, lines in frame.groupby("model"):
+        for method in ("lora", "full"):
+            base = unquantized(lines[lines["method"] == method])
+            if base is not None:
+                saving = 1 - lines["memory_bytes"] / base["memory_bytes"]
+                frame.loc[lines.index, f"saving_{method}_share"] = saving
+    frame["name"] = frame["model"] + frame["shape_only"].map({True: "*", False: ""})
+    notes = (
+        "GiB, MiB and KiB are powers of two: 1 GiB is 2^30 bytes. On a CPU memory is the sum of a step's tensors, so "
+        "nothing is left for other; on a GPU it is the allocated peak, and other is what these tensors do not explain.",
+        RANDOM if frame["shape_only"].any() else "",
+    )
+    shown = ("name", "method", "precision", "memory_bytes", *PARTS, "other_bytes", "saving_lora_share")
+    heads = {"name": "model", "memory_bytes": "memory"}
+    return Table(frame, notes, columns=(*shown, "saving_full_share", "step_seconds"), heads=heads)
 
 
 def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | None:
+    """That method; None: the PEFT method that scores best, if there is one."""
     if label is None:
-        peft = runs[runs["family"] == "PEFT"]
-        means = (
-            peft.groupby("method", observed=True)[metric].mean().dropna() if metric in peft else pd.Series(dtype=float)
-        )
-        return None if means.empty else str(means.idxmax())
-    trained = runs[runs["family"].isin(("PEFT", "full fine-tuning"))]["method"].sort_values()
-    if label not in set(trained):
-        known = ", ".join(dict.fromkeys(trained)) or "none, because no trained method has a result"
+        scores = runs[runs["family"] == "PEFT"].groupby("method")[metric].mean().dropna() if metric in runs else []
+        return str(scores.idxmax()) if len(scores) else None
+    trained = runs.loc[runs["family"].isin(TRAINED), "method"].unique()
+    if label not in trained:
+        known = ", ".join(trained) or "none, because no trained method has a result"
         raise ValueError(f"base must be a trained method with a result ({known}); got {label!r}")
     return label
 
 
-def _even(base: pd.DataFrame, method: pd.DataFrame, unit: str) -> dict:
-    """What one training costs, what a query of both costs, and how many queries make up for it."""
-    tokens = _mean(base, "train_tokens")
-    once = _mean(base, "train_seconds") if unit == "seconds" else None if tokens is None else PASSES * tokens
-    ours, theirs = _a_query(base, unit), _a_query(method, unit)
-    queries, why = None, None
-    if once is None or ours is None or theirs is None:
-        why = "not measured"
-    elif unit == "seconds" and len(_machines(base) | _machines(method)) > 1:
-        why = "measured on different devices, or numbers of threads or processes"
-    elif theirs <= ours:
-        why = f"never: {base['method'].iloc[0]} is not cheaper a query"
-    else:
-        queries = math.ceil(once / (theirs - ours))
-    values = {"once": once, "base": ours, "method": theirs, "queries": queries, "why": why}
-    return {f"{unit}_{name}": value for name, value in values.items()}
+def _even(own: pd.Series, theirs: pd.Series, unit: str, mixed: Sequence[bool]) -> dict[str, Any]:
+    """When methods with those costs a query have cost as much as the trained one, or why there is no such number."""
+    once, ours = own[f"{unit}_once"], own[unit]
+    why = pd.Series(None, index=theirs.index, dtype=object)
+    why[theirs <= ours] = f"never: {own.name} is not cheaper a query"
+    why[list(mixed) or [False] * len(why)] = "measured on different devices, or numbers of threads or processes"
+    why[theirs.isna() | pd.isna(once + ours)] = "not measured"
+    queries = np.ceil(once / (theirs - ours)).where(why.isna())
+    costs = {"once": once, "base": ours, "method": theirs, "queries": queries, "why": why}
+    return {f"{unit}_{name}": values for name, values in costs.items()}
 
 
-def _a_query(runs: pd.DataFrame, unit: str) -> float | None:
-    """Mean over seeds; a run has tokens as means over queries already, but seconds of all of them."""
-    if unit == "seconds":
-        pair = runs.reindex(columns=["generate_seconds", "examples"]).astype(float)
-        return _mean(pair.assign(seconds=pair["generate_seconds"] / pair["examples"].replace(0, math.nan)), "seconds")
-    prompt, new = _mean(runs, "prompt_tokens"), _mean(runs, "new_tokens")
-    return None if prompt is None or new is None else prompt + new
+def _query_costs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Means over the seeds of each method: its score, what a query costs, and what training costs once.
+
+    A run has tokens as means over queries already, but seconds of all of them.
+    """
+    names = ["prompt_tokens", "new_tokens", "generate_seconds", "examples", "train_tokens", "train_seconds", metric]
+    costs = runs.reindex(columns=names).astype(float)
+    query = {"tokens": costs["prompt_tokens"] + costs["new_tokens"]}
+    query |= {"seconds": costs["generate_seconds"] / costs["examples"].replace(0, np.nan)}
+    once = {"tokens_once": PASSES * costs["train_tokens"], "seconds_once": costs["train_seconds"]}
+    return pd.DataFrame({"score": costs[metric], **query, **once}).groupby(runs["method"]).mean()
 
 
-def _machines(runs: pd.DataFrame) -> set[str]:
-    """Of the runs that say it; seconds of different ones do not compare."""
+def _machines(provenance: Mapping) -> set[str]:
+    """The machine of a run, if it says one; seconds of different ones do not compare."""
     names = ("device", "device_name", "threads", "processes")
-    return {str([each.get(name) for name in names]) for each in runs["provenance"] if each.get("device")}
+    return {str([provenance.get(name) for name in names])} if provenance.get("device") else set()

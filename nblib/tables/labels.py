@@ -1,28 +1,66 @@
-"""Which runs may stand in one table, and what their methods are called there. Computes no score."""
+"""Which runs may stand in one table, what their methods are called there, and how many of them ended well."""
 
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from nblib import results, spec
 from nblib.results import Frames
 
-ONE_EACH = {  # a comparison has one of each: setting -> column of the runs
-    "model": "model",
-    "task": "task",
-    "limit": "limit",
-    "decoding": "decoding",
-    "split": "split",
-    "train_task": "trained_on",
-}
+ONE_EACH = ("model", "task", "limit", "decoding", "split", "trained_on")  # columns of which a table has one value
 KINDS = [name for kind in spec.METHODS for name in ([kind, *spec.QLORA] if kind == "lora" else [kind])]
 LOST = (results.FAILED, results.OUT_OF_MEMORY)
-MEANS = (  # costs of which a table has the mean over seeds
+COSTS = (  # of which a table has the mean over seeds
     *("trainable_parameters", "total_parameters", "adapter_bytes", "train_seconds", "generate_seconds"),
     *("prompt_tokens", "new_tokens"),
 )
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Runs that may stand in one table, their methods named for it, with their answers."""
+
+    name: str  # the task, and what else tells it from the other benchmarks
+    limit: int | None  # only the first examples: a partial result
+    runs: pd.DataFrame = field(repr=False)
+    answers: pd.DataFrame = field(repr=False)
+
+    @property
+    def file(self) -> str:
+        """The name as part of a file's name."""
+        return re.sub(r"[^a-z0-9.+-]+", "_", self.name.lower())
+
+    @property
+    def metric(self) -> str:
+        """The score that decides: strict accuracy where answers are run, else EM@1."""
+        is_run = "strict_accuracy" in self.runs and self.runs["strict_accuracy"].notna().any()
+        return "strict_accuracy" if is_run else "em@1"
+
+
+def benchmarks(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Benchmark]:
+    """The tables that these runs make, models as groups of lines: whole ones before partial ones, by task.
+
+    A benchmark is one task with one content of its data, one way of decoding, and all of its examples or the same first
+    ones; a model of several weights is told apart. Left out are runs that choose settings (the validation split), that
+    measure memory with random weights (`shape_only`), and adapters of another task.
+    """
+    is_own = runs["trained_on"].isna() | (runs["trained_on"] == runs["task"])
+    runs = runs[is_own & (runs["split"] == "test") & ~runs["shape_only"].astype(bool)]
+    limits = runs["limit"].fillna(0).astype(int)
+    keys = runs[["task", "decoding"]].assign(limit=limits, partial=limits > 0, data=_contents(runs, "data", "task"))
+    found = []
+    for (partial, task, limit), kin in keys.groupby(["partial", "task", "limit"]):
+        for (decoding, data), members in kin.groupby(["decoding", "data"]):
+            name = f"{task}, first {limit} examples" if partial else task
+            name += f", {decoding_words(json.loads(decoding))}" if kin["decoding"].nunique() > 1 else ""
+            name += f", data {data[:6]}" if kin["data"].nunique() > 1 else ""
+            part = labelled(_by_weights(runs.loc[members.index]), answers, apart=["model"])
+            found.append(Benchmark(name, limit or None, *part))
+    return found
 
 
 def labelled(
@@ -42,36 +80,39 @@ def named(runs: pd.DataFrame, *, apart: Sequence[str] = (), leaving: Sequence[st
     tasks that were trained on, and for two of one setting and seed.
     """
     runs = runs.sort_index().astype({"method": object})
-    for setting, column in ONE_EACH.items():
+    for column in ONE_EACH:
         if column not in apart:
-            _one(setting, runs[column])
+            _check_one(runs, column)
     for _, part in runs.groupby(list(apart), dropna=False, observed=True) if apart else [((), runs)]:
-        _each_once(part)
+        _check_once(part)
         runs.loc[part.index, "method"] = names(list(part["settings"]), leaving=leaving)
-    order = sorted_labels(zip(runs["method"], runs["kind"], strict=True))
-    runs["method"] = pd.Categorical(runs["method"], order, ordered=True)
+    order = sorted(dict(zip(runs["method"], runs["kind"], strict=True)).items(), key=_house_order)
+    runs["method"] = pd.Categorical(runs["method"], [label for label, _ in order], ordered=True)
     return runs
 
 
 def attached(answers: pd.DataFrame, runs: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """The answers with these columns of their runs, categories kept."""
-    ids = answers["run"].astype(object)
-    found = {name: ids.map(runs[name].astype(object)) for name in columns}
-    return answers.assign(**{name: each.astype(runs[name].dtype) for name, each in found.items()})
+    columns = list(columns)
+    return answers.drop(columns=columns, errors="ignore").join(runs[columns], on="run")
 
 
-def counts(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One line a group of runs: what they are, how many ended how, and what they cost (means over seeds)."""
+def counts(runs: pd.DataFrame, by: Sequence[str], costs: Sequence[str] = COSTS) -> pd.DataFrame:
+    """One line a group of runs, indexed by it: what they are, how many ended how, and their mean costs over seeds."""
     about = [name for name in ("kind", "family", "model", "task", "limit") if name not in by]
     well = runs["status"] == results.OK
-    costs = runs.reindex(columns=[*MEANS, "peak_bytes"]).astype(float).where(well)
-    frame = runs[[*by, *about]].assign(seeds=well, **{name: runs["status"] == name for name in LOST}).join(costs)
-    grouped = frame.groupby(list(by), observed=True, dropna=False)
-    parts = [grouped[about].first(), grouped[["seeds", *LOST]].sum().astype(int), grouped[[*MEANS]].mean()]
-    frame = pd.concat([*parts, grouped["peak_bytes"].max()], axis=1).reset_index()
-    bad = frame[results.OUT_OF_MEMORY].gt(0).map({True: results.OUT_OF_MEMORY, False: results.FAILED})
-    frame.insert(len(by) + len(about), "status", bad.astype(object).mask(frame["seeds"] > 0, results.OK))
-    return frame
+    frame = runs[[*by, *about]].assign(seeds=well, **{name: runs["status"] == name for name in LOST})
+    frame = frame.join(runs.reindex(columns=[*costs, "peak_bytes"]).astype(float).where(well))
+    how = dict.fromkeys(about, "first") | dict.fromkeys(("seeds", *LOST), "sum") | dict.fromkeys(costs, "mean")
+    frame = frame.groupby(list(by), observed=True, dropna=False).agg(how | {"peak_bytes": "max"})
+    bad = np.where(frame[results.OUT_OF_MEMORY] > 0, results.OUT_OF_MEMORY, results.FAILED)
+    frame.insert(len(about), "status", np.where(frame["seeds"] > 0, results.OK, bad).astype(object))
+    return plain_index(frame.reset_index(), by)
+
+
+def plain_index(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The frame indexed by these columns, without their categories, so that frames of other categories align."""
+    return frame.astype(dict.fromkeys(by, object)).set_index(list(by))
 
 
 def names(all_settings: Sequence[Mapping], *, leaving: Sequence[str] = ()) -> list[str]:
@@ -81,16 +122,19 @@ def names(all_settings: Sequence[Mapping], *, leaving: Sequence[str] = ()) -> li
     """
     precisions = sorted(str(settings.get("precision")) for settings in all_settings)
     usual = max(precisions, key=precisions.count, default="")
-    own = [(results.label(settings), _details(settings, leaving)) for settings in all_settings]
+    labels = [results.label(settings) for settings in all_settings]
+    details = [_details(settings, leaving) for settings in all_settings]
     kin: dict[str, list[dict]] = {}
-    for label, details in own:
-        kin.setdefault(label, []).append(details)
-    return [label + _suffix(details, kin[label], usual) for label, details in own]
+    for label, own in zip(labels, details, strict=True):
+        kin.setdefault(label, []).append(own)
+    return [label + _suffix(own, kin[label], usual) for label, own in zip(labels, details, strict=True)]
 
 
-def sorted_labels(found: Iterable[tuple[str, str]]) -> list[str]:
-    """Labels with their kinds in the house order."""
-    return [label for label, _ in sorted(dict(found).items(), key=lambda each: _place(*each))]
+def decoding_words(decoding: Mapping) -> str:
+    """`10 beams, 10 answers`."""
+    beams, temperature = decoding["beams"], decoding.get("temperature")
+    how = f"{beams} beams" if temperature is None else f"temperature {temperature:g}"
+    return f"{how}, {decoding['returned']} answers"
 
 
 def _details(settings: Mapping, leaving: Sequence[str] = ()) -> dict:
@@ -101,36 +145,46 @@ def _details(settings: Mapping, leaving: Sequence[str] = ()) -> dict:
 
 def _suffix(details: dict, kin: list[dict], usual: str) -> str:
     """The settings in which methods of one name differ: ` r=4, alpha=8`; a precision says what it is by itself."""
-    differing = [name for name in details if len({_dumped(each.get(name)) for each in kin}) > 1]
-    said = {name: f"{name}={details[name]}" for name in differing} | {"precision": str(details["precision"])}
-    spoken = [said[name] for name in differing if name != "precision" or details[name] != usual]
+    differing = [name for name in details if len({_dumped(other.get(name)) for other in kin}) > 1]
+    words = {name: f"{name}={details[name]}" for name in differing} | {"precision": str(details["precision"])}
+    spoken = [words[name] for name in differing if name != "precision" or details[name] != usual]
     return f" {', '.join(spoken)}" if spoken else ""
 
 
-def _one(setting: str, column: pd.Series) -> None:
-    values = {_dumped(None if pd.isna(value) else value) for value in column}
-    if setting == "train_task":
-        values.discard(_dumped(None))  # zero-shot fits beside any
-    if len(values) > 1:
-        raise ValueError(f"a comparison has one {setting}; got {' and '.join(sorted(values))}: make a table for each")
+def _check_one(runs: pd.DataFrame, column: str) -> None:
+    values = runs[column].dropna() if column == "trained_on" else runs[column]  # zero-shot fits beside any
+    found = sorted({_dumped(None if pd.isna(value) else value) for value in values})
+    if len(found) > 1:
+        raise ValueError(f"a comparison has one {column}; got {' and '.join(found)}: make a table for each")
 
 
-def _each_once(runs: pd.DataFrame) -> None:
-    known: dict[str, str] = {}
-    for id, settings in runs["settings"].items():
-        key = _dumped([results.label(settings), _details(settings), settings["seed"]])
-        if key in known:
-            raise ValueError(
-                f"{results.label(settings)} with seed {settings['seed']} has two rows, {known[key]} and {id}: "
-                "data or weights differ, so show them in tables of their own"
-            )
-        known[key] = str(id)
+def _check_once(runs: pd.DataFrame) -> None:
+    keys = runs["settings"].map(lambda own: _dumped([results.label(own), _details(own), own["seed"]]))
+    for key in keys[keys.duplicated()]:
+        settings = runs.loc[keys == key, "settings"]
+        raise ValueError(
+            f"{results.label(settings.iloc[0])} with seed {settings.iloc[0]['seed']} has two rows, "
+            f"{settings.index[0]} and {settings.index[1]}: data or weights differ, so show them in tables of their own"
+        )
 
 
 def _dumped(value) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _place(label: str, kind: str) -> tuple:
+def _house_order(labelled_kind: tuple[str, str]) -> tuple:
     """Methods in the order of KINDS, others after them; numbers by size, icl-2 before icl-16."""
+    label, kind = labelled_kind
     return [*KINDS, kind].index(kind), [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", label)]
+
+
+def _contents(runs: pd.DataFrame, name: str, of: str) -> pd.Series:
+    """That content of each run; a run that does not say (it failed early) counts to the first known."""
+    return runs[name].fillna(runs.groupby(of)[name].transform("min")).fillna("unknown").astype(str)
+
+
+def _by_weights(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs, a model of several weights named by them."""
+    weights = _contents(runs, "weights", "model")
+    several = weights.groupby(runs["model"]).transform("nunique") > 1
+    return runs.assign(model=runs["model"].where(~several, runs["model"] + " (" + weights.str[:6] + ")"))

@@ -1,4 +1,4 @@
-"""Scores of runs and answers as tables: means with intervals, paired tests, by method and any other grouping."""
+"""Scores of runs and answers as tables: means with intervals and paired tests, by method and any other grouping."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,262 +6,232 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from nblib import results, stats
-from nblib.tables.labels import attached, counts, labelled, named
+from nblib.tables.labels import LOST, Benchmark, attached, counts, labelled, named, plain_index
 from nblib.tables.show import EXECUTION, SCORES, Table
 
 METRICS = (*EXECUTION, "em@1", "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
+REPORTED = tuple(name for name in SCORES if name != "codebleu_corrected")  # of a report: the paper's columns
 NEEDS_ALL = ("em@10",)  # shown only where every run has it: answers are as many as beams
-TESTED = ("difference", "difference_low", "difference_high", "p", "effect", "verdict")
-DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS, from easy to hard
-OTHER = "other"  # the group of examples that no group was named for
+YES_OR_NO = ("em@", "strict_accuracy")  # scores of only 0 and 1, which McNemar's test takes
+TESTED = ["difference", "difference_low", "difference_high", "p", "effect", "n", "verdict"]
+NOTHING_TRAINED = "nothing (zero-shot)"
 PAIRED = "Paired over the same examples, over all seeds; p with Holm's correction over the lines."
+PARTIAL = "Only the first examples: a partial result."
 LEGEND = (
     "Bold: best. Underlined: second best. ≈: a paired test cannot tell it from the best (5 %, Holm's correction over "
     "the column). Means over examples and seeds ± standard deviation over seeds, the 95 % interval below."
 )
 
 
-def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[str] = METRICS) -> Table:
-    """One line a method over its seeds, by its label: scores, costs, how runs ended.
-
-    Of each metric that the runs have, as `em@1`: the share, `_sd` (over seeds), `_low` and `_high` (95 % interval),
-    `_n` and `_missing` (examples), `_tie` (true: a paired test, after Holm over the column, cannot tell it from the
-    best), `_rank` (1: best) and `_corpus` (of the whole corpus, where papers print that). Costs are means over seeds
-    in bytes, seconds and tokens; `peak_bytes` is the highest. `seeds` ended well; `failed` and `out_of_memory` count
-    the others.
-    Raises ValueError for runs that do not belong into one table.
-    """
-    shaped = runs.index[runs["shape_only"].astype(bool)]
-    if len(shaped):
-        raise ValueError(
-            f"a table of scores takes no runs of random weights (shape_only), as they have none; got {shaped[0]}: "
-            "leave them out, or show them with tables.memory"
-        )
-    frame = scored(*labelled(runs, answers), ["method"], metrics).set_index("method")
-    frame.index = frame.index.astype(object)
-    shown = [metric for metric in metrics if metric in frame]
-    costs = ["trainable_parameters", *(["adapter_bytes"] if frame["adapter_bytes"].notna().any() else [])]
-    columns = ["method", *shown, *costs, "train_seconds", "prompt_tokens", "peak_bytes", "seeds"]
-    notes = [LEGEND, *(_undefined(frame, metric) for metric in shown[1:])]
-    return Table(frame, _said(notes), title(runs), (*columns, *(f"{metric}_n" for metric in shown[:1])))
+def has(runs: pd.DataFrame, metric: str) -> bool:
+    """Whether a table of these runs shows the score. Raises ValueError for another name."""
+    if metric not in SCORES:
+        raise ValueError(f"metric must be one of {', '.join(SCORES)}; got {metric!r}")
+    scored = runs.loc[runs["status"] == results.OK, metric].notna() if metric in runs else pd.Series(dtype=bool)
+    return bool(len(scored)) and bool(scored.all() if metric in NEEDS_ALL else scored.any())
 
 
 def scored(
     runs: pd.DataFrame, answers: pd.DataFrame, by: Sequence[str], metrics: Sequence[str], *, within: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """`counts` of labelled runs with the columns of each metric that they have, ties and ranks inside of `within`."""
-    frame = counts(runs, by)
+    """`counts` of labelled runs with the columns of each metric that they have, as of `em@1`:
+
+    the share, `_sd` (over seeds), `_low` and `_high` (95 % interval), `_n` and `_missing` (examples), `_tie` (a paired
+    test, after Holm, cannot tell it from the best inside of `within`; none for the best itself), `_rank` (1: best) and
+    `_corpus` (of the whole corpus, where papers print that).
+    """
+    frame, by = counts(runs, by), list(by)
     for metric in [name for name in metrics if has(runs, name)]:
-        found = stats.summarise(answers, by, metric, base=stats.BEST, within=within)
-        means = runs.groupby(list(by), observed=True)[metric].mean().reset_index(name="mean")  # also without answers
-        corpus = f"{metric}_corpus"
-        found[f"{metric}_tie"] = found["verdict"].map({"tie": True, "higher": False, "lower": False}).astype("boolean")
-        ends = ["", "_sd", "_low", "_high", "_n", "_missing", "_tie"]
-        part = frame[list(by)].merge(found[[*by, *(f"{metric}{end}" for end in ends)]], how="left", on=list(by))
-        part[metric] = part[metric].fillna(part[list(by)].merge(means, how="left", on=list(by))["mean"])
-        if corpus in runs:
-            whole = runs.groupby(list(by), observed=True)[corpus].mean().reset_index()
-            part = part.merge(whole, how="left", on=list(by))
-        part[f"{metric}_rank"] = _ranks(part, metric, within)
-        frame = frame.join(part.drop(columns=list(by)))
+        found = summary(answers, by, metric, base=stats.BEST, within=within)
+        whole = [name for name in (metric, f"{metric}_corpus") if name in runs]
+        means = plain_index(runs.groupby(by, observed=True)[whole].mean().reset_index(), by)
+        ends = [f"{metric}_{end}" for end in ("sd", "low", "high", "n", "missing")]
+        frame = frame.join(found[[metric, *ends]]).join(means[whole[1:]])
+        frame[metric] = frame[metric].fillna(means[metric])  # also where there are no answers
+        ties = found["verdict"].map({"tie": True, "higher": False, "lower": False})
+        frame[f"{metric}_tie"] = ties.reindex(frame.index).astype("boolean")
+        places = frame[metric].groupby(level=list(within)) if within else frame[metric].groupby(lambda _: 0)
+        ranks = places.rank(method="dense", ascending=False)
+        frame[f"{metric}_rank"] = ranks.where(places.transform("nunique") > 1)
     return frame
 
 
-def has(runs: pd.DataFrame, metric: str) -> bool:
-    """Whether a table of these runs shows the score."""
-    if metric not in SCORES:
-        raise ValueError(f"metric must be one of {', '.join(SCORES)}; got {metric!r}")
-    known = runs.loc[runs["status"] == results.OK, metric].notna() if metric in runs else pd.Series(dtype=bool)
-    return bool(len(known)) and bool(known.all() if metric in NEEDS_ALL else known.any())
+def summary(answers: pd.DataFrame, by: str | Sequence[str], metric: str, **settings) -> pd.DataFrame:
+    """`stats.summarise` indexed by `by`; `n` counts the examples with a score of the line and of its base."""
+    found = stats.summarise(answers, by, metric, **settings).rename(columns={"pairs": "n"})
+    return plain_index(found, [by] if isinstance(by, str) else by)
 
 
-def title(runs: pd.DataFrame) -> str:
-    """`conala-mini with tiny`, and that only the first examples were asked."""
-    if runs.empty:
-        return "No runs."
-    first = runs.iloc[0]
-    partial = "" if pd.isna(first["limit"]) else f", only its first {first['limit']:.0f} examples: a partial result"
-    return f"{first['task']} with {first['model']}{partial}"
+def tests(answers: pd.DataFrame, by: str | Sequence[str], metric: str, base: Mapping, **settings) -> pd.DataFrame:
+    """Every line of `by` minus the base: the columns TESTED of its summary."""
+    return summary(answers, by, metric, base=base, **settings)[TESTED]
+
+
+def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[str] = METRICS) -> Table:
+    """One line a method over its seeds, by its label: scores, costs, how runs ended.
+
+    Costs are means over seeds in bytes, seconds and tokens; `peak_bytes` is the highest. `seeds` ended well; `failed`
+    and `out_of_memory` count the others. Raises ValueError for runs that do not belong into one table.
+    """
+    if shaped := list(runs.index[runs["shape_only"].astype(bool)]):
+        raise ValueError(
+            f"a table of scores takes no runs of random weights (shape_only), as they have none; got {shaped[0]}: "
+            "leave them out, or show them with tables.memory"
+        )
+    frame = scored(*labelled(runs, answers), ["method"], metrics)
+    shown = [metric for metric in metrics if metric in frame]
+    costs = ("trainable_parameters", *_saved(frame), "train_seconds", "prompt_tokens", "peak_bytes")
+    columns = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
+    return Table(frame, (LEGEND, *(_undefined(frame, metric) for metric in shown[1:])), _title(runs), columns)
+
+
+def report(benchmark: Benchmark) -> Table:
+    """A comparison of each model, every method of any model under each: what was not run is `missing`."""
+    runs, by = benchmark.runs, ["model", "method"]
+    frame = scored(runs, benchmark.answers, by, REPORTED, within=["model"])
+    trained = runs[runs["training"].notna() & (runs["status"] == results.OK)].astype({"method": object})
+    frame = frame.join(trained.groupby(by)["memory_bytes"].max())
+    models = frame.index.get_level_values("model").unique()
+    frame = frame.reindex(pd.MultiIndex.from_product([models, runs["method"].cat.categories], names=by)).reset_index()
+    of_method = runs.drop_duplicates("method").astype({"method": object}).set_index("method")
+    frame[["kind", "family"]] = of_method.loc[frame["method"], ["kind", "family"]].to_numpy()
+    frame = frame.fillna({"status": "missing", **dict.fromkeys(("seeds", *LOST), 0)})
+    frame = frame.astype(dict.fromkeys(("seeds", *LOST), int))
+    notes = (
+        "Means over examples and seeds, 95 % intervals. Bold: best of that model, underlined: second best; ≈: a paired "
+        "test cannot tell it from the best (5 %, Holm's correction over that model's column).",
+        "Training memory: the allocated peak on a GPU, the sum of a step's tensors on a CPU.",
+        PARTIAL if benchmark.limit else "",
+    )
+    costs = ("trainable_parameters", "train_seconds", "memory_bytes", "prompt_tokens", "generate_seconds", "seeds")
+    return Table(frame, notes, benchmark.name, (*by, *REPORTED, *costs), group="model")
+
+
+def tested(benchmark: Benchmark) -> Table:
+    """The best method of each model minus every other, in the score that decides.
+
+    `only_best` and `only_other` count the examples on which only one of the two is right, in the first seed of each;
+    `mcnemar_p` is of McNemar's exact test on them. Both p values are after Holm's correction over the model's lines.
+    """
+    metric, by = benchmark.metric, ["model", "method"]
+    found = summary(benchmark.answers, by, metric, base=stats.BEST, within=["model"]).reset_index()
+    best = found[found["is_base"]].set_index("model")["method"]
+    frame = turned(found[~found["is_base"] & found[metric].notna()]).reset_index(drop=True)
+    frame = frame.assign(best=frame["model"].map(best), metric=metric)
+    exact = [_mcnemar(benchmark, metric, row.model, row.best, row.method) for row in frame.itertuples()]
+    frame[["only_best", "only_other", "mcnemar_p"]] = pd.DataFrame(exact, index=frame.index, columns=range(3))
+    for _, p in frame["mcnemar_p"].dropna().groupby(frame["model"]):
+        frame.loc[p.index, "mcnemar_p"] = stats.holm(list(p))
+    shown = ("model", "best", "method", "difference", "effect", "p", "only_best", "only_other", "mcnemar_p", "verdict")
+    heads = {"method": "against", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
+    note = (
+        f"{SCORES[metric]}: the best of each model minus the others, over the same examples and all seeds; McNemar's "
+        "exact test looks at the first seed of each only."
+    )
+    columns = ["model", "best", "method", "metric", *TESTED[:-1], "only_best", "only_other", "mcnemar_p", "verdict"]
+    return Table(frame[columns], (note,), columns=shown, heads=heads | {"only_other": "only it right"})
+
+
+def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
+    """The mean rank of each method over all pairs of model and benchmark, indexed by its label, the best first.
+
+    `mean_rank`, `low`, `high` (95 % interval over other examples of the same benchmarks), `benchmarks`, and `kind`.
+    A pair with fewer methods than `least` is left out; of the others, methods with a result in every pair are ranked.
+    A method's score is the one that decides on each benchmark.
+    """
+    every = {name: cell for part in parts for name, cell in _cells(part).items()}
+    cells = {name: cell for name, cell in every.items() if len(cell.columns) >= least}
+    common = [label for label in next(iter(cells.values()), []) if all(label in cell for cell in cells.values())]
+    ranks = stats.mean_ranks([cell[common].dropna().T.to_numpy() for cell in cells.values()])
+    frame = pd.DataFrame(
+        ranks, index=pd.Index(common, name="method", dtype=object), columns=["mean_rank", "low", "high"]
+    )
+    kinds = {label: kind for part in parts for label, kind in zip(part.runs["method"], part.runs["kind"], strict=True)}
+    frame.insert(0, "kind", [kinds[label] for label in common])
+    frame = frame.assign(benchmarks=len(cells)).sort_values("mean_rank", kind="stable")
+    frame.attrs = {"places": list(cells)}
+    left_out = sorted({label for cell in cells.values() for label in cell} - set(common))
+    too_few = [name for name in every if name not in cells]
+    notes = (
+        f"1 is the best. Over: {'; '.join(cells)}. Intervals are over other examples of these benchmarks, not over "
+        "other benchmarks or seeds.",
+        f"Not in all of them, so not ranked: {', '.join(left_out)}." if left_out else "",
+        f"With too few methods to rank: {'; '.join(too_few)}." if too_few else "",
+    )
+    return Table(frame, notes, columns=("method", "mean_rank", "low", "high", "benchmarks"))
 
 
 def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) -> Table:
-    """Every other method minus `base` (a label such as `zero-shot`) on the same examples, one line a method.
+    """Every other method minus `base` (a label such as `zero-shot`) on the same examples; without such ones, no line.
 
-    `difference` with `_low` and `_high` (95 % interval) is a share; `p` after Holm's correction over the lines;
-    `effect` is Cohen's d of pairs; `n` examples; `verdict` is `higher`, `lower` or `tie`. What has no predictions of
-    the same examples has no line. Raises ValueError where no run of `base` has a result.
+    Raises ValueError where no run of `base` has a result.
     """
     _, answers = labelled(runs, answers)
-    frame = stats.summarise(answers, "method", metric, base=_chosen(answers, base, metric))
-    frame = frame[frame["difference"].notna()].rename(columns={"pairs": "n"})
-    frame = frame.astype({"method": object}).set_index("method")[[*TESTED[:-1], "n", "verdict"]]
-    heads = {"difference": f"{SCORES[metric]} beside {base} (points)"}
-    return Table(frame, (PAIRED,), heads=heads)
-
-
-def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mapping[str, str]) -> Table:
-    """One line a difficulty and method, `all` first; `difficulties` are those of the examples, by id.
-
-    `n` examples, `seeds`; each score of EXECUTION that the runs have with `_low` and `_high`; and as `ended passed`,
-    `ended wrong`, `ended runtime_error`… the shares of first answers that ended so, over all seeds.
-    """
-    runs, answers = labelled(runs, answers)
-    known = dict.fromkeys(each for each in difficulties.values() if each)
-    order = ["all", *sorted(known, key=lambda each: [*DIFFICULTIES, each].index(each))]
-    asked = answers[answers["example"].isin(list(difficulties))]
-    both = [asked.assign(difficulty="all"), asked.assign(difficulty=asked["example"].map(difficulties))]
-    long = pd.concat(both).assign(difficulty=lambda each: pd.Categorical(each["difficulty"], order, ordered=True))
-    by = ["difficulty", "method"]
-    about = counts(runs, ["method"])[["method", "kind", "status", "seeds"]]
-    frame = pd.DataFrame({"difficulty": pd.Categorical(order, order, ordered=True)}).merge(about, how="cross")
-    frame.insert(
-        3, "n", [len([1 for each in difficulties.values() if name in ("all", each)]) for name in frame["difficulty"]]
-    )
-    for metric in [name for name in EXECUTION if has(runs, name)]:
-        found = stats.summarise(long, by, metric)[[*by, metric, f"{metric}_low", f"{metric}_high"]]
-        frame = frame.merge(found, how="left", on=by)
-    ended = long.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
-    frame = frame.merge(ended.add_prefix("ended ").reset_index(), how="left", on=by)
-    shown = [name for name in EXECUTION if name in frame]
-    columns = ("difficulty", "method", *shown, "seeds", "n")
-    return Table(frame.astype(dict.fromkeys(by, object)), judging(runs), columns=columns)
-
-
-def judging(runs: pd.DataFrame) -> tuple[str, ...]:
-    """How the tests of executed answers were judged, in a sentence each; nothing where all were judged from outside."""
-    found = [notes.get("by_difficulty", {}).get("all", {}) for notes in runs["notes"]]
-    inside = max((each.get("checked_inside", 0) for each in found), default=0)
-    undecided = sorted({id for each in found for id in each.get("undecided", ())})
-    sentences = []
-    if inside:
-        sentences.append(f"Checked inside: {inside} examples, whose tests ran in the answer's own process.")
-    if undecided:
-        named = ", ".join(undecided[:5]) + ("…" if len(undecided) > 5 else "")
-        sentences.append(
-            f"Left out of the strict scores: {len(undecided)} examples, whose tests pass whatever the answer ({named})."
-        )
-    return tuple(sentences)
-
-
-def by_group(
-    runs: pd.DataFrame,
-    answers: pd.DataFrame,
-    groups: Mapping[str, str],
-    *,
-    metric: str = "em@1",
-    base: str | None = None,
-) -> Table:
-    """One line a group of examples and method; `groups` names the group of an example, by id.
-
-    Groups stand in the order in which `groups` names them; examples without one are the group `other`. The metric with
-    `_low`, `_high`, `_n` (examples with a score) and `_missing`. With `base` (a label) also each method minus it on the
-    group's examples: `difference` and so on, p with Holm's correction over all lines.
-    Raises ValueError for a base that has no result, and where `groups` names no example of the runs.
-    """
-    runs, answers = labelled(runs, answers)
-    answers = answers.assign(group=[groups.get(example) or OTHER for example in answers["example"]])
-    order = [
-        name for name in dict.fromkeys([*filter(None, groups.values()), OTHER]) if (answers["group"] == name).any()
-    ]
-    if order == [OTHER]:
-        raise ValueError(
-            f"groups must name examples of the runs, such as {min(answers['example'])!r}; got none of them"
-        )
-    answers["group"] = pd.Categorical(answers["group"], order, ordered=True)
-    by = ["group", "method"]
-    chosen = None if base is None else _chosen(answers, base, metric)
-    found = stats.summarise(answers, by, metric, base=chosen, within=["group"], family=(), turned=False)
-    about = counts(runs, ["method"])[["method", "kind", "family", "model", "task", "limit", "status", "seeds"]]
-    frame = pd.DataFrame({"group": pd.Categorical(order, order, ordered=True)}).merge(about, how="cross")
-    frame = frame.merge(found.drop(columns="seeds"), how="left", on=by)
-    total = frame["group"].map(answers.groupby("group", observed=True)["example"].nunique()).astype(int)
-    frame[f"{metric}_n"] = frame["examples"].fillna(0).astype(int)
-    frame[f"{metric}_missing"] = total - frame[f"{metric}_n"]
-    notes = ["95 % intervals over examples and seeds."]
-    if base is not None:
-        frame["base"] = base
-        notes.append("Differences are paired over the group's examples; p with Holm's correction over all lines.")
-    columns = (*by, metric, "difference", "p", "verdict", "seeds", f"{metric}_n")
-    heads = {"group": "examples", "difference": f"beside {base} (points)"}
-    return Table(frame.astype(dict.fromkeys(by, object)), tuple(notes), columns=columns, heads=heads)
+    frame = tests(answers, "method", metric, base_of(answers, base, metric)).dropna(subset="difference")
+    return Table(frame, (PAIRED,), heads={"difference": f"{SCORES[metric]} against {base} (points)"})
 
 
 def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
     """One line a model and method, the smallest model first.
 
-    `total_parameters` of the model, `trainable_parameters` and their `trained_share`; the score; costs.
-    `reference` marks the smallest model that was tuned in full with a result; `difference`, `p`, `verdict` and so on
-    are every other line minus it, paired over the same examples, with Holm's correction over all lines;
+    `reference` marks the smallest model that was tuned in full with a result: every other line is tested against it.
     `relative_share` is the difference over the score of the reference.
     Raises ValueError for runs that differ in more than model and method, and for an unknown metric.
     """
-    has(runs, metric)
+    by = ["model", "method"]
     runs, answers = labelled(runs, answers, apart=["model"])
-    sizes = runs.groupby("model")["total_parameters"].max() if "total_parameters" in runs else pd.Series(dtype=float)
-    order = sorted(set(runs["model"]), key=lambda name: (sizes.get(name, math.inf), name))
+    sizes = runs.reindex(columns=["total_parameters"]).groupby(runs["model"])["total_parameters"].max()
+    order = sorted(set(runs["model"]), key=lambda name: (pd.isna(sizes[name]), sizes[name], name))
     runs = runs.assign(model=pd.Categorical(runs["model"], order, ordered=True))
     answers = attached(answers, runs, ["model"])
-    by = ["model", "method"]
-    frame = scored(runs, answers, by, [metric]).reindex(columns=[*counts(runs, by), *_columns(metric)])
-    frame["total_parameters"] = frame["model"].astype(object).map(sizes).astype(float)
+    frame = scored(runs, answers, by, [metric]).reindex(columns=[*counts(runs, by), *_columns(metric)]).reset_index()
+    frame["total_parameters"] = frame["model"].map(sizes).astype(float)
     frame["trained_share"] = frame["trainable_parameters"] / frame["total_parameters"]
     full = frame[(frame["kind"] == "full") & frame[metric].notna() & frame["total_parameters"].notna()]
-    full = full.sort_values(["total_parameters", metric], ascending=[True, False], kind="stable")
-    frame["reference"] = frame.index.isin(full.index[:1])
+    full = full.sort_values(["total_parameters", metric], ascending=[True, False], kind="stable")[:1]
+    frame["reference"] = frame.index.isin(full.index)
     base = dict(full.iloc[0][by]) if len(full) else {"model": None}
-    tests = stats.summarise(answers, by, metric, base=base)
-    frame = frame.merge(tests[[*by, *TESTED]], how="left", on=by)
-    frame.loc[frame["p"].isna(), list(TESTED)] = None
+    frame = frame.join(tests(answers, by, metric, base).drop(columns="n"), on=by)
     frame["relative_share"] = frame["difference"] / (full[metric].iloc[0] or math.nan if len(full) else math.nan)
-    notes = [f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else ""]
-    notes += ["" if len(full) else "No model was tuned in full with a result, so nothing is tested.", _partial(runs)]
-    columns = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, "train_seconds")
-    columns += ("adapter_bytes",) * bool(frame["adapter_bytes"].notna().any()) + ("peak_bytes", "reference")
-    heads = {"difference": "beside the reference (points)", "relative_share": "relative (%)"}
-    columns = (*columns, "difference", "relative_share", "p", "verdict", "seeds")
-    return Table(frame.astype(dict.fromkeys(by, object)), _said(notes), columns=columns, heads=heads, group="model")
-
-
-NOTHING_TRAINED = "nothing (zero-shot)"
+    note = "No model was tuned in full with a result, so nothing is tested."
+    note = f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else note
+    costs = ("train_seconds", *_saved(frame), "peak_bytes")
+    columns = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, *costs, "reference")
+    columns += ("difference", "relative_share", "p", "verdict", "seeds")
+    heads = {"difference": "against the reference (points)", "relative_share": "relative (%)"}
+    return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
 
 def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
     """One line a task that is asked (`task`) and what was `trained_on`: nothing, one task, or several jointly.
 
-    `own` marks the adapter of the asked task, `joint` those of several tasks with the asked one among them; then
-    `label`, `status`, `seeds` and the score with its columns. `own_difference` (`_low`, `_high`), `own_p` and
-    `own_verdict` are the line minus the own adapter; `nothing_difference` and so on, minus zero-shot: paired over the
-    same examples, with Holm's correction over the lines of that task.
-    Raises ValueError for more than one trained method, for runs that differ in more than their tasks, and for an
-    unknown metric.
+    `own` marks the adapter of the asked task, `joint` those of several tasks with the asked one among them.
+    `own_difference` and so on are the line minus the own adapter, `nothing_difference` minus zero-shot, with Holm's
+    correction over the lines of that task.
+    Raises ValueError for more than one trained method, and for runs that differ in more than their tasks.
     """
-    has(runs, metric)
     runs, answers = labelled(runs, answers, apart=["trained_on", "task"])
-    _one_method(runs)
-    tasks = _tasks(runs)
+    _check_one_method(runs)
+    by, tasks = ["task", "trained_on"], _tasks(runs)
     runs = runs.assign(label=runs["method"].astype(object), trained_on=runs["trained_on"].fillna(NOTHING_TRAINED))
     runs["own"] = runs["trained_on"] == runs["task"]
-    runs["joint"] = [
-        trained != asked and asked in trained.split("+")
-        for trained, asked in zip(runs["trained_on"], runs["task"], strict=True)
-    ]
+    pairs = zip(runs["trained_on"], runs["task"], strict=True)
+    runs["joint"] = [trained != task and task in trained.split("+") for trained, task in pairs]
     for name, order in (("task", tasks), ("trained_on", [NOTHING_TRAINED, *tasks])):
         runs[name] = pd.Categorical(runs[name], order, ordered=True)
-    by = ["task", "trained_on"]
     answers = attached(answers, runs, [*by, "own"])
     frame = scored(runs, answers, by, [metric], within=["task"]).reindex(columns=[*counts(runs, by), *_columns(metric)])
     about = runs.groupby(by, observed=True)[["own", "joint", "label"]].first().reset_index()
-    frame = frame.merge(about, how="left", on=by).astype(dict.fromkeys(by, object))
+    frame = frame.join(plain_index(about, by))
     for name, base in (("own", {"own": True}), ("nothing", {"trained_on": NOTHING_TRAINED})):
-        tests = stats.summarise(answers, [*by, "own"], metric, base=base, within=["task"])
-        tests = tests.rename(columns={each: f"{name}_{each}" for each in TESTED})
-        kept = [f"{name}_{each}" for each in TESTED if each != "effect"]
-        frame = frame.merge(tests[[*by, *kept]].astype(dict.fromkeys(by, object)), how="left", on=by)
-    notes = [f"{SCORES[metric]}: means over seeds with 95 % intervals. {PAIRED}", _partial(runs)]
+        found = tests(answers, [*by, "own"], metric, base, within=["task"]).droplevel("own")
+        frame = frame.join(found.drop(columns=["effect", "n"]).add_prefix(f"{name}_"))
+    heads = {"task": "asked", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
+    heads |= {"nothing_difference": "against zero-shot (points)"}
     columns = (*by, metric, "own_difference", "own_p", "own_verdict", "nothing_difference", "nothing_p")
-    heads = {"task": "asked", "trained_on": "trained on", "own_difference": "beside its own adapter (points)"}
-    heads |= {"nothing_difference": "beside zero-shot (points)"}
-    return Table(frame, _said(notes), columns=(*columns, "nothing_verdict", "seeds"), heads=heads, group="task")
+    columns += ("nothing_verdict", "seeds")
+    notes = (f"{SCORES[metric]}: means over seeds with 95 % intervals. {PAIRED}", _partial(runs))
+    return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
 
 
 def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
@@ -270,15 +240,13 @@ def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
     Epochs are steps over the steps of an epoch. A loss that is no number (training diverged) has no line.
     Raises ValueError for runs that do not belong into one table.
     """
-    runs, lines = named(runs), []
-    for _, run in runs[runs["status"] == results.OK].sort_values(["method", "seed"], kind="stable").iterrows():
-        epochs, steps = (run["settings"].get("training") or {}).get("epochs"), run.get("train_steps")
-        line = {name: run[name] for name in ("method", "kind", "seed", "model", "task")}
-        for step, loss in run["notes"].get("validation_losses", ()) if epochs and _is_number(steps) and steps else ():
-            if _is_number(loss):
-                kept = step == run["notes"].get("best_step")
-                lines.append(line | {"epoch": epochs * step / steps, "loss": loss, "kept": kept})
-    return pd.DataFrame(lines, columns=["method", "kind", "seed", "model", "task", "epoch", "loss", "kept"])
+    runs, about, lines = named(runs), ["method", "kind", "seed", "model", "task"], []
+    for _, run in runs[runs["training"].notna()].sort_values(["method", "seed"], kind="stable").iterrows():
+        epochs, notes = run["settings"]["training"]["epochs"], run["notes"]
+        for step, loss in notes.get("validation_losses", ()) if run.get("train_steps", 0) > 0 else ():
+            point = {"epoch": epochs * step / run["train_steps"], "loss": loss, "kept": step == notes.get("best_step")}
+            lines += [dict(run[about]) | point] if loss is not None and math.isfinite(loss) else []
+    return pd.DataFrame(lines, columns=[*about, "epoch", "loss", "kept"])
 
 
 def sensitivity(
@@ -288,149 +256,95 @@ def sensitivity(
 
     `best` marks the rate that scores highest, `chosen` the one that a comparison uses (method -> rate). A method at
     several other settings is one for each of them; what is not trained has no line.
-    Raises ValueError for runs that do not belong into one table, and for an unknown metric.
     """
-    has(runs, metric)
-    rates = runs["learning_rate"].astype(float)
-    runs, answers = labelled(runs[rates.notna()], answers, leaving=("learning_rate",))
-    runs = runs.astype({"learning_rate": float})
-    answers = attached(answers, runs, ["learning_rate"])
-    by = ["method", "learning_rate"]
-    frame = scored(runs, answers, by, [metric]).reindex(columns=[*counts(runs, by), *_columns(metric)])
-    frame = frame.astype({"method": object}).drop(columns=[f"{metric}_tie", f"{metric}_rank"])
+    runs = runs.astype({"learning_rate": float}).dropna(subset="learning_rate")
+    runs, answers = labelled(runs, answers, leaving=("learning_rate",))
+    answers, by = attached(answers, runs, ["learning_rate"]), ["method", "learning_rate"]
+    columns = [*counts(runs, by), *_columns(metric)]
+    frame = scored(runs, answers, by, [metric]).reindex(columns=columns).reset_index()
+    frame = frame.drop(columns=[f"{metric}_tie", f"{metric}_rank"]).astype({"learning_rate": float})
     frame["split"] = runs["split"].iloc[0] if len(runs) else None
     highest = frame.groupby("method")[metric].transform("max")
     frame["best"] = frame[metric].eq(highest)
-    used = frame["method"].map(chosen or {}).astype(float)
-    frame["chosen"] = (frame["learning_rate"] / used - 1).abs() < 1e-6
+    frame["chosen"] = (frame["learning_rate"] / frame["method"].map(chosen or {}).astype(float) - 1).abs() < 1e-6
     frame["best_minus_worst_difference"] = highest - frame.groupby("method")[metric].transform("min")
-    notes = (f"Means over seeds on the {frame['split'].iloc[0]} split.",) if len(frame) else ("There are no runs.",)
-    columns = ("method", "learning_rate", metric, "best", "chosen", "best_minus_worst_difference", "seeds")
+    note = f"Means over seeds on the {frame['split'].iloc[0]} split." if len(frame) else "There are no runs."
+    shown = (*by, metric, "best", "chosen", "best_minus_worst_difference", "seeds")
     heads = {"best_minus_worst_difference": "best minus worst (points)"}
-    return Table(frame, notes, columns=columns, heads=heads, group="method")
+    return Table(frame, (note,), columns=shown, heads=heads, group="method")
 
 
-def retrieval(
-    runs: pd.DataFrame,
-    answers: pd.DataFrame,
-    *,
-    asked: Mapping[str, str],
-    shown: Mapping[str, str],
-    metric: str = "em@1",
-) -> Table:
-    """One line an ICL or RAG method: what its prompts held, over all queries and seeds.
-
-    `asked` and `shown` are the operations of test and of training examples, by id (ids of the splits may be equal).
-    `hit_share`: of queries with a shot of their own operation; `same_share`: of such shots; `similarity`: mean of the
-    nearest shot's; `reachable_share`: of queries whose operation any training example has, the most that a hit can be.
-    `with_score` and `without_score`: where a shot had the operation and where none had, with `_low`, `_high` and `_n`
-    examples. `n` queries are of a known operation and say their shots, `unknown` are not; both counted in every seed.
-    """
-    runs, answers = labelled(runs, answers)
-    runs = runs[runs["family"].isin(("ICL", "RAG"))]
-    answers = answers[answers["run"].isin(runs.index)]
-    operation = answers["example"].astype(object).map(asked).fillna("")
-    known = (operation != "") & ((answers["shots"].map(len) > 0) | (answers["dropped_shots"] > 0))
-    pairs = zip(answers["shots"], operation, strict=True)
-    answers = answers.assign(
-        same=[sum(shown.get(shot) == own for shot in shots) for shots, own in pairs],
-        count=answers["shots"].map(len),
-        known=known,
-        reachable=operation.isin(set(shown.values())),
-    )
-    lines = {}
-    for label in runs["method"].sort_values().astype(object).unique():
-        every = answers[answers["method"] == label]
-        found = every[every["known"]]
-        line = dict(runs.loc[runs["method"] == label, ["kind", "family"]].iloc[0])
-        line |= {"seeds": every["run"].nunique(), "n": len(found), "unknown": len(every) - len(found)}
-        line |= {"hit_share": (found["same"] > 0).mean(), "similarity": found["similarity"].mean()}
-        line |= {"same_share": found["same"].sum() / (found["count"].sum() or math.nan)}
-        line |= {"reachable_share": found["reachable"].mean()}
-        for name, part in (("with", found[found["same"] > 0]), ("without", found[found["same"] == 0])):
-            about = stats.summarise(part, "method", metric) if len(part) else pd.DataFrame([{}])
-            score = about.iloc[0].to_dict()
-            line |= {f"{name}_score{end}": score.get(f"{metric}{end}") for end in ("", "_low", "_high")}
-            line |= {f"{name}_score_n": score.get("examples", 0)}
-        lines[label] = line
-    frame = pd.DataFrame.from_dict(lines, orient="index").rename_axis("method")
-    if frame.empty:
-        return Table(frame, ("No method with examples in its prompts has run.",), columns=())
-    reach = frame["reachable_share"].dropna()
-    notes = ["n: queries over all seeds; below scores the 95 % interval, then the number of examples."]
-    notes += [f"{100 * reach.iloc[0]:.1f} % of the queries ask for an operation of training."] if len(reach) else []
-    notes += [f"Not said in {frame['unknown'].sum()} answers, which are left out."] if frame["unknown"].sum() else []
-    heads = {"hit_share": "queries with a shot of their operation (%)", "same_share": "shots of the operation (%)"}
-    heads |= {"similarity": "similarity of the nearest", "with_score": f"{SCORES[metric]} with such a shot (%)"}
-    heads |= {"without_score": f"{SCORES[metric]} without (%)"}
-    columns = ("method", "hit_share", "same_share", "similarity", "with_score", "with_score_n", "without_score")
-    return Table(frame, tuple(notes), columns=(*columns, "without_score_n", "n"), heads=heads)
-
-
-def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:
-    """One line a query of one run, RAG's with the fewest shots: `similarity` of its nearest shot and its `score`.
-
-    Queries without a measured similarity are left out and counted in `unknown`. Empty where no such run is there.
-    """
-    runs, answers = labelled(runs, answers)
-    columns = ["method", "kind", "model", "task", "example", "similarity", "score", "unknown"]
-    found = runs[(runs["family"] == "RAG") & (runs["status"] == results.OK)]
-    for _, members in found.groupby("method", observed=True):
-        mine = answers[answers["run"] == members.sort_values("seed", kind="stable").index[0]]
-        near = mine[mine["similarity"].notna()].assign(unknown=mine["similarity"].isna().sum(), score=mine[metric])
-        if len(near):
-            return near[columns].astype(dict.fromkeys(columns[:5], object)).reset_index(drop=True)
-    return pd.DataFrame(columns=columns)
+def turned(tests: pd.DataFrame) -> pd.DataFrame:
+    """Tests of lines minus their base as the base minus the lines."""
+    frame = tests.rename(columns={"difference_low": "difference_high", "difference_high": "difference_low"})
+    for name in ("difference", "difference_low", "difference_high", "effect"):
+        frame[name] = -frame[name]
+    return frame.assign(verdict=frame["verdict"].replace({"higher": "lower", "lower": "higher"}))
 
 
 def _columns(metric: str) -> list[str]:
     return [metric, *(f"{metric}_{end}" for end in ("sd", "low", "high", "n", "missing", "tie", "rank", "corpus"))]
 
 
-def _ranks(frame: pd.DataFrame, metric: str, within: Sequence[str]) -> pd.Series:
-    """1 for the best; nothing where only one has a score."""
-    values = frame.groupby(list(within), observed=True)[metric] if within else frame[metric]
-    ranks = values.rank(method="dense", ascending=False)
-    several = (
-        frame.groupby(list(within), observed=True)[metric].transform("nunique") if within else frame[metric].nunique()
-    )
-    return ranks.where(several > 1) if within else ranks.where(pd.Series(several > 1, index=ranks.index))
+def _saved(frame: pd.DataFrame) -> tuple[str, ...]:
+    return ("adapter_bytes",) if frame["adapter_bytes"].notna().any() else ()
 
 
-def _chosen(answers: pd.DataFrame, label: str, metric: str) -> dict[str, object]:
+def base_of(answers: pd.DataFrame, label: str, metric: str) -> dict[str, object]:
     """The base of that label. Raises ValueError where it has no score."""
-    known = answers[answers[metric].notna()]["method"] if metric in answers else pd.Series(dtype=object)
-    if label not in set(known):
-        there = ", ".join(dict.fromkeys(known.sort_values())) or "no method"
-        raise ValueError(f"base must be one of {there}; got {label!r}")
+    scored = answers.loc[answers[metric].notna(), "method"] if metric in answers else pd.Series(dtype=object)
+    if label not in set(scored):
+        raise ValueError(
+            f"base must be one of {', '.join(scored.sort_values().unique()) or 'no method'}; got {label!r}"
+        )
     return {"method": label}
 
 
-def _undefined(frame: pd.DataFrame, metric: str) -> str:
-    lost = frame.loc[frame[f"{metric}_missing"] > 0, f"{metric}_missing"]
-    said = ", ".join(f"{label} {count:.0f}" for label, count in lost.items())
-    return f"{SCORES[metric]} is not defined for some examples: {said}." if said else ""
+def _title(runs: pd.DataFrame) -> str:
+    """`conala-mini with tiny`, and that only the first examples were asked."""
+    if runs.empty:
+        return "No runs."
+    first = runs.iloc[0]
+    partial = "" if pd.isna(first["limit"]) else f", only its first {first['limit']:.0f} examples: a partial result"
+    return f"{first['task']} with {first['model']}{partial}"
 
 
 def _partial(runs: pd.DataFrame) -> str:
-    return "Only the first examples: a partial result." if runs["limit"].notna().any() else ""
+    return PARTIAL if runs["limit"].notna().any() else ""
 
 
-def _said(notes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(note for note in notes if note)
+def _undefined(frame: pd.DataFrame, metric: str) -> str:
+    missing = frame[f"{metric}_missing"]
+    lost = ", ".join(f"{label} {count:.0f}" for label, count in missing[missing > 0].items())
+    return f"{SCORES[metric]} is not defined for some examples: {lost}." if lost else ""
 
 
-def _is_number(value) -> bool:
-    return value is not None and math.isfinite(value)
+def _mcnemar(benchmark: Benchmark, metric: str, model: str, best: str, other: str) -> tuple:
+    """On the examples of the first seed of each."""
+    answers, pair = benchmark.answers, []
+    if not metric.startswith(YES_OR_NO):
+        return (None, None, None)
+    for method in (best, other):
+        own = answers[(answers["model"] == model) & (answers["method"] == method)]
+        first = own.sort_values(["seed", "run"], kind="stable")["run"].iloc[0]
+        pair.append(own[own["run"] == first].set_index("example")[metric].astype(float))
+    return tuple(stats.mcnemar(*pd.concat(pair, axis=1).to_numpy().T))
 
 
-def _one_method(runs: pd.DataFrame) -> None:
+def _cells(part: Benchmark) -> dict[str, pd.DataFrame]:
+    """Benchmark and model -> one line an example, one column a method: means over seeds."""
+    found = {}
+    for model, answers in part.answers.groupby("model", observed=True):
+        scores = answers.groupby(["example", "method"], observed=True)[part.metric]
+        means = scores.mean().where(scores.count() == scores.size())  # none where a seed has no score
+        found[f"{part.name} with {model}"] = means.unstack().dropna(axis=1, how="all")
+    return found
+
+
+def _check_one_method(runs: pd.DataFrame) -> None:
     trained = runs[runs["trained_on"].notna()]
-    each = {
-        (label, str(settings["method"] | {"precision": settings.get("precision")}))
-        for label, settings in zip(trained["method"], trained["settings"], strict=True)
-    }
-    if len(each) > 1 or runs.groupby(["trained_on", "task"], dropna=False)["method"].nunique().max() > 1:
+    settings = trained["settings"].map(lambda own: str(own["method"] | {"precision": own.get("precision")}))
+    if settings.nunique() > 1 or trained["method"].nunique() > 1:
         several = sorted(set(runs["method"].astype(str)) - {"zero-shot"})
         raise ValueError(
             f"a transfer table has one trained method with one setting, beside zero-shot; got {', '.join(several)}: "

@@ -48,32 +48,28 @@ HEADS = {  # where the name without its unit would not do
     "gigabytes": "GB",
     "pscp": "PSCP",
 }
-LOST = {results.OUT_OF_MEMORY: "OOM", results.FAILED: "failed", "missing": "missing"}
-SAID = {"tie": "no difference shown", True: "yes", False: "no"}
+UNITS = {  # end of a name -> what stands in its place above the column
+    "_n": "n",
+    "_share": " (%)",
+    "score": "score (%)",
+    "_seconds": " (s)",
+    "difference": "difference (points)",
+    "_bytes": "",
+}
+INSIDE = ("_low", "_high", "_sd", "_tie", "_rank", "_corpus", "_missing", "_n")  # in the cell of another column
+WHY_NONE = {results.OUT_OF_MEMORY: "OOM", results.FAILED: "failed", "missing": "missing"}
 NOTHING = "–"
 MARKS = {  # best, second best, what stands below a number; <ins>, because GitHub drops <u>
     "html": ("<b>{}</b>", "<ins>{}</ins>", "<br><small>{}</small>"),
     "text": ("**{}**", "_{}_", " ({})"),
     "latex": (r"\textbf{{{}}}", r"\underline{{{}}}", " ({})"),
 }
-LATEX = {  # what LaTeX reads as a command, and signs that its standard fonts lack
-    **{each: f"\\{each}" for each in "{}&%$#_"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\n": " ",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "–": "--",
-    "…": r"\ldots{}",
-    "≈": r"$\approx$",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "●": r"$\bullet$",
-}
+LATEX = str.maketrans(  # what LaTeX reads as a command, and signs that its standard fonts lack
+    {sign: f"\\{sign}" for sign in "{}&%$#_"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "–": "--", "…": r"\ldots{}", "−": r"$-$"}
+    | {"≈": r"$\approx$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "●": r"$\bullet$"}
+)
 LEFT = 'align="left" style="text-align: left"'  # GitHub, then JupyterLab
 TOP = 'align="left" valign="top" style="text-align: left; vertical-align: top"'  # of tables whose cells have lines
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # wide tables shrink to the text's width
@@ -85,9 +81,9 @@ class Marked(str):
     html: str
 
     def __new__(cls, text: str, html: str):
-        made = super().__new__(cls, text)
-        made.html = html
-        return made
+        marked = super().__new__(cls, text)
+        marked.html = html
+        return marked
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ class Table:
     """A frame of plain values that shows itself; `.frame` has the numbers, for figures."""
 
     frame: pd.DataFrame = field(repr=False)
-    notes: tuple[str, ...] = ()  # below it
+    notes: tuple[str, ...] = ()  # below it; empty ones are left out
     title: str = ""
     columns: tuple[str, ...] | None = None  # those to show, as far as the frame has them; None: all
     heads: Mapping[str, str] = field(default_factory=dict)  # column -> what stands above it, where not as usual
@@ -106,30 +102,27 @@ class Table:
     @property
     def html(self) -> str:
         """A table without classes and style blocks, which GitHub would strip."""
-        made = "".join(f"<p><b>{escape(self.title)}</b></p>\n" if self.title else "")
+        html = f"<p><b>{escape(self.title)}</b></p>\n" if self.title else ""
         cells = self._cells("html")
         if cells.size:
             with pd.option_context("display.max_colwidth", None):
                 plain = cells.to_html(index=False, escape=False, border=0)
             plain = re.sub("<(table|tr)[^>]*>", r"<\1>", plain)
-            placed = TOP if "<br" in plain or "<pre" in plain else LEFT
-            made += re.sub(r"<(th|td)>", rf"<\1 {placed}>", plain)
-        return made + "".join(f"\n<p><small>{escape(note)}</small></p>" for note in self.notes)
+            html += re.sub("<(th|td)>", rf"<\1 {TOP if '<br' in plain or '<pre' in plain else LEFT}>", plain)
+        return html + "".join(f"\n<p><small>{escape(note)}</small></p>" for note in self.notes if note)
 
     @property
     def text(self) -> str:
         """The same in plain text; one block a line where cells have several lines."""
         cells = self._cells("text")
-        if not cells.size:
-            shown = ""
-        elif any("\n" in text for line in cells.to_numpy() for text in line):
-            lines = cells.to_dict("records")
-            shown = "\n\n".join(
-                "\n".join(f"{name}: {text}" if name else text for name, text in line.items() if text) for line in lines
+        shown = cells.to_string(index=False) if cells.size else ""
+        if cells.map(lambda text: "\n" in text).any(axis=None):
+            blocks = (
+                [f"{name}: {text}" if name else text for name, text in line.items() if text]
+                for line in cells.to_dict("records")
             )
-        else:
-            shown = cells.to_string(index=False)
-        return "\n".join(each for each in [self.title, shown, *self.notes] if each)
+            shown = "\n\n".join("\n".join(block) for block in blocks)
+        return "\n".join(part for part in [self.title, shown, *self.notes] if part)
 
     def _repr_html_(self) -> str:
         return self.html
@@ -151,22 +144,20 @@ class Table:
         """
         cells = self._cells("latex")
         shown = cells.rename(columns=_latex).style.hide(axis="index")
-        made = shown.to_latex(hrules=True, column_format="l" * max(1, len(cells.columns)))
-        head, rule, body = made.partition("\\midrule\n")
+        text = shown.to_latex(hrules=True, column_format="l" * max(1, len(cells.columns)))
+        head, rule, body = text.partition("\\midrule\n")
         lines = body.splitlines()
-        if self.group:
-            begins = [bool(place and text) for place, text in enumerate(cells.iloc[:, 0])]
-            lines[: len(begins)] = [
-                f"\\midrule\n{line}" * new or line for new, line in zip(begins, lines, strict=False)
-            ]
-        told = [rf"\caption{{{_latex(caption)}}}"] * bool(caption) + [rf"\label{{{label}}}"] * bool(label)
-        inside = [r"\begin{table}", r"\centering", *told, FIT, f"{head}{rule}" + "\n".join(lines) + "}"]
+        for place in range(1, len(cells)) if self.group else ():
+            if cells.iat[place, 0]:
+                lines[place] = f"\\midrule\n{lines[place]}"
+        about = [rf"\caption{{{_latex(caption)}}}"] * bool(caption) + [rf"\label{{{label}}}"] * bool(label)
+        inside = [r"\begin{table}", r"\centering", *about, FIT, f"{head}{rule}" + "\n".join(lines) + "}"]
         return "\n".join([*inside, r"\end{table}"]) + "\n"
 
     def to_csv(self, path: str | Path) -> Path:
         """All numbers of the frame, plain, as a file."""
-        named = self.frame.index.name is not None
-        return files.write(path, self.frame.to_csv(index=named, float_format="%.8g", lineterminator="\n"))
+        is_named = self.frame.index.name is not None
+        return files.write(path, self.frame.to_csv(index=is_named, float_format="%.8g", lineterminator="\n"))
 
     def write_latex(self, path: str | Path, *, caption: str = "", label: str = "") -> Path:
         """`to_latex` as a file."""
@@ -176,14 +167,17 @@ class Table:
         """Every cell as it is written in that kind of text."""
         frame = self.frame.reset_index() if self.frame.index.name else self.frame
         frame = frame[frame[self.only]] if self.only else frame
-        names = [name for name in self.columns or _own(frame) if name in frame]
-        lines = frame.to_dict("records")
-        cells = [[_cell(line, name, kind, code=name in self.code) for name in names] for line in lines]
-        made = pd.DataFrame(cells, columns=[self.heads.get(name, head(name)) for name in names], dtype=object)
-        if self.group in names and len(made):
-            repeats = frame[self.group].astype(object).eq(frame[self.group].astype(object).shift())
-            made.loc[repeats.to_numpy(), made.columns[names.index(self.group)]] = ""
-        return made
+        names = [name for name in self.columns or frame if name in frame]
+        if self.columns is None:
+            names = [name for name in names if not any(f"{other}{end}" == name for other in names for end in INSIDE)]
+        cells = [
+            [_cell(line, name, kind, is_code=name in self.code) for name in names] for line in frame.to_dict("records")
+        ]
+        shown = pd.DataFrame(cells, columns=[self.heads.get(name, head(name)) for name in names], dtype=object)
+        if self.group in names and len(shown):
+            groups = frame[self.group].astype(object)
+            shown.loc[groups.eq(groups.shift()).to_numpy(), shown.columns[names.index(self.group)]] = ""
+        return shown
 
 
 def paragraph(*sentences: str) -> Table:
@@ -193,29 +187,17 @@ def paragraph(*sentences: str) -> Table:
 
 def head(name: str) -> str:
     """What stands above a column: `EM@1 (%)`, `training (s)`."""
-    if name in SCORES:
-        return f"{SCORES[name]} (%)"
-    if name in HEADS:
-        return HEADS[name]
-    if re.fullmatch(r".+_n", name):
-        return "n"
-    for end, unit in (
-        ("_share", " (%)"),
-        ("score", "score (%)"),
-        ("_seconds", " (s)"),
-        ("difference", "difference (points)"),
-        ("_bytes", ""),
-    ):
-        if name.endswith(end):
-            return name.removesuffix(end).replace("_", " ") + unit
-    return name.replace("_", " ")
+    if name in SCORES or name in HEADS:
+        return HEADS.get(name) or f"{SCORES[name]} (%)"
+    end, unit = next((item for item in UNITS.items() if name.endswith(item[0])), ("", ""))
+    return unit if unit == "n" else name.removesuffix(end).replace("_", " ") + unit
 
 
 def size(count: float) -> str:
     """Bytes for a person: `812 B`, `393.2 KiB`, `12.6 MiB`, `1.2 GiB`."""
     if count < 2**10:
         return f"{count:,.0f} B"
-    unit, name = next((each for each in ((2**30, "GiB"), (2**20, "MiB")) if count >= each[0]), (2**10, "KiB"))
+    unit, name = next((pair for pair in ((2**30, "GiB"), (2**20, "MiB")) if count >= pair[0]), (2**10, "KiB"))
     return f"{count / unit:,.1f} {name}"
 
 
@@ -229,9 +211,9 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def listed(names: Sequence[str], last: str = "and") -> str:
+def listed(names: Sequence[str]) -> str:
     """`a, b and c`."""
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" {last} " + names[-1]
+    return " and ".join([", ".join(names[:-1]), *names[-1:]]) if len(names) > 1 else "".join(names)
 
 
 def number(value: float) -> str:
@@ -239,58 +221,38 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.3g}"
 
 
-def _own(frame: pd.DataFrame) -> list[str]:
-    """Columns that are not written into the cell of another one."""
-    ends = ("_low", "_high", "_sd", "_tie", "_rank", "_corpus", "_missing", "_n")
-    return [name for name in frame if not any(name.endswith(end) and name.removesuffix(end) in frame for end in ends)]
-
-
-def _cell(line: dict[str, Any], name: str, kind: str, *, code: bool) -> str:
+def _cell(line: Mapping[str, Any], name: str, kind: str, *, is_code: bool) -> str:
     value = line[name]
-    if isinstance(value, Marked) and kind == "html":
-        return value.html
-    if isinstance(value, str) or not _known(value):
-        return _words(value, line, name, kind, code=code)
+    if isinstance(value, str):
+        return _text(value, name, kind, is_code=is_code)
+    if pd.isna(value):  # a score says what became of its runs
+        return WHY_NONE.get(str(line.get("status")), NOTHING) if name in SCORES or name == "memory_bytes" else NOTHING
     if name == "seeds":
-        lost = {said: line.get(each) for each, said in {"failed": "failed", **LOST}.items()}
-        told = ", ".join(f"{count} {said}" for said, count in lost.items() if count)
-        return f"{value} ({told})" if told else str(value)
-    if name.endswith("_n") and _known(line.get(missing := f"{name[:-2]}_missing")) and line[missing]:
+        lost = ", ".join(f"{line[status]} {word}" for status, word in WHY_NONE.items() if line.get(status))
+        return f"{value} ({lost})" if lost else str(value)
+    if name.endswith("_n") and line.get(missing := f"{name[:-2]}_missing", 0) > 0:
         return f"{value:.0f} of {value + line[missing]:.0f}"
-    return _escaped(_written(value, name), kind) if not _is_range(line, name) else _range(line, name, kind)
+    return _range(line, name, kind)
 
 
-def _words(value, line: dict[str, Any], name: str, kind: str, *, code: bool) -> str:
-    """A text; or why there is no value: what became of the runs, where this is a score."""
-    if not isinstance(value, str):
-        return LOST.get(str(line.get("status")), NOTHING) if name in SCORES or name == "memory_bytes" else NOTHING
-    text = _escaped(SAID.get(value, value) if name.endswith("verdict") else value, kind)
-    if kind != "html":
-        return text
-    if not code:
-        return text.replace("\n", "<br>")
-    kept = re.sub(r"^ +", lambda found: "&nbsp;" * len(found[0]), text, flags=re.MULTILINE).replace("\n", "<br>")
-    return f"<code>{kept}</code>"
+def _text(text: str, name: str, kind: str, *, is_code: bool) -> str:
+    if kind == "html" and isinstance(text, Marked):
+        return text.html
+    text = ESCAPES[kind]("no difference shown" if name.endswith("verdict") and text == "tie" else text)
+    if kind == "html" and is_code:
+        text = f"<code>{re.sub('^ +', lambda indent: '&nbsp;' * len(indent[0]), text, flags=re.MULTILINE)}</code>"
+    return text.replace("\n", "<br>") if kind == "html" else text
 
 
-def _is_range(line: dict[str, Any], name: str) -> bool:
-    return any(_known(line.get(f"{name}_{end}")) for end in ("low", "sd", "tie", "rank"))
-
-
-def _range(line: dict[str, Any], name: str, kind: str) -> str:
+def _range(line: Mapping[str, Any], name: str, kind: str) -> str:
     """`41.2 ± 1.9 ≈` and below it the interval; best and second best marked."""
-    best, second, below = MARKS[kind]
-    text = _written(line[name], name)
-    rank = line.get(f"{name}_rank")
-    text = best.format(text) if rank == 1 else second.format(text) if rank == 2 else _escaped(text, kind)
-    if _known(line.get(f"{name}_sd")):
-        text += _escaped(f" ± {_written(line[f'{name}_sd'], name).lstrip('+')}", kind)
-    tie = line.get(f"{name}_tie")
-    text += _escaped(" ≈", kind) if _known(tie) and tie else ""
-    if _known(line.get(f"{name}_low")):
-        between = " to ".join(_written(line[f"{name}_{end}"], name) for end in ("low", "high"))
-        text += below.format(_escaped(between, kind))
-    return text
+    (best, second, below), escaped = MARKS[kind], ESCAPES[kind]
+    sd, tie, rank, low, high = (line.get(f"{name}_{end}") for end in ("sd", "tie", "rank", "low", "high"))
+    text = escaped(_written(line[name], name))
+    text = best.format(text) if rank == 1 else second.format(text) if rank == 2 else text
+    text += "" if pd.isna(sd) else escaped(f" ± {_written(sd, name).lstrip('+')}")
+    text += "" if pd.isna(tie) or not tie else escaped(" ≈")
+    return text + ("" if pd.isna(low) else below.format(escaped(f"{_written(low, name)} to {_written(high, name)}")))
 
 
 def _written(value, name: str) -> str:
@@ -312,14 +274,9 @@ def _written(value, name: str) -> str:
     return f"{value:,.1f}" if name.endswith("_seconds") and value >= 10 else number(value)
 
 
-def _known(value) -> bool:
-    return not (value is None or value is pd.NA or (isinstance(value, float) and value != value))
-
-
-def _escaped(text: str, kind: str) -> str:
-    return escape(text) if kind == "html" else _latex(text) if kind == "latex" else str(text)
-
-
 def _latex(text: str) -> str:
     """A text as LaTeX sets it, letter for letter."""
-    return "".join(LATEX.get(each, each) for each in text)
+    return text.translate(LATEX)
+
+
+ESCAPES = {"html": escape, "latex": _latex, "text": str}

@@ -10,23 +10,24 @@ from nblib.provenance import ROOT
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what the command line says; returns the exit status."""
-    args = _parser().parse_args(arguments)
-    return COMMANDS[args.command](args) or 0
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m nblib.tools", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    tasks = commands.add_parser("tasks", help="write the three sample tasks (seconds)")
+    commands = parser.add_subparsers(required=True)
+
+    def command(do, name: str, help: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help)
+        added.set_defaults(do=do)
+        return added
+
+    tasks = command(_tasks, "tasks", "write the three sample tasks (seconds)")
     tasks.add_argument("--folder", type=Path, default=ROOT / "data" / "tasks")
-    model = commands.add_parser("model", help="pre-train an embedded model (up to an hour or more on a CPU)")
+    model = command(_model, "model", "pre-train an embedded model (up to an hour or more on a CPU)")
     model.add_argument("--name", choices=("tiny", "micro"), default="tiny", help="micro is the smaller sibling")
     model.add_argument("--folder", type=Path, help="default: data/models/NAME")
     model.add_argument("--steps", type=int, help="optimizer steps, instead of the recipe's")
     model.add_argument("--device", default="cpu", help="cpu or cuda")
-    for command in (tasks, model):
-        command.add_argument("--seed", type=int, default=42)
-    notebooks = commands.add_parser("notebooks", help="run, clean or check the committed notebooks in place")
+    for seeded in (tasks, model):
+        seeded.add_argument("--seed", type=int, default=42)
+    notebooks = command(_notebooks, "notebooks", "run, clean or check the committed notebooks in place")
     notebooks.add_argument(
         "action",
         choices=["run", "clean", "check"],
@@ -34,9 +35,10 @@ def _parser() -> argparse.ArgumentParser:
         "check: print every violation, exit status 1 if there is one",
     )
     notebooks.add_argument("paths", nargs="*", type=Path, help="default: notebooks/*.ipynb of the clone")
-    commands.add_parser("make", help="execute every notebook from an empty results/, keep the rows, write the tables")
-    commands.add_parser("readme", help="write the tables of README and docs again from the kept rows")
-    return parser
+    command(_make, "make", "execute every notebook from an empty results/, keep the rows, write the tables")
+    command(_readme, "readme", "write the tables of README and docs anew from the kept rows")
+    args = parser.parse_args(arguments)
+    return args.do(args) or 0
 
 
 # What a command needs is imported when it is asked for: making tasks or cleaning notebooks does without torch.
@@ -63,18 +65,21 @@ def _notebooks(args: argparse.Namespace) -> int:
     paths = args.paths or sorted((ROOT / "notebooks").glob("*.ipynb"))
     if not paths:
         print(f"no notebook in {ROOT / 'notebooks'}")
-        return 1
     good = [notebooks.act(args.action, path) for path in paths]
-    return 0 if all(good) else 1
+    return 0 if paths and all(good) else 1
 
 
-def _shipped(args: argparse.Namespace) -> None:
+def _make(args: argparse.Namespace) -> None:
     from nblib.tools import shipped
 
-    shipped.make() if args.command == "make" else shipped.write_tables()
+    shipped.make()
 
 
-COMMANDS = {"tasks": _tasks, "model": _model, "notebooks": _notebooks, "make": _shipped, "readme": _shipped}
+def _readme(args: argparse.Namespace) -> None:
+    from nblib.tools import shipped
+
+    shipped.write_tables()
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

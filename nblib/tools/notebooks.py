@@ -63,10 +63,9 @@ def run(path: Path) -> None:
 def clean(path: Path) -> bool:
     """Cleans a notebook in place; whether that changed anything."""
     notebook = _read(path)
-    result = cleaned(notebook)
-    if result != notebook:
+    if changed := (result := cleaned(notebook)) != notebook:
         _write(path, result)
-    return result != notebook
+    return changed
 
 
 def cleaned(notebook):
@@ -111,8 +110,9 @@ def problems(path: Path) -> list[str]:
         notebook = _read(path)
     except ValueError as error:
         return [str(error)]
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [*_of_notebook(path, notebook), *_of_tags(code), *_of_cells(notebook.cells)]
+    code = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
+    found = [*_of_notebook(path, notebook), *_of_tags([cell for _, cell in code])]
+    return found + [f"cell {number} {problem}" for number, cell in code for problem in _of_cell(cell)]
 
 
 def _of_notebook(path: Path, notebook) -> Iterator[str]:
@@ -170,20 +170,17 @@ def _is_plain(value: ast.expr) -> bool:
     return all(item is None or isinstance(item, str | int | float) for item in items)
 
 
-def _of_cells(cells) -> Iterator[str]:
-    for number, cell in enumerate(cells, 1):
-        if cell.cell_type != "code":
-            continue
-        lines = len(cell.source.strip().splitlines())
-        allowed = MAX_PARAMETERS if "parameters" in cell.metadata.get("tags", []) else MAX_LINES
-        if lines > allowed:
-            yield f"cell {number} has {lines} lines; at most {allowed} are allowed"
-        yield from (f"cell {number} {problem}" for problem in _definitions(cell.source))
-        for output in cell.outputs:
-            if output.output_type == "error":
-                yield f"cell {number} ended in an error: {output.get('ename')}"
-            for found in sorted({path for text in _texts(output) for path in _MACHINE_PATH.findall(text)}):
-                yield f"cell {number} shows a path of one machine: {found}"
+def _of_cell(cell) -> Iterator[str]:
+    lines = len(cell.source.strip().splitlines())
+    allowed = MAX_PARAMETERS if "parameters" in cell.metadata.get("tags", []) else MAX_LINES
+    if lines > allowed:
+        yield f"has {lines} lines; at most {allowed} are allowed"
+    yield from _definitions(cell.source)
+    for output in cell.outputs:
+        if output.output_type == "error":
+            yield f"ended in an error: {output.get('ename')}"
+        for found in sorted({path for text in _texts(output) for path in _MACHINE_PATH.findall(text)}):
+            yield f"shows a path of one machine: {found}"
 
 
 def _definitions(source: str) -> Iterator[str]:
@@ -195,18 +192,16 @@ def _definitions(source: str) -> Iterator[str]:
     except SyntaxError as error:
         yield f"is not Python: {error.msg}"
         return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield f"defines {node.name}; move it into nblib"
+    defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    yield from (f"defines {node.name}; move it into nblib" for node in ast.walk(tree) if isinstance(node, defined))
 
 
-def _texts(output) -> Iterator[str]:
+def _texts(output) -> list[str]:
     """Every text that an output shows; pictures that are bytes have none."""
-    yield output.get("text", "")
-    yield from output.get("traceback", [])
-    for kind, value in output.get("data", {}).items():
-        if isinstance(value, str) and (kind.startswith("text/") or kind == "image/svg+xml"):
-            yield value
+    data = [
+        value for kind, value in output.get("data", {}).items() if kind.startswith("text/") or kind.endswith("svg+xml")
+    ]
+    return [output.get("text", ""), *output.get("traceback", []), *(value for value in data if isinstance(value, str))]
 
 
 def _portable(output):

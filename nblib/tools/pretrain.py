@@ -1,4 +1,4 @@
-"""Makes an embedded model: tokenizer and weights, from generated text and a seed.
+"""Makes an embedded model: tokenizer and weights, from generated text and a seed, and measures what it can do.
 
 Loss is taken on answers only. Batches hold documents of similar length, so no document sees another one.
 """
@@ -7,7 +7,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from nblib.prompts import SEPARATOR
-from nblib.tools import probes, recipes, text
+from nblib.tools import recipes, text
+from nblib.tools.recipes import KNOWN, NEW, Operation
 
 IGNORE_INDEX = -100  # label of a token without loss
 
@@ -188,12 +189,73 @@ def answer_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor
     return cross_entropy(model.lm_head(hidden[labelled]).float(), targets[labelled])
 
 
+# --- what the model must be able to do, on questions that it never saw -----------------------------------------------
+
+QUESTIONS = 150
+_EXPRESSIONS = [operation for operation in KNOWN if not operation.statement]
+_UNSEEN_STYLE = recipes.line("answer = {code}")  # no document of the pre-training text uses it
+Operations = Callable[[random.Random], list[Operation]]  # of the examples in the prompt, then of the question
+
+
+def _among(rng: random.Random, shown: list[Operation]) -> list[Operation]:
+    """All of them as examples in random order, then the first as the question."""
+    return [*rng.sample(shown, len(shown)), shown[0]]
+
+
+# What each one shows is said in data/recipes/model_card.md.
+PROBES: dict[str, tuple[recipes.Style, Operations]] = {
+    "known_operation": (recipes.bare, lambda rng: [rng.choice(KNOWN)]),
+    "style_from_shots": (_UNSEEN_STYLE, lambda rng: rng.sample(_EXPRESSIONS, 4)),
+    "copied_syllables": (recipes.bare, lambda rng: [text.syllable_operation(rng)] * 2),
+    "copied_words": (recipes.bare, lambda rng: _among(rng, [text.realistic_operation(rng), rng.choice(KNOWN)])),
+    "copied_library": (
+        _UNSEEN_STYLE,
+        lambda rng: _among(rng, [rng.choice(NEW), *rng.sample(KNOWN, 2)]),
+    ),
+    "unseen_library": (recipes.bare, lambda rng: [rng.choice(NEW)]),
+}
+
+
+def measure(model, tokenizer) -> dict[str, float]:
+    """Share of questions answered exactly by greedy decoding, by the probe's name, 0 to 1."""
+    model.eval()
+    shares = {name: _exact_share(model, tokenizer, name) for name in PROBES}
+    model.train()
+    return shares
+
+
+def draw(name: str) -> list[tuple[str, str]]:
+    """A probe's questions as prompts with the expected answers, always the same ones."""
+    rng = random.Random(f"probe _{name}")
+    style, operations = PROBES[name]
+    drawn = []
+    for _ in range(QUESTIONS):
+        *shots, asked = [text.block(rng, operation, style) for operation in operations(rng)]
+        drawn.append(("".join(shot.prompt + shot.answer + SEPARATOR for shot in shots) + asked.prompt, asked.answer))
+    return drawn
+
+
+@torch.inference_mode()
+def _exact_share(model, tokenizer, name: str) -> float:
+    """Greedy decoding gives the answer exactly where each of its tokens is the likeliest one after the true prefix."""
+    correct = 0
+    for prompt, answer in draw(name):
+        prefix = [tokenizer.bos_token_id, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+        expected = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([prefix + expected], device=model.device)
+        logits = model(input_ids=ids, logits_to_keep=len(expected) + 1).logits[0, :-1]
+        correct += logits.argmax(-1).tolist() == expected
+    return round(correct / QUESTIONS, 3)
+
+
 def fit(recipe: Recipe, folder: Path, device: str, *, name: str = "tiny") -> None:
     """Trains the model and saves it with its tokenizer and its log in `folder`; `name` is for its card."""
     tokenizer = make_tokenizer(recipe)
     model = make_model(recipe, tokenizer).to(device)
     optimizers = _optimizers(recipe, model)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(each, lambda step: _rate(recipe, step)) for each in optimizers]
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(recipe, step)) for optimizer in optimizers
+    ]
     log, tokens, smooth, start = [], 0, math.nan, time.monotonic()
     for step, (ids, labels) in enumerate(batches(recipe, tokenizer), start=1):
         with torch.autocast(device, dtype=torch.bfloat16):
@@ -208,7 +270,7 @@ def fit(recipe: Recipe, folder: Path, device: str, *, name: str = "tiny") -> Non
         smooth = loss.item() if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss.item()
         if step % recipe.report_every == 0 or step == recipe.steps:
             row = {"step": step, "tokens": tokens, "loss": round(smooth, 4), "seconds": round(time.monotonic() - start)}
-            log.append(row | probes.measure(model, tokenizer))
+            log.append(row | measure(model, tokenizer))
             print(json.dumps(log[-1]), flush=True)
             _save(model, tokenizer, {"name": name, "recipe": asdict(recipe), "log": log}, folder)
 
@@ -241,7 +303,7 @@ def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, training:
 def card(training: dict, parameters: int) -> str:
     """The model card, from the content of training.json and the number of parameters."""
     recipe, last, name = training["recipe"], training["log"][-1], training.get("name", "tiny")
-    percents = {probe: 100 * last[probe] for probe in probes.PROBES}
+    percents = {probe: 100 * last[probe] for probe in PROBES}
     template = (recipes.FOLDER / "model_card.md").read_text(encoding="utf-8")
     return template.format(
         **recipe | percents | {"name": name, "steps": last["step"]},
@@ -249,7 +311,7 @@ def card(training: dict, parameters: int) -> str:
         tokens=last["tokens"] / 1e6,
         loss=last["loss"],
         minutes=last["seconds"] / 60,
-        known=len(recipes.KNOWN),
-        new=len(recipes.NEW),
-        questions=probes.QUESTIONS,
+        known=len(KNOWN),
+        new=len(NEW),
+        questions=QUESTIONS,
     )

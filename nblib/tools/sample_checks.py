@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 
-from nblib.tools import questions, recipes
-from nblib.tools.questions import VARIABLES, Problem, Question
-from nblib.tools.recipes import KNOWN, NEW
+from nblib.tools import recipes
+from nblib.tools.recipes import KNOWN, NEW, VARIABLES, Problem, Question
 
 CHECK_DRAWS = 12  # sample values tried for one question
 LIST_DRAWS = 5  # inputs tried for one problem; most that fail once have a step without effect
@@ -34,18 +33,19 @@ def line_check(rng: random.Random, question: Question, *, result: str) -> Check 
     None: no sample values told right from wrong.
     """
     names = question.variables if question.operation.statement else [result]
+    assign = partial(recipes.assign, question, result=result)
 
     def draw() -> Check | None:
         setup = "\n".join([*_imports(question), *_assignments(_sample_values(rng, question))])
-        left = _run(setup, questions.assign(question, question.code, result))
+        left = _run(setup, assign(question.code))
         return None if left is None else Check(setup, tuple(_assertion(name, left[name]) for name in names))
 
-    return _first_sharp(draw, [questions.assign(question, code, result) for code in _wrong_codes(question)])
+    return _first_sharp(draw, [assign(code) for code in _wrong_codes(question)])
 
 
 def function_check(rng: random.Random, question: Question, *, name: str, result: str, calls: int) -> Check | None:
     """A check of the function `name`: its values, or what it leaves of its arguments where it holds a statement."""
-    define = partial(questions.define, question, name=name, result=result)
+    define = partial(recipes.define, question, name=name, result=result)
     setup = "\n".join(_imports(question))
     defined = _run(setup, define(question.code)) or {}
 
@@ -70,17 +70,13 @@ def _call_test(defined: dict, question: Question, name: str, values: dict) -> st
 
 def _first_sharp(draw: Callable[[], Check | None], wrong: list[str]) -> Check | None:
     """The first drawn check that no wrong answer passes."""
-    for _ in range(CHECK_DRAWS):
-        check = draw()
-        if check is None or max(map(len, check.tests)) > MAX_TEST_CHARACTERS:
-            continue
-        if not any(_passes(check, code) for code in wrong):
-            return check
-    return None
 
+    def is_sharp(check: Check) -> bool:
+        short = max(map(len, check.tests)) <= MAX_TEST_CHARACTERS
+        return short and all(_run(check.setup, code, *check.tests) is None for code in wrong)
 
-def _passes(check: Check, code: str) -> bool:
-    return _run(check.setup, code, *check.tests) is not None
+    drawn = (draw() for _ in range(CHECK_DRAWS))
+    return next((check for check in drawn if check and is_sharp(check)), None)
 
 
 def _run(*sources: str, names: dict | None = None) -> dict | None:
@@ -109,14 +105,15 @@ def _assignments(values: dict) -> list[str]:
 
 def _assertion(name: str, value: object) -> str:
     """A test that `name` has this value; text that is the same on every machine."""
-    if isinstance(value, bool):
-        return f"assert {name} is {value}"
-    if isinstance(value, float):
-        return f"assert abs({name} - {round(value, 6)}) < 1e-5"
-    if isinstance(value, Iterator):
-        return f"assert list({name}) == {list(value)!r}"
-    if isinstance(value, set):
-        return f"assert {name} == {{{', '.join(map(repr, sorted(value)))}}}"
+    match value:
+        case bool():
+            return f"assert {name} is {value}"
+        case float():
+            return f"assert abs({name} - {round(value, 6)}) < 1e-5"
+        case Iterator():
+            return f"assert list({name}) == {list(value)!r}"
+        case set():
+            return f"assert {name} == {{{', '.join(map(repr, sorted(value)))}}}"
     return f"assert {name} == {dict(value) if isinstance(value, Counter) else value!r}"
 
 
@@ -159,8 +156,7 @@ def _sample_values(rng: random.Random, question: Question) -> dict:
 
 def _sample_numbers(rng: random.Random, literal: int | None) -> list[int]:
     near = [] if literal is None else [literal - 1, literal, literal + 1]
-    low = rng.choice((1, *near, *near)) if near else rng.choice((-5, 1, 1))
-    spread = rng.choice((4, 20))
+    low, spread = rng.choice((1, *near, *near) if near else (-5, 1, 1)), rng.choice((4, 20))
     values = [low + rng.randint(0, spread) for _ in range(rng.randint(3, 9))]
     for number in near:
         if rng.random() < 0.5 and number >= low:
@@ -172,9 +168,7 @@ def _sample_words(rng: random.Random, literal: str | None) -> list[str]:
     values = rng.sample(recipes.WORDS["values"], rng.randint(3, 5))
     if literal is not None:
         values[rng.randrange(len(values))] = literal + recipes.pick(rng, "values")
-    if rng.random() < 0.4:
-        values.append(rng.choice(values))
-    return values
+    return [*values, rng.choice(values)] if rng.random() < 0.4 else values
 
 
 def _sample_text(rng: random.Random, literal: str | None, word_list: list[str] | None) -> str:
@@ -190,9 +184,7 @@ def _sample_text(rng: random.Random, literal: str | None, word_list: list[str] |
         first.title(),
         str(rng.randint(10, 999)),
     ]
-    if word_list:
-        kinds = [f"{word[:-1]}s" for word in word_list]  # nearly one of the words
-    return rng.choice(kinds)
+    return rng.choice([f"{word[:-1]}s" for word in word_list] if word_list else kinds)  # nearly one of the words
 
 
 def _sample_dictionary(rng: random.Random, literal: str | None) -> dict[str, int]:

@@ -13,11 +13,11 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nblib import files
-from nblib.tools import questions, recipes, sample_checks
-from nblib.tools.questions import SAMPLE_REQUEST, VARIABLES, Problem, Question
-from nblib.tools.recipes import KNOWN, NEW, Operation
+from nblib.tools import recipes, sample_checks
+from nblib.tools.recipes import KNOWN, NEW, SAMPLE_REQUEST, VARIABLES, Operation, Problem, Question
 from nblib.tools.sample_checks import Check
 
 SIZES = {"train": 800, "validation": 100, "test": 200}  # rows
@@ -27,8 +27,6 @@ CALLS = 3  # assertions for each short function
 _MAX_DRAWS = 1000  # of a row
 _INTERROGATIVES = ("what", "which", "how", "where")
 _TYPES = {"l": "list", "w": "list", "s": "str", "q": "str", "x": "str", "d": "dict"}  # of what methods are called on
-
-
 _PLAN: dict = recipes.table("sample_tasks")  # share of the rows and number of operations, by task, group and kind
 
 Rows = dict[str, list[dict]]  # split -> rows
@@ -50,10 +48,8 @@ def write(folder: Path, seed: int) -> None:
 
 
 def _conala(rng: random.Random) -> Rows:
-    result = recipes.pick(rng, "answer_names")
+    result, seen, rows = recipes.pick(rng, "answer_names"), set[str](), {}
     shares, test_only = _choose(rng, "conala-mini", lambda operation: bool(operation.slots))
-    seen: set[str] = set()
-    rows = {}
     for split, size in SIZES.items():
         extra = test_only * TEST_ONLY_ROWS if split == "test" else []
         operations = _spread(shares, size - len(extra)) + extra
@@ -65,25 +61,21 @@ def _conala(rng: random.Random) -> Rows:
 def _conala_row(rng: random.Random, operation: Operation, result: str, seen: set[str]) -> dict:
     check_question = partial(sample_checks.line_check, rng, result=result)
     question, check = _question(rng, operation, operation.phrasings, seen, check_question)
+    kinds = {"VAR_STR": VARIABLES, "'VAR_STR'": ("q", "q2", "k", "f")}
+    placeholders = {slot: placeholder for placeholder, slots in kinds.items() for slot in slots}
+    canonical = operation.code.format_map(question.fillings | placeholders)  # of every name and text, not of numbers
     return {
         "question_id": f"{(KNOWN + NEW).index(operation) + 1}-{len(seen)}",
         "nl": question.intent,
-        "cmd": questions.assign(question, question.code, result),
+        "cmd": recipes.assign(question, question.code, result),
         "cmd_name": "conala",
         "oracle_man": _manual_entries(operation),
-        "canonical_cmd": questions.assign(question, _canonical(question), result),
+        "canonical_cmd": recipes.assign(question, canonical, result),
         "test_setup_code": check.setup,
         "test_list": list(check.tests),
         "operation": operation.code,
         "known": operation in KNOWN,
     }
-
-
-def _canonical(question: Question) -> str:
-    """The code with a placeholder for every name and text; numbers stay."""
-    kinds = {"VAR_STR": VARIABLES, "'VAR_STR'": ("q", "q2", "k", "f")}
-    placeholders = {slot: placeholder for placeholder, slots in kinds.items() for slot in slots}
-    return question.operation.code.format_map(question.fillings | placeholders)
 
 
 def _manual_entries(operation: Operation) -> list[str]:
@@ -108,14 +100,11 @@ def _manual_entry(name: str) -> str:
 
 
 def _codealpaca(rng: random.Random) -> Rows:
-    result = recipes.pick(rng, "answer_names")
+    result, seen, rows = recipes.pick(rng, "answer_names"), set[Any](), {}
     shares, _ = _choose(rng, "codealpaca-mini", lambda operation: not set(VARIABLES).isdisjoint(operation.slots))
-    seen: set = set()
-    rows = {}
     for split, size in SIZES.items():
         rows[split] = [_function_row(rng, operation, result, seen) for operation in _spread(shares, size // 2)]
-        lengths = [1 + index % 3 for index in range(size - size // 2)]
-        rows[split] += [_program_row(rng, length, seen) for length in lengths]
+        rows[split] += [_program_row(rng, 1 + index % 3, seen) for index in range(size - size // 2)]
         rng.shuffle(rows[split])
     return rows
 
@@ -128,7 +117,7 @@ def _function_row(rng: random.Random, operation: Operation, result: str, seen: s
     question, check = _question(rng, operation, imperative, seen, check_question, taken=name)
     return {
         "nl": SAMPLE_REQUEST.format(name=name, intent=question.intent),
-        "cmd": questions.define(question, question.code, name=name, result=result),
+        "cmd": recipes.define(question, question.code, name=name, result=result),
         "test_setup_code": check.setup,
         "test_list": list(check.tests),
     }
@@ -138,17 +127,15 @@ def _program_row(rng: random.Random, length: int, seen: set) -> dict:
     """A problem of several steps as a function."""
     problem, examples = _problem(rng, length, shortest=0, seen=seen)
     name = _function_name(rng)
-    question, code = questions.call_based(problem, name)
+    question, code = recipes.call_based(problem, name)
     tests = [f"assert {name}({xs}) == {value}" for xs, value in examples]
     return {"nl": question, "cmd": code, "test_setup_code": "", "test_list": tests}
 
 
 def _apps(rng: random.Random) -> Rows:
-    seen: set = set()
-    rows = {}
+    seen, rows, names = set[Any](), {}, list(DIFFICULTIES)
     for split, size in SIZES.items():
-        difficulties = list(DIFFICULTIES) * -(-size // 3)
-        kinds = [(difficulties[index], index // 3 % 2 == 0) for index in range(size)]
+        kinds = [(names[index % 3], index // 3 % 2 == 0) for index in range(size)]
         rng.shuffle(kinds)
         rows[split] = [_apps_row(rng, difficulty, by_call, seen) for difficulty, by_call in kinds]
     return rows
@@ -156,19 +143,15 @@ def _apps(rng: random.Random) -> Rows:
 
 def _apps_row(rng: random.Random, difficulty: str, by_call: bool, seen: set) -> dict:
     problem, examples = _problem(rng, DIFFICULTIES[difficulty], shortest=0 if by_call else 1, seen=seen)
-    if by_call:
-        name = _function_name(rng)
-        question, code = questions.call_based(problem, name)
-        tests = {"fn_name": name, "inputs": [[xs] for xs, _ in examples], "outputs": [value for _, value in examples]}
-    else:
-        question, code = questions.standard_input(problem)
-        inputs = [" ".join(map(str, xs)) + "\n" for xs, _ in examples]
-        tests = {"inputs": inputs, "outputs": [f"{value}\n" for _, value in examples]}
+    name = _function_name(rng) if by_call else ""
+    question, code = recipes.call_based(problem, name) if by_call else recipes.standard_input(problem)
+    inputs: list = [[xs] if by_call else " ".join(map(str, xs)) + "\n" for xs, _ in examples]
+    tests = {"inputs": inputs, "outputs": [value if by_call else f"{value}\n" for _, value in examples]}
     return {
         "problem_id": len(seen) - 1,
         "question": question,
         "solutions": json.dumps([code]),
-        "input_output": json.dumps(tests),
+        "input_output": json.dumps({"fn_name": name} | tests if by_call else tests),
         "difficulty": difficulty,
         "url": "",
         "starter_code": f"def {name}(xs):" if by_call else "",
@@ -185,7 +168,7 @@ def _question(
 ) -> tuple[Question, Check]:
     """An operation with an intent not seen before and its check; no variable has the name that is `taken`."""
     for _ in range(_MAX_DRAWS):
-        question = questions.ask(rng, operation, rng.choice(phrasings))
+        question = recipes.ask(rng, operation, rng.choice(phrasings))
         if question.intent in seen or taken in question.variables:
             continue
         if check := check_question(question) if operation.checkable else Check():
@@ -199,20 +182,17 @@ def _problem(
 ) -> tuple[Problem, list[tuple[list[int], int]]]:
     """A problem whose solution was not asked for before, with five inputs and outputs."""
     for _ in range(_MAX_DRAWS):
-        problem = questions.problem(rng, length, new=True)
-        if (problem.stages, problem.end) in seen:
-            continue
-        if examples := sample_checks.sharp_examples(rng, problem, shortest):
-            seen.add((problem.stages, problem.end))
+        problem = recipes.problem(rng, length, new=True)
+        solution = (problem.stages, problem.end)
+        if solution not in seen and (examples := sample_checks.sharp_examples(rng, problem, shortest)):
+            seen.add(solution)
             return problem, examples
     raise RuntimeError(f"no checkable row in {_MAX_DRAWS} draws of a problem of length {length}")
 
 
 def _function_name(rng: random.Random) -> str:
     name = recipes.function_name(rng)
-    while keyword.iskeyword(name) or hasattr(builtins, name):
-        name = recipes.function_name(rng)
-    return name
+    return _function_name(rng) if keyword.iskeyword(name) or hasattr(builtins, name) else name
 
 
 def _choose(

@@ -46,6 +46,7 @@ def make() -> None:
             second()
         print(f"{path.stem}: {time.monotonic() - begun:.0f} s", flush=True)
     keep(WORKING, KEPT)
+    shutil.copytree(WORKING / "figures", provenance.ROOT / "figures", dirs_exist_ok=True)
     write_tables()
 
 
@@ -78,7 +79,7 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
     """The tables of README and docs by name, in Markdown: verdicts on the claims, and methods on `conala-mini`."""
     runs, answers = results.load(folder)
     verdicts = tables.verdict_table(tables.verdicts(runs, answers))
-    chosen = next(each for each in tables.benchmarks(runs, answers) if each.name == "conala-mini")
+    chosen = next(table for table in tables.benchmarks(runs, answers) if table.name == "conala-mini")
     report = tables.report(chosen)
     tiny = report.frame[report.frame["model"] == "tiny"]
     few = tiny[tiny["method"].isin(CHOICE["methods"])]

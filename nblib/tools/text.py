@@ -11,12 +11,12 @@ Four decisions, each with its reason:
 
 import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nblib.prompts import INSTRUCTION
-from nblib.tools import questions, recipes
-from nblib.tools.questions import VARIABLES
-from nblib.tools.recipes import KNOWN, NEW, Operation, pick
+from nblib.tools import recipes
+from nblib.tools.recipes import KNOWN, NEW, VARIABLES, Operation, pick
 
 _TABLE = recipes.table("invented")
 _OBJECTS, _ARGUMENTS, _REQUESTS, _SPELLING = (_TABLE[name] for name in ("objects", "arguments", "requests", "spelling"))
@@ -39,30 +39,27 @@ def document(rng: random.Random, progress: float) -> list[Block]:
     kind = rng.random()
     if kind < 0.1:
         return _program_blocks(rng, min(count, 3))
-    style = questions.random_function(rng) if kind < 0.25 else questions.random_line(rng)
+    style = recipes.random_function(rng) if kind < 0.25 else recipes.random_line(rng)
     return _operation_blocks(rng, style, count, progress)
 
 
-def block(rng: random.Random, operation: Operation, style: questions.Style, *, learned: bool = True) -> Block:
+def block(rng: random.Random, operation: Operation, style: recipes.Style, *, learned: bool = True) -> Block:
     """An operation asked for and answered in a style; its last phrasing belongs to the sample tasks."""
-    question = questions.ask(rng, operation, rng.choice(operation.phrasings[:-1]))
+    question = recipes.ask(rng, operation, rng.choice(operation.phrasings[:-1]))
     request, answer = style(question)
     return Block(INSTRUCTION.format(intent=request), answer, learned)
 
 
-def _operation_blocks(rng: random.Random, style: questions.Style, count: int, progress: float) -> list[Block]:
+def _operation_blocks(rng: random.Random, style: recipes.Style, count: int, progress: float) -> list[Block]:
     recurring: list[Operation] = []
     blocks = []
     known_share = rng.choice((0.9, 0.3, 0.1)) if count > 1 else 1.0
     for _ in range(count):
-        learned = True
-        if recurring and rng.random() < 0.7:
-            operation = rng.choice(recurring)
-        elif rng.random() < known_share:
-            operation = rng.choice(KNOWN)
+        again = bool(recurring) and rng.random() < 0.7
+        if learned := again or rng.random() < known_share:
+            operation = rng.choice(recurring if again else KNOWN)
         else:
-            operation, learned = _invented_operation(rng, progress), False
-            recurring.append(operation)
+            recurring.append(operation := _invented_operation(rng, progress))
         blocks.append(block(rng, operation, style, learned=learned))
     return blocks
 
@@ -75,14 +72,11 @@ def _invented_operation(rng: random.Random, progress: float) -> Operation:
 
 
 def _program_blocks(rng: random.Random, count: int) -> list[Block]:
-    blocks = []
-    by_call = rng.random() < 0.5
+    blocks, by_call = [], rng.random() < 0.5
     for _ in range(count):
-        problem = questions.problem(rng, rng.choice((0, 1, 1, 2, 3)), new=False)
-        if by_call:
-            request, code = questions.call_based(problem, recipes.function_name(rng))
-        else:
-            request, code = questions.standard_input(problem)
+        problem = recipes.problem(rng, rng.choice((0, 1, 1, 2, 3)), new=False)
+        name = recipes.function_name(rng) if by_call else ""
+        request, code = recipes.call_based(problem, name) if by_call else recipes.standard_input(problem)
         blocks.append(Block(INSTRUCTION.format(intent=request), code, learned=True))
     return blocks
 
@@ -93,12 +87,8 @@ def _program_blocks(rng: random.Random, count: int) -> list[Block]:
 def syllable_operation(rng: random.Random) -> Operation:
     """An operation with a made-up verb and a made-up function: the easiest kind to copy."""
     slot = rng.choice(VARIABLES)
-    verb, function = recipes.syllables(rng), recipes.syllables(rng)
-    calls = (
-        f"{function}({{{slot}}})",
-        f"{{{slot}}}.{function}()",
-        f"{recipes.syllables(rng)}.{function}({{{slot}}})",
-    )
+    verb, function, module = (recipes.syllables(rng) for _ in range(3))
+    calls = (f"{function}({{{slot}}})", f"{{{slot}}}.{function}()", f"{module}.{function}({{{slot}}})")
     return Operation(rng.choice(calls), tuple(f"{verb} {name}" for name in _OBJECTS[slot][:3]))
 
 
@@ -189,16 +179,13 @@ def _spelled(rng: random.Random, word: str) -> str:
     A model that only copies whole words of its vocabulary does not copy `pstdev` or `nlargest`.
     """
     kind = rng.random()
-    if kind < 0.45:
-        return word
-    if kind < 0.55:
-        return word[: rng.randint(2, 4)]
-    if kind < 0.63:
-        return word[0] + "".join(letter for letter in word[1:] if letter not in "aeiou")
-    if kind < 0.71:
-        return rng.choice(_SPELLING["prefixes"]) + word
-    if kind < 0.82:
-        return word + rng.choice(_SPELLING["endings"])
-    if kind < 0.9:
-        return word[: rng.randint(2, 5)] + pick(rng, "nouns")[: rng.randint(2, 6)]
-    return word[: rng.randint(1, 4)] + recipes.syllables(rng)[: rng.randint(2, 5)]
+    spellings: tuple[tuple[float, Callable[[], str]], ...] = (
+        (0.45, lambda: word),
+        (0.55, lambda: word[: rng.randint(2, 4)]),
+        (0.63, lambda: word[0] + "".join(letter for letter in word[1:] if letter not in "aeiou")),
+        (0.71, lambda: rng.choice(_SPELLING["prefixes"]) + word),
+        (0.82, lambda: word + rng.choice(_SPELLING["endings"])),
+        (0.9, lambda: word[: rng.randint(2, 5)] + pick(rng, "nouns")[: rng.randint(2, 6)]),
+        (1.0, lambda: word[: rng.randint(1, 4)] + recipes.syllables(rng)[: rng.randint(2, 5)]),
+    )
+    return next(spelled() for limit, spelled in spellings if kind < limit)

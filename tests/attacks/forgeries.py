@@ -112,9 +112,7 @@ PATCHES = [
 ]  # fmt: skip
 
 SEARCHES = [
-    forgery(
-        "walks frames and objects",
-        """
+    forgery("walks frames and objects", """
         import gc, re, sys
         def f(x):
             texts, frame = gc.get_objects(), sys._getframe()
@@ -126,11 +124,8 @@ SEARCHES = [
                 for value in list(values):
                     found = re.search(r"ass[e]rt f.3. == (\\d+)", value) if type(value) is str else None
                     if found: return int(found[1])
-        """,
-    ),
-    forgery(
-        "searches its memory",
-        """
+        """),
+    forgery("searches its memory", """
         import re
         def f(x):
             for line in open("/proc/self/maps"):
@@ -143,21 +138,15 @@ SEARCHES = [
                         found = re.search(rb"ass[e]rt f.3. == (\\d+)", memory.read(end - begin))
                     except OSError: continue
                 if found: return int(found[1])
-        """,
-        cpu_seconds=3.0,
-    ),
-    forgery(
-        "reads the files of others",
-        """
+        """, cpu_seconds=3.0),
+    forgery("reads the files of others", """
         import glob, re
         def f(x):
             for path in glob.glob("/proc/*/fd/*") + glob.glob("/proc/*/mem") + glob.glob("/proc/*/cmdline"):
                 try: found = re.search(r"ass[e]rt f.3. == (\\d+)", open(path, errors="replace").read(1000))
                 except OSError: continue
                 if found: return int(found[1])
-        """,
-        **ASLEEP,
-    ),
+        """, **ASLEEP),
 ]  # fmt: skip
 
 ANSWERS = [
@@ -178,9 +167,7 @@ ANSWERS = [
     forgery("closes its files", "import os\ndef f(x): os.closerange(0, 999)"),
     forgery("answers without end",
             "import itertools\ndef f(x): return itertools.count()", "assert list(f(3)) == [1, 2]", **BRIEF),
-    forgery(
-        "answers from a thread",
-        """
+    forgery("answers from a thread", """
         import os, struct, threading
         def spam():
             body = b'{"value": true, "changes": {}, "printed": ""}'
@@ -189,26 +176,20 @@ ANSWERS = [
                 except OSError: return
         threading.Thread(target=spam, daemon=True).start()
         def f(x): return 1
-        """,
-        **BRIEF,
-    ),
+        """, **BRIEF),
 ]  # fmt: skip
 
 INSIDE_FORGERIES = [
     forgery("inside: exits", "import os\ndef f(): os._exit(0)", INSIDE),
     forgery("inside: sys.exit", "import sys\ndef f(): sys.exit(0)", INSIDE),
     forgery("inside: its own mark", "def f(): return 2\n__reached__ = print", INSIDE),
-    forgery(
-        "inside: a guessed secret",
-        """
+    forgery("inside: a guessed secret", """
         import json, os, struct
         def f():
             body = json.dumps({"value": "0" * 32, "changes": {}, "printed": ""}).encode()
             os.write(3, struct.pack("!Q", len(body)) + body)
             return 2
-        """,
-        INSIDE,
-    ),
+        """, INSIDE),
 ]  # fmt: skip
 
 FORGERIES = EXITS + DISGUISES + PATCHES + SEARCHES + ANSWERS + INSIDE_FORGERIES

@@ -52,7 +52,7 @@ def own_layer(nobody: bool) -> None:
     linux.prctl(linux.ADOPT_ORPHANS, 1)
     if os.geteuid() == 0:
         with suppress(OSError):
-            linux.unshare(linux.NEW_MOUNT | linux.NEW_PID | linux.NEW_NETWORK | linux.NEW_IPC)
+            linux.call("unshare", linux.NEW_MOUNT | linux.NEW_PID | linux.NEW_NETWORK | linux.NEW_IPC)
             if pid := os.fork():
                 os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) % 256)
             linux.prctl(linux.PARENT_DEATH_SIGNAL, 9)
@@ -80,7 +80,7 @@ def open_the_way() -> None:
             linux.mount("tmpfs", str(closed[-1]), "tmpfs", 0, "mode=755")
             os.makedirs(folder)
             linux.mount(aside, folder, flags=linux.BIND)
-            linux.unmount(aside)
+            linux.call("umount2", aside, linux.DETACH)
             os.rmdir(aside)
 
 

@@ -66,18 +66,14 @@ EXHAUSTION = [
     ),
     script("memory bomb", "kept = []\nwhile True: kept.append(bytearray(10**7))", "out_of_memory"),
     script("one large block", "bytearray(10**10)", "out_of_memory"),
-    script(
-        "memory of many processes",
-        """
+    script("memory of many processes", """
         import os, time
         for _ in range(8):
             if os.fork() == 0:
                 kept = bytearray(b"x" * 10**8)
                 break
         time.sleep(99)
-        """,
-        "out_of_memory",
-    ),
+        """, "out_of_memory"),
     script("endless output", "while True: print('x' * 1000)", "runtime_error"),
     script("endless errors", "import sys\nwhile True: print('x' * 1000, file=sys.stderr)", "runtime_error"),
     script("endless loop", "while True: pass", "time_out", **BRIEF),
@@ -97,16 +93,12 @@ EXHAUSTION = [
     script("full disk", "for n in range(10**6): open(str(n), 'wb').write(b'x' * 2**22)", "runtime_error", "time_out"),
     script("many files", "for n in range(10**6): open(str(n), 'w').close()", "runtime_error", "time_out"),
     script("many open files", "kept = [open('/dev/null') for _ in range(10**5)]", "runtime_error"),
-    script(
-        "higher limits",
-        """
+    script("higher limits", """
         import resource
         for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_NPROC, resource.RLIMIT_FSIZE):
             try: resource.setrlimit(kind, (-1, -1)); print("ESCAPED")
             except (OSError, ValueError): pass
-        """,
-        "ok",
-    ),
+        """, "ok"),
     attempt("higher priority", "import os\nos.nice(-20)", "ok"),
 ]  # fmt: skip
 
@@ -122,17 +114,13 @@ FILES = [
     attempt("list the home", "import os\nprint(os.listdir('$HOME'))", "ok"),
     attempt("list root's home",
             "import os\nprint([os.listdir(f'/root/{each}') for each in ('', '.ssh', '.config')])", "ok"),
-    script(
-        "environment",
-        """
+    script("environment", """
         import glob, os
         print(dict(os.environ))
         for path in glob.glob("/proc/*/environ") + glob.glob("/proc/*/cmdline"):
             try: print(open(path).read())
             except OSError: pass
-        """,
-        "ok",
-    ),
+        """, "ok"),
     attempt("write into the library", "import os\nopen(os.__file__, 'a').write('#')", "ok"),
     attempt("write into site-packages",
             "import sysconfig\nopen(sysconfig.get_path('purelib') + '/evil.pth', 'w')", "ok"),
@@ -171,16 +159,13 @@ OTHERS = [
     script("kill everybody", "import os\nos.kill(-1, 9)"),
     script("kill a process",
            "import os\nfor pid in ($PID, -$PID):\n    try: os.kill(pid, 9)\n    except OSError: pass", "ok"),
-    script(
-        "kill a range",
-        """
+    script("kill a range", """
         import os
         for pid in range(1, 70000):
             try:
                 if pid != os.getpid(): os.kill(pid, 9)
             except OSError: pass
-        """,
-    ),
+        """),
     call("ptrace the parent", "ptrace", "16", "os.getppid()", "0", "0"),
     call("ptrace a process", "ptrace", "16", "$PID", "0", "0"),
     attempt("memory of the parent", "import os\nopen(f'/proc/{os.getppid()}/mem', 'r+b')", "ok"),
@@ -199,57 +184,39 @@ OTHERS = [
     call("memory file", "memfd_create", 'b"x"', "0"),
     call("host name", "sethostname", 'b"x"', "1"),
     call("open by handle", "syscall", number(304, 265), "0", "0", "0"),
-    script(
-        "type into the terminal",
-        """
+    script("type into the terminal", """
         import fcntl
         for number in range(3):
             try: fcntl.ioctl(number, 0x5412, b"x"); print("ESCAPED")
             except OSError: pass
-        """,
-        "ok",
-    ),
-    script(
-        "become root",
-        """
+        """, "ok"),
+    script("become root", """
         import os
         for change in (lambda: os.setuid(0), lambda: os.setgid(0), lambda: os.setgroups([0])):
             try: change() if os.getuid() else None
             except OSError: pass
         status = open("/proc/self/status").read()
         print("ESCAPED" if "CapEff:\\t0000000000000000" not in status or os.getuid() == 0 else "refused")
-        """,
-        "ok", "runtime_error",
-    ),
-    script(
-        "setuid programs",
-        """
+        """, "ok", "runtime_error"),
+    script("setuid programs", """
         import subprocess
         for each in ("su -c id", "sudo -n id", "newgrp root -c id", "mount", "passwd"):
             done = subprocess.run(each, shell=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
             print("ESCAPED" if "uid=0" in done.stdout else done.returncode)
-        """,
-        "ok", "time_out", "runtime_error",
-    ),
+        """, "ok", "time_out", "runtime_error"),
     script("see other processes",
            "import os\nprint('ESCAPED' if len([p for p in os.listdir('/proc') if p.isdigit()]) > 2 else 1)",
            "ok", "runtime_error"),
-    script(
-        "open files",
-        """
+    script("open files", """
         import os
         for number in range(3, 300):
             try: os.write(number, b"x" * 100); print("ESCAPED")
             except OSError: pass
-        """,
-        "ok",
-    ),
+        """, "ok"),
 ]  # fmt: skip
 
 STAYING = [
-    script(
-        "double fork",
-        """
+    script("double fork", """
         import os, time
         if os.fork() == 0:
             os.setsid()
@@ -258,37 +225,26 @@ STAYING = [
                 time.sleep(999)
             os._exit(0)
         os.wait()
-        """,
-        "ok",
-    ),
+        """, "ok"),
     script(
         "many daemons",
         "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        os.setsid()\n        time.sleep(999)",
         "ok",
     ),
-    script(
-        "daemon that ignores signals",
-        """
+    script("daemon that ignores signals", """
         import os, signal, time
         if os.fork() == 0:
             for number in signal.valid_signals():
                 try: signal.signal(number, signal.SIG_IGN)
                 except OSError: pass
             while True: time.sleep(99)
-        """,
-        "ok",
-    ),
-    script(
-        "ignores SIGTERM and SIGXCPU",
-        """
+        """, "ok"),
+    script("ignores SIGTERM and SIGXCPU", """
         import signal
         for each in (signal.SIGTERM, signal.SIGXCPU, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
         while True: pass
-        """,
-        "time_out",
-        **BRIEF,
-    ),
+        """, "time_out", **BRIEF),
     script(
         "thread that outlives main",
         "import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin).start()",
@@ -300,12 +256,8 @@ STAYING = [
         "import threading, time\nthreading.Thread(target=time.sleep, args=(999,), daemon=True).start()",
         "ok",
     ),
-    script(
-        "endless exit handler",
-        "import atexit\n@atexit.register\ndef spin():\n    while True: pass",
-        "time_out",
-        **BRIEF,
-    ),
+    script("endless exit handler",
+           "import atexit\n@atexit.register\ndef spin():\n    while True: pass", "time_out", **BRIEF),
     script(
         "exit handler that forks",
         "import atexit, os, time\n@atexit.register\ndef stay():\n    if os.fork() == 0: time.sleep(999)",

@@ -49,7 +49,7 @@ def main() -> None:
             made = study.run_all(study.plan(runs), asked.results)
             measured = tables.memory(results.load(asked.results, [row.id for row in made]).runs)
             print(f"\n{how}\n{measured}")
-            print(tables.beside_predicted(measured.frame, predicted.frame))
+            print(tables.measured_vs_predicted(measured.frame, predicted.frame))
             print(near_the_floor(measured.frame))
             name = "gpu_memory_checkpointing" if checkpointing else "gpu_memory"
             plots.save(plots.memory_by_kind(measured.frame, title=f"Memory of training, {how}"), asked.figures, name)
@@ -76,7 +76,7 @@ def foreseen(runs: list[spec.Run], answer: int) -> tables.Table:
         batch = run.training.device_batch if run.training else 1
         said = memory.predict(run.model, run.method, run.precision, batch=batch, training=run.training, **asked)
         entries.append((run.model, run.method, run.precision, said))
-    return tables.foreseen(entries, device="cuda")
+    return tables.predicted_memory(entries, device="cuda")
 
 
 def write_rows(folder: Path) -> int:

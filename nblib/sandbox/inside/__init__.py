@@ -1,1 +1,1 @@
-"""What runs in the sandbox's own processes, after a fresh interpreter's start. The caller reads only `wire`."""
+"""What runs in the sandbox's own processes. The caller reads only `wire` and `linux`."""

@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import site
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from nblib.sandbox.inside import linux
+from nblib.sandbox.inside import linux, wire
 
 USER, MOUNT, PID = "user namespace", "mount namespace", "PID namespace"
 NETWORK, IPC, NEW_PROC = "network namespace", "IPC namespace", "own /proc"
@@ -26,6 +27,10 @@ LAYERS = (
     CPU, MEMORY, PROCESSES, FILES, WATCH,
 )  # fmt: skip
 
+_SYSTEM = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/etc/ld.so.cache", "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/fonts", "/etc/localtime", "/etc/timezone", "/etc/mime.types",
+)  # fmt: skip
 _NOBODY = 65534
 _NAMESPACES = ((IPC, linux.NEW_IPC), (NETWORK, linux.NEW_NETWORK), (PID, linux.NEW_PID))
 _ROOMY = {"cpu_seconds": 1000, "memory_bytes": 2**34, "processes": 10_000, "open_files": 64, "file_bytes": 2**30}
@@ -33,22 +38,12 @@ _ROOMY = {"cpu_seconds": 1000, "memory_bytes": 2**34, "processes": 10_000, "open
 
 def python_folders() -> list[str]:
     """Where this Python's own files and its installed packages lie; no project folder that is only on the path."""
-    found = {sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), *sysconfig.get_paths().values()}
-    found.add(os.path.dirname(os.path.realpath(sys.executable)))
+    python = (sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable)))
+    found = {*python, *site.getsitepackages(), *sysconfig.get_paths().values()}
     found |= {path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")}  # by a .pth
     found |= {os.path.realpath(path) for path in found}
     known = [path for path in sorted(found) if os.path.isdir(path) and path not in ("/", os.path.expanduser("~"))]
     return [path for path in known if not any(path.startswith(other + "/") for other in known)]
-
-
-def _readable() -> list[str]:
-    """All that a program may read and execute."""
-    system = (
-        "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store",
-        "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/fonts",
-        "/etc/localtime", "/etc/timezone", "/etc/mime.types",
-    )  # fmt: skip
-    return [path for path in (*system, *python_folders()) if os.path.exists(path)]
 
 
 @dataclass
@@ -57,7 +52,9 @@ class Place:
 
     layers: set[str] = field(default_factory=set)
     user: int | None = None  # programs run under this one; None: they keep the caller's
-    readable: list[str] = field(default_factory=_readable)
+    readable: list[str] = field(  # all that a program may read and execute
+        default_factory=lambda: [path for path in (*_SYSTEM, *python_folders()) if os.path.exists(path)]
+    )
     processes_already: int = 0  # that the kernel counts against the limit of a program of this user
 
 
@@ -72,33 +69,29 @@ def _works(attempt: Callable, *arguments) -> bool:
 # --- once: the process that forks programs --------------------------------------------------------------------------
 
 
-def leave(request_user_map: Callable[[], bool], *, without: frozenset[str]) -> Place:
-    """Moves this process into new namespaces, as far as they are allowed.
+def leave(channel: socket.socket, *, without: frozenset[str]) -> Place:
+    """Moves this process into new namespaces, as far as they are allowed; a PID namespace with the next fork.
 
-    `request_user_map()` asks the parent to write this process's user map and says whether that includes `nobody`.
-    A PID namespace takes effect with the next fork.
+    Whoever is behind the channel is asked to write this process's user map, and says whether that includes `nobody`.
     """
     place = Place()
     root = os.geteuid() == 0
-    if USER not in without and _works(linux.unshare, linux.NEW_USER):
+    if USER not in without and _works(linux.call, "unshare", linux.NEW_USER):
         place.layers.add(USER)
-        place.user = _NOBODY if request_user_map() else None
+        wire.send(channel, {"map": True})
+        place.user = _NOBODY if wire.receive(channel)["nobody"] else None
     elif root and linux.LINUX:
         place.user = _NOBODY
-    place.layers |= {name for name, flag in _NAMESPACES if name not in without and _works(linux.unshare, flag)}
+    place.layers |= {name for name, flag in _NAMESPACES if name not in without and _works(linux.call, "unshare", flag)}
     return place
 
 
 def settle(place: Place, *, without: frozenset[str]) -> None:
-    """The second half, in the first process of the PID namespace: the view of the files, the environment."""
-    if MOUNT not in without and _works(linux.unshare, linux.NEW_MOUNT) and _works(_build_root, place):
+    """The second half, in the first process of the PID namespace: the view of the files."""
+    if MOUNT not in without and _works(linux.call, "unshare", linux.NEW_MOUNT) and _works(_build_root, place):
         place.layers.add(MOUNT)
         if PID in place.layers and os.path.exists("/proc/self/stat"):
             place.layers.add(NEW_PROC)
-    os.environ.clear()
-    os.environ.update({"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "MPLBACKEND": "Agg"})
-    os.environ.update({f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")})
-    os.environ["PYTHONHASHSEED"] = "0"
     roots = [os.path.realpath(path) + "/" for path in place.readable]
     sys.path[:] = [path for path in sys.path if (os.path.realpath(path) + "/").startswith(tuple(roots))]
 
@@ -135,7 +128,7 @@ def _build_root(place: Place) -> None:
             linux.mount("proc", "/proc", "proc", _SAFE)
     else:
         linux.mount("/old/proc", "/proc", flags=linux.BIND)  # to find what programs leave; Landlock hides it from them
-    linux.unmount("/old")
+    linux.call("umount2", "/old", linux.DETACH)
     os.rmdir("/old")
     linux.restrict_mount("/", linux.READ_ONLY, recursive=False)
 
@@ -172,22 +165,20 @@ def make_folder(place: Place, limits: dict) -> str:
 def remove_folder(place: Place, folder: str) -> None:
     """With all that programs have put there; what cannot be removed stays, and harms no outcome."""
     if MOUNT in place.layers:
-        linux.unmount(folder)
+        linux.call("umount2", folder, linux.DETACH)
     elif not _works(os.rmdir, folder):  # these reach through folders that are closed, or too deep for a path
         for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
-            subprocess.run([*command, folder], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-# --- for each program -----------------------------------------------------------------------------------------------
+            with contextlib.suppress(OSError):
+                subprocess.run([*command, folder], check=False, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def shut_in(place: Place, *, without_folder: bool) -> None:
     """In the first process of a program: its own view of processes."""
     if NEW_PROC in place.layers:
-        linux.unshare(linux.NEW_MOUNT)
+        linux.call("unshare", linux.NEW_MOUNT)
         linux.mount("proc", "/proc", "proc", _SAFE)
         if without_folder:
-            linux.unmount(PRIVATE)
+            linux.call("umount2", PRIVATE, linux.DETACH)
 
 
 def confine(place: Place, folder: str | None, limits: dict, *, outcomes: int) -> None:

@@ -72,13 +72,11 @@ class Judge:
         names = check.free_names(tree)
         tested = [name for name in names if self._of_the_program(name, names, tree)]
         found = self._ask({"names": sorted({*tested, *([self.name] if self.name else [])})})
+        theirs = {name: self._read(data) for name, data in found["data"].items()}
+        theirs |= {name: self._function(name) for name in found["callable"]}
         space = {**self.setup, "__builtins__": builtins}
-        space |= {name: self._read(each) for name, each in found["data"].items() if name in tested}
-        functions = {name: self._function(name) for name in found["callable"]}
-        space |= {name: each for name, each in functions.items() if name in tested}
-        if self.name in functions:
-            space["candidate"] = functions[self.name]
-        return space
+        space |= {name: value for name, value in theirs.items() if name in tested}
+        return space | ({"candidate": theirs[self.name]} if self.name in found["callable"] else {})
 
     def _of_the_program(self, name: str, names: set[str], tree: ast.Module) -> bool:
         """Whether a check's name is what it tests: a program cannot put its own `abs`, `math` or `want` under it."""
@@ -94,8 +92,6 @@ class Judge:
         others = (names - defined) or ({self.name} & names)
         return not ((others & check.called_names(tree)) if name in self.setup else others or self.name)
 
-    # --- questions to the program ---------------------------------------------------------------------------------
-
     def _ask(self, question: dict) -> dict:
         """The answer, of which nothing is believed but that it is JSON."""
         wire.send(self.control, {"ask": question})
@@ -108,7 +104,7 @@ class Judge:
         def call(*arguments, **keywords):
             given = [*arguments, *keywords.values()]
             try:
-                sent = [self.crossing.write(each) for each in given]
+                sent = [self.crossing.write(value) for value in given]
             except (values.CannotCrossError, RecursionError) as error:
                 self._give_up(str(error))
             named = dict(zip(keywords, sent[len(arguments) :], strict=True))
@@ -134,7 +130,7 @@ class Judge:
         known = vars(builtins).get(kind)
         known = known if isinstance(known, type) and issubclass(known, BaseException) else Exception
         try:
-            error = known(*[self._read(each) for each in arguments])
+            error = known(*[self._read(data) for data in arguments])
         except TypeError:
             error = known()
         error.of_the_program = str(reply.get("line"))[:500]  # type: ignore[attr-defined]

@@ -5,13 +5,14 @@ import os
 import platform
 import struct
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 
 LINUX = sys.platform == "linux"
 
 NEW_MOUNT, NEW_IPC, NEW_USER, NEW_PID, NEW_NETWORK = 0x00020000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
 READ_ONLY, NO_SETUID, NO_DEVICES = 1, 2, 4  # flags of mount(2) and attributes of mount_setattr(2) alike
-BIND, PRIVATE, _DETACH = 0x1000 | 0x4000, 0x40000 | 0x4000, 2  # with all mounts below
+BIND, PRIVATE, DETACH = 0x1000 | 0x4000, 0x40000 | 0x4000, 2  # with all mounts below; of umount2(2)
 PARENT_DEATH_SIGNAL, DUMPABLE, ADOPT_ORPHANS, NO_NEW_PRIVILEGES = 1, 4, 36, 38  # of prctl(2)
 _SECCOMP, _DROP_FROM_BOUNDING_SET = 22, 24
 _EPERM, _ENOMEM, _ENOSYS = 1, 12, 38
@@ -38,16 +39,8 @@ def call(name: str, *arguments: int | str | bytes | None) -> int:
 # --- namespaces, mounts, privileges ---------------------------------------------------------------------------------
 
 
-def unshare(flags: int) -> None:
-    call("unshare", flags)
-
-
 def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, options: str = "") -> None:
     call("mount", source, target, kind, flags, options)
-
-
-def unmount(target: str) -> None:
-    call("umount2", target, _DETACH)
 
 
 def restrict_mount(target: str, attributes: int, *, recursive: bool = True) -> None:
@@ -64,11 +57,9 @@ def prctl(option: int, *values: int | bytes) -> None:
 
 def drop_bounding_set() -> None:
     """No process from here on can hold a capability again, were it by a setuid program."""
-    for capability in range(64):
-        try:
+    with suppress(OSError):  # EINVAL: past the last one; EPERM: none are held
+        for capability in range(64):
             prctl(_DROP_FROM_BOUNDING_SET, capability)
-        except OSError:  # EINVAL: past the last one; EPERM: none are held
-            return
 
 
 def drop_capabilities() -> None:
@@ -186,8 +177,6 @@ def _refuse(error: int) -> tuple[int, int, int, int]:
 
 # --- /proc: what processes use --------------------------------------------------------------------------------------
 
-_TICK = os.sysconf("SC_CLK_TCK")
-
 
 @dataclass(frozen=True)
 class Process:
@@ -205,15 +194,17 @@ def shows_processes() -> bool:
 
 def processes() -> dict[int, Process]:
     """All by their number; none where /proc does not show them."""
-    found = {}
-    for name in os.listdir("/proc") if shows_processes() else ():
+    if not shows_processes():
+        return {}
+    found, tick = {}, os.sysconf("SC_CLK_TCK")
+    for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
                     user, fields = os.fstat(file.fileno()).st_uid, file.read().rpartition(")")[2].split()
             except OSError:  # it has ended
                 continue
-            own, system, waited, system_waited = (int(ticks) / _TICK for ticks in fields[11:15])  # proc(5): 14 to 17
+            own, system, waited, system_waited = (int(ticks) / tick for ticks in fields[11:15])  # proc(5): 14 to 17
             found[int(name)] = Process(int(fields[1]), own + system, waited + system_waited, int(fields[17]), user)
     return found
 
@@ -230,9 +221,6 @@ def below(first: int, keep: frozenset[int] = frozenset(), among: dict[int, Proce
 
 def own_memory(pid: int) -> int:
     """Bytes of private and shared anonymous memory; memory of files can be dropped at any time."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            lines = [line.split() for line in file if line.startswith(("RssAnon:", "RssShmem:"))]
-    except OSError:
-        return 0
-    return sum(int(line[1]) for line in lines) * 1024
+    with suppress(OSError), open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        return 1024 * sum(int(line.split()[1]) for line in file if line.startswith(("RssAnon:", "RssShmem:")))
+    return 0

@@ -29,15 +29,11 @@ def main(control: socket.socket, limits: dict) -> None:
     _standard_files()
     for name in [name for name in sys.modules if name.partition(".")[0] == "nblib"]:
         del sys.modules[name]
-    if begin["mode"] == "script":
-        _run_script(control, begin["code"])
-    _run_asked(control, begin, limits["output_bytes"])
-
-
-def _run_script(control: socket.socket, text: str) -> None:
-    code = _compiled(control, text, wrap=True)
+    if begin["mode"] == "asked":
+        _run_asked(control, begin, limits["output_bytes"])
+    code = _compiled(control, begin["code"], wrap=True)
     control.close()
-    space = _space("__main__", text)
+    space = _space("__main__", begin["code"])
     sys.argv = [FILE]
     _leave(_run(lambda: exec(code, space)), space)
 
@@ -181,9 +177,6 @@ def _plain(value):
     if hasattr(value, "as_integer_ratio"):
         return int(value) if value == int(value) else float(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
-
-
-# --- shared ---------------------------------------------------------------------------------------------------------
 
 
 def _standard_files() -> None:

@@ -83,7 +83,8 @@ class Spawner:
                 for child in [child for child in self.children.values() if child.status_file in ready]:
                     self._end(child)
                 if self.channel.fileno() in ready:
-                    self._obey(*wire.receive_with_files(self.channel))
+                    files: list[int] = []
+                    self._obey(wire.receive(self.channel, files), files)
                 if time.monotonic() - watched >= _POLL_SECONDS:  # however much there is to read
                     running = linux.processes() if self.children else {}
                     for child in self.children.values():
@@ -118,7 +119,7 @@ class Spawner:
             self.folder = isolation.make_folder(self.place, message["limits"])
         reading, writing = os.pipe()
         if self.own_pids is not None:
-            linux.unshare(linux.NEW_PID)  # of the next child
+            linux.call("unshare", linux.NEW_PID)  # of the next child
         pid = os.fork()
         if pid == 0:
             _first_process(self.place, self.folder, message, files, writing)
@@ -153,9 +154,6 @@ class Spawner:
             self.folder = None
 
 
-# --- in the new processes -------------------------------------------------------------------------------------------
-
-
 def _first_process(place: Place, folder: str, message: dict, files: list[int], status_file: int) -> None:
     """Parent of all of a program's processes: starts the program, reaps orphans, says how the program ended."""
     try:
@@ -184,7 +182,11 @@ def _first_process(place: Place, folder: str, message: dict, files: list[int], s
 def _program_process(place: Place, folder: str, message: dict, files: list[int]) -> None:
     """Becomes the program, or the judge, which has no folder."""
     try:
-        control = _arrange(files)
+        far = [fcntl.fcntl(file, fcntl.F_DUPFD, _FAR) for file in files]
+        for number, file in zip((3, 0, 1, 2), far, strict=True):  # the channel, the standard files
+            os.dup2(file, number, inheritable=number < 3)
+        os.closerange(4, _FAR + 100)
+        control = socket.socket(fileno=3)
         if PID not in place.layers:
             linux.prctl(linux.PARENT_DEATH_SIGNAL, signal.SIGKILL)
         os.setsid()
@@ -199,16 +201,6 @@ def _program_process(place: Place, folder: str, message: dict, files: list[int])
     gc.enable()
     (program if own else judge).main(control, message["limits"])
     os._exit(_BROKEN)
-
-
-def _arrange(files: list[int]) -> socket.socket:
-    """Standard files to 0, 1, 2, the channel to 3, all others closed."""
-    far = [fcntl.fcntl(file, fcntl.F_DUPFD, _FAR) for file in files]
-    for number, file in enumerate(far[1:]):
-        os.dup2(file, number)
-    os.dup2(far[0], 3, inheritable=False)
-    os.closerange(4, _FAR + 100)
-    return socket.socket(fileno=3)
 
 
 def _sweep(keep: frozenset[int] = frozenset()) -> None:
@@ -231,21 +223,10 @@ def _signal_all(pids: set[int], number: int) -> set[int]:
     return pids
 
 
-# --- start ----------------------------------------------------------------------------------------------------------
-
-
 def main() -> None:
-    """Entry of a fresh interpreter: `argv` holds the number of the channel's file and the layers to leave out.
-
-    Isolates itself, says which layers there are, serves until the channel's other end is gone.
-    """
+    """Of a fresh interpreter, whose `argv` holds the number of the channel's file and the layers to leave out."""
     channel, without = socket.socket(fileno=int(sys.argv[1])), frozenset(sys.argv[2:])
-
-    def request_user_map() -> bool:
-        wire.send(channel, {"map": True})
-        return wire.receive(channel)["nobody"]
-
-    place, own_pids = isolation.leave(request_user_map, without=without), None
+    place, own_pids = isolation.leave(channel, without=without), None
     if PID in place.layers:
         if first := os.fork():
             channel.close()
@@ -278,14 +259,14 @@ def main() -> None:
 
 def _probed(place: Place, without: frozenset[str]) -> set[str]:
     """What `isolation.probe` finds, tried in a process of its own."""
-    reading, writing = os.pipe()
+    near, far = socket.socketpair()
     if os.fork() == 0:
         try:
-            os.write(writing, "\n".join(isolation.probe(place, without=without)).encode())
+            wire.send(far, list(isolation.probe(place, without=without)))
         finally:
             os._exit(0)
-    os.close(writing)
-    with open(reading, encoding="utf-8") as file:
-        found = set(file.read().split("\n")) - {""}
+    far.close()
+    with near:
+        found = set(wire.receive(near))
     os.wait()
     return found

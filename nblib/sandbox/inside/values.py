@@ -17,6 +17,7 @@ import time
 import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from itertools import chain, islice
 from typing import ClassVar
@@ -100,10 +101,8 @@ class Crossing:
     def _fields(self, found: dict) -> dict:
         fields = {}
         for name, value in found.items():
-            try:
+            with suppress(CannotCrossError):
                 fields[str(name)] = self.write(value)
-            except CannotCrossError:
-                continue
         return fields
 
     def read(self, data):
@@ -156,13 +155,7 @@ def _kept(old, new):
     return old if type(old) is type(new) and isinstance(old, list | dict | set | collections.deque) else new
 
 
-# --- forms: type -> name, its parts, and how it is made of them -----------------------------------------------------
-
-Form = tuple[str, Callable, Callable]
-
-
-def _of(kind: type) -> Callable:
-    return lambda *items: kind(items)
+Form = tuple[str, Callable, Callable]  # of a type: a name, its parts, and how it is made of them
 
 
 def _pairs(value) -> Iterator:
@@ -173,15 +166,8 @@ def _dict(*parts) -> dict:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _refuse(value):
-    raise CannotCrossError(f"{type(value).__name__} is no plain data")
-
-
-_NAMED: Form = (
-    "named",
-    lambda v: [type(v).__name__, list(type(v)._fields), *tuple.__iter__(v)],
-    lambda name, fields, *values: collections.namedtuple(name, fields)(*values),
-)
+_NAMED: Form = ("named", lambda v: [type(v).__name__, list(type(v)._fields), *tuple.__iter__(v)],
+    lambda name, fields, *values: collections.namedtuple(name, fields)(*values))  # fmt: skip
 _PLAIN: dict[type, Form] = {
     bool: ("bool", lambda v: [int(v)], bool),
     int: ("int", lambda v: [hex(int.__add__(v, 0))], lambda text: int(text, 16)),
@@ -190,7 +176,8 @@ _PLAIN: dict[type, Form] = {
     complex: ("complex", lambda v: [v.real, v.imag], complex),
     bytes: ("bytes", lambda v: [v.decode("latin-1")], lambda text: text.encode("latin-1")),
     bytearray: ("bytearray", lambda v: [v.decode("latin-1")], lambda text: bytearray(text.encode("latin-1"))),
-    **{kind: (kind.__name__, kind.__iter__, _of(kind)) for kind in (list, tuple, set, frozenset)},
+    **{kind: (kind.__name__, kind.__iter__, lambda *items, kind=kind: kind(items))
+       for kind in (list, tuple, set, frozenset, time.struct_time)},
     dict: ("dict", _pairs, _dict),
     **{kind: (kind.__name__, lambda v: [v.start, v.stop, v.step], kind) for kind in (range, slice)},
     type(...): ("ellipsis", lambda v: [], lambda: ...),
@@ -208,7 +195,6 @@ _PLAIN: dict[type, Form] = {
     datetime.date: ("date", lambda v: [v.isoformat()], datetime.date.fromisoformat),
     datetime.timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds], datetime.timedelta),
     datetime.timezone: ("timezone", lambda v: [v.utcoffset(None)], datetime.timezone),
-    time.struct_time: ("struct_time", list, _of(time.struct_time)),
     fractions.Fraction: ("Fraction", lambda v: [v.numerator, v.denominator], fractions.Fraction),
     **{kind: (kind.__name__, lambda v: [str(v)], kind) for kind in (
         decimal.Decimal, uuid.UUID, pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath)},
@@ -235,8 +221,11 @@ def _numpy_forms() -> dict[type, Form]:
     def plain(value) -> list:
         return [numpy.asarray(value)]
 
+    def refuse(value):
+        raise CannotCrossError(f"{type(value).__name__} is no plain data")
+
     return {
-        numpy.ma.MaskedArray: ("masked", _refuse, _refuse),
+        numpy.ma.MaskedArray: ("masked", refuse, refuse),
         numpy.matrix: ("matrix", plain, numpy.asmatrix),
         numpy.ndarray: ("array", parts, array),
         numpy.generic: ("scalar", plain, lambda value: value[()]),

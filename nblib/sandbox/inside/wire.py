@@ -27,17 +27,14 @@ def send(channel: socket.socket, message, files: tuple[int, ...] = ()) -> None:
         raise ClosedError(str(error)) from error
 
 
-def receive(channel: socket.socket):
-    """One frame; waits for it."""
-    return receive_with_files(channel)[0]
-
-
-def receive_with_files(channel: socket.socket) -> tuple:
-    """One frame with the open files that came beside it."""
+def receive(channel: socket.socket, files: list[int] | None = None):
+    """One frame; waits for it. Open files that come beside it are added to the list."""
     try:
-        header, files, _, _ = socket.recv_fds(channel, _HEADER.size, _FILES)
+        header, beside, _, _ = socket.recv_fds(channel, _HEADER.size, _FILES if files is not None else 0)
+        if files is not None:
+            files += beside
         header += _exactly(channel, _HEADER.size - len(header))
-        return json.loads(_exactly(channel, *_HEADER.unpack(header))), files
+        return json.loads(_exactly(channel, *_HEADER.unpack(header)))
     except (OSError, ValueError, RecursionError) as error:
         raise ClosedError(str(error)) from error
 

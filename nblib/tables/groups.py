@@ -1,0 +1,180 @@
+"""Scores of some of the examples: by difficulty, by any other group, and by what the prompt held."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from nblib import results
+from nblib.tables.labels import Benchmark, counts, labelled, plain_index
+from nblib.tables.scores import base_of, has, summary
+from nblib.tables.show import EXECUTION, SCORES, Table
+
+DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS, from easy to hard
+
+
+def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mapping[str, str]) -> Table:
+    """One line a difficulty and method, `all` first; `difficulties` are those of the examples, by id.
+
+    `ended passed`, `ended wrong`… are shares of first answers that ended so, over all seeds.
+    """
+    runs, answers = labelled(runs, answers)
+    names = dict.fromkeys(name for name in difficulties.values() if name)
+    order = ["all", *sorted(names, key=lambda name: [*DIFFICULTIES, name].index(name))]
+    answers = answers[answers["example"].isin(list(difficulties))]
+    both = [answers.assign(difficulty="all"), answers.assign(difficulty=answers["example"].map(difficulties))]
+    answers = pd.concat(both).assign(difficulty=lambda frame: pd.Categorical(frame["difficulty"], order, ordered=True))
+    frame, by = _each_method(runs, "difficulty", order)[["kind", "status", "seeds"]], ["difficulty", "method"]
+    sizes = {"all": len(difficulties), **pd.Series(difficulties).value_counts()}
+    frame.insert(1, "n", [sizes[name] for name in frame.index.get_level_values("difficulty")])
+    for metric in [name for name in EXECUTION if has(runs, name)]:
+        frame = frame.join(summary(answers, by, metric)[[metric, f"{metric}_low", f"{metric}_high"]])
+    ended = answers.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
+    frame = frame.join(plain_index(ended.add_prefix("ended ").reset_index(), by)).reset_index()
+    return Table(frame, _judging(runs), columns=(*by, *EXECUTION, "seeds", "n"))
+
+
+def difficulties(benchmark: Benchmark) -> Table:
+    """Execution scores by difficulty, from the counts in the runs' notes: one line a model, method and difficulty.
+
+    Means over seeds, without intervals. Empty where no run names difficulties.
+    """
+    runs, by = benchmark.runs, ["model", "method", "difficulty"]
+    lines = [
+        {"model": run["model"], "method": run["method"], "difficulty": name, "n": part.get("examples")}
+        | {metric: part.get("scores", {}).get(metric, {}).get("mean") for metric in EXECUTION}
+        for _, run in runs[runs["status"] == results.OK].sort_values(["model", "method"]).iterrows()
+        for name, part in run["notes"].get("by_difficulty", {}).items()
+    ]
+    if not lines:
+        return Table(pd.DataFrame())
+    found = pd.DataFrame(lines).groupby(by, sort=False, observed=True)
+    scores = found[list(EXECUTION)].mean().dropna(axis=1, how="all")
+    frame = pd.concat([found["n"].first(), found.size().rename("seeds"), scores], axis=1).reset_index()
+    return Table(frame, ("Means over seeds.",), columns=(*by, *scores, "n", "seeds"), group="model")
+
+
+def by_group(
+    runs: pd.DataFrame,
+    answers: pd.DataFrame,
+    groups: Mapping[str, str],
+    *,
+    metric: str = "em@1",
+    base: str | None = None,
+) -> Table:
+    """One line a group of examples and method; `groups` names the group of an example, by id.
+
+    Groups stand in the order in which `groups` names them; examples without one are the group `other`. With `base` (a
+    label) also each method minus it on the group's examples, p with Holm's correction over all lines.
+    Raises ValueError for a base that has no result, and where `groups` names no example of the runs.
+    """
+    runs, answers = labelled(runs, answers)
+    names = answers["example"].astype(object).map(groups).replace("", None)
+    if names.isna().all():
+        raise ValueError(
+            f"groups must name examples of the runs, such as {min(answers['example'])!r}; got none of them"
+        )
+    answers, by = answers.assign(group=names.fillna("other")), ["group", "method"]
+    order = [name for name in dict.fromkeys([*groups.values(), "other"]) if name in set(answers["group"])]
+    answers["group"] = pd.Categorical(answers["group"], order, ordered=True)
+    chosen = None if base is None else base_of(answers, base, metric)
+    found = summary(answers, by, metric, base=chosen, within=["group"], family=(), turned=False)
+    about = ["kind", "family", "model", "task", "limit", "status", "seeds"]
+    frame = _each_method(runs, "group", order)[about].join(found.drop(columns="seeds")).reset_index()
+    total = frame["group"].map(answers.groupby("group", observed=True)["example"].nunique()).astype(int)
+    frame[f"{metric}_n"] = frame["examples"].fillna(0).astype(int)
+    frame[f"{metric}_missing"] = total - frame[f"{metric}_n"]
+    tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
+    notes = ("95 % intervals over examples and seeds.", tested if base else "")
+    columns = (*by, metric, "difference", "p", "verdict", "seeds", f"{metric}_n")
+    return Table(frame, notes, columns=columns, heads={"group": "examples", "difference": f"against {base} (points)"})
+
+
+def retrieval(
+    runs: pd.DataFrame,
+    answers: pd.DataFrame,
+    *,
+    asked: Mapping[str, str],
+    shown: Mapping[str, str],
+    metric: str = "em@1",
+) -> Table:
+    """One line an ICL or RAG method: what its prompts held, over all queries and seeds.
+
+    `asked` and `shown` are the operations of test and of training examples, by id (ids of the splits may be equal).
+    `hit_share`: of queries with a shot of their own operation; `same_share`: of such shots; `similarity`: mean of the
+    nearest shot's; `reachable_share`: of queries whose operation any training example has, the most that a hit can be.
+    `with_score` and `without_score`: where a shot had the operation and where none had, with `_low`, `_high` and `_n`
+    examples. `n` queries are of a known operation and say their shots, `unknown` are not; both counted in every seed.
+    """
+    runs, answers = labelled(runs, answers)
+    runs = runs[runs["family"].isin(("ICL", "RAG"))]
+    if runs.empty:
+        return Table(pd.DataFrame(), ("No method with examples in its prompts has run.",))
+    answers = _shot_operations(answers[answers["run"].isin(runs.index)], asked, shown).astype({"method": object})
+    known = answers[answers["known"]]
+    every, found = answers.groupby("method"), known.groupby("method")
+    frame = counts(runs, ["method"])[["kind", "family"]].assign(seeds=every["run"].nunique(), n=found.size())
+    frame["unknown"] = every.size() - frame["n"]
+    frame = frame.join(found[["hit", "reachable"]].mean().add_suffix("_share")).join(found["similarity"].mean())
+    frame["same_share"] = found["same"].sum() / found["count"].sum().replace(0, np.nan)
+    for name, part in (("with", known[known["hit"]]), ("without", known[~known["hit"]])):
+        scores = summary(part, "method", metric)[[metric, f"{metric}_low", f"{metric}_high", "examples"]]
+        frame[[f"{name}_score{end}" for end in ("", "_low", "_high", "_n")]] = scores.reindex(frame.index)
+    frame = frame.fillna({"with_score_n": 0, "without_score_n": 0})
+    reach, unknown = frame["reachable_share"].dropna(), frame["unknown"].sum()
+    notes = (
+        "n: queries over all seeds; below scores the 95 % interval, then the number of examples.",
+        f"{100 * reach.iloc[0]:.1f} % of the queries ask for an operation of training." if len(reach) else "",
+        f"Not said in {unknown} answers, which are left out." if unknown else "",
+    )
+    heads = {"hit_share": "queries with a shot of their operation (%)", "same_share": "shots of the operation (%)"}
+    heads |= {"similarity": "similarity of the nearest", "with_score": f"{SCORES[metric]} with such a shot (%)"}
+    heads |= {"without_score": f"{SCORES[metric]} without (%)"}
+    columns = ("method", "hit_share", "same_share", "similarity", "with_score", "with_score_n", "without_score")
+    return Table(frame, notes, columns=(*columns, "without_score_n", "n"), heads=heads)
+
+
+def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:
+    """One line a query of one run, RAG's with the fewest shots: `similarity` of its nearest shot and its `score`.
+
+    Queries without a measured similarity are left out and counted in `unknown`. Empty where no such run is there.
+    """
+    runs, answers = labelled(runs, answers)
+    columns = ["method", "kind", "model", "task", "example", "similarity", "score", "unknown"]
+    runs = runs[(runs["family"] == "RAG") & (runs["status"] == results.OK)].sort_values(["method", "seed"])
+    unknown = answers["similarity"].isna().groupby(answers["run"], observed=True).transform("sum")
+    queries = answers.assign(unknown=unknown, score=answers.get(metric)).dropna(subset="similarity")
+    first = [run for run in runs.drop_duplicates("method").index if run in set(queries["run"])][:1]
+    queries = queries.loc[queries["run"].isin(first), columns]
+    return queries.astype(dict.fromkeys(columns[:5], object)).reset_index(drop=True)
+
+
+def _shot_operations(answers: pd.DataFrame, asked: Mapping[str, str], shown: Mapping[str, str]) -> pd.DataFrame:
+    """The answers with the `count` of their shots, of those of the `same` operation, whether there is one (`hit`),
+    whether there could be one (`reachable`), and whether operation and shots are `known`."""
+    operations, count = answers["example"].astype(object).map(asked).fillna(""), answers["shots"].map(len)
+    pairs = zip(answers["shots"], operations, strict=True)
+    same = np.array([sum(shown.get(shot) == own for shot in shots) for shots, own in pairs], dtype=int)
+    known = (operations != "") & ((count > 0) | (answers["dropped_shots"] > 0))
+    reachable = operations.isin(set(shown.values()))
+    return answers.assign(count=count, same=same, hit=same > 0, reachable=reachable, known=known)
+
+
+def _each_method(runs: pd.DataFrame, name: str, values: Sequence[str]) -> pd.DataFrame:
+    """`counts` of the methods under each of these values."""
+    about = counts(runs, ["method"]).reset_index()
+    return plain_index(pd.DataFrame({name: values}).merge(about, how="cross"), [name, "method"])
+
+
+def _judging(runs: pd.DataFrame) -> tuple[str, ...]:
+    """How the tests of executed answers were judged; nothing where all were judged from outside."""
+    found = [notes.get("by_difficulty", {}).get("all", {}) for notes in runs["notes"]]
+    inside = max((part.get("checked_inside", 0) for part in found), default=0)
+    undecided = sorted({id for part in found for id in part.get("undecided", ())})
+    some = ", ".join(undecided[:5]) + "…" * (len(undecided) > 5)
+    return (
+        f"Checked inside: {inside} examples, whose tests ran in the answer's own process." if inside else "",
+        f"Left out of the strict scores: {len(undecided)} examples, whose tests pass whatever the answer ({some})."
+        if undecided
+        else "",
+    )
