@@ -237,7 +237,8 @@ def test_leaks_are_counted_in_the_row_and_may_be_left_out(tmp_path):
     assert strict.checks["remarks"][-1] == "2 test rows are left out because their intent is in the training rows."
     assert planned.checks["ids"] == {"train": ["1", "2", "3"], "validation": ["1"], "test": ["1", "2", "3"]}
     assert strict.id != planned.id
-    frame = pd.DataFrame({"split": "test", "shape_only": False, "notes": [{"data_checks": planned.checks}]})
+    frame = {"task": "own", "split": "test", "shape_only": False, "settings": [{}]}
+    frame = pd.DataFrame(frame | {"notes": [{"data_checks": planned.checks}]})
     assert tables.protocol.leaked(frame) == "2 of 3, 1 of them exactly"
 
 

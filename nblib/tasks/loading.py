@@ -152,7 +152,7 @@ def _test(task: Task, found: Files) -> tuple[Example, ...]:
     if task.problems_a_difficulty is not None:
         rows = _first_of_each(rows, task.problems_a_difficulty)
     examples = tuple(_examples(task, rows))
-    for example in examples if task.checks != "input-output" else ():
+    for example in examples if task.columns != "apps" else ():
         if not example.code:
             raise ValueError(f"test row {example.id!r} has no code to compare with; the field 'cmd' must hold text")
     return examples
