@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+BySplit = dict[str, list[tuple[Path, str]]]  # files in their order, each with its name in errors
 KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")  # all but Parquet may be compressed, as .jsonl.gz
 
 

@@ -33,7 +33,6 @@ SEED = 42  # of the split
 SPEAKERS = {"human": "user", "gpt": "assistant"}  # as ShareGPT's rows call them
 
 Named = Mapping[str, str]  # what an example has -> its column
-Files = dict[str, list[tuple[Path, str]]]  # by split, each with its name in errors
 Rows = dict[str, list[tuple[str, dict]]]  # by split, each with the words for its place
 Read = list[tuple[Example, str]]  # with the group that a split keeps together; empty: none
 
@@ -118,7 +117,7 @@ def _read(place: str) -> tuple[Rows, str | None]:
     return splits, revision
 
 
-def _files(place: str) -> tuple[Files, str | None]:
+def _files(place: str) -> tuple[files.BySplit, str | None]:
     path, known = Path(place).expanduser(), DATASET.fullmatch(place)
     if path.is_dir():
         return _by_split(path, None, place), None
@@ -140,7 +139,7 @@ def _files(place: str) -> tuple[Files, str | None]:
     return _by_split(folder, known["config"], place), folder.name
 
 
-def _by_split(folder: Path, config: str | None, shown: str) -> Files:
+def _by_split(folder: Path, config: str | None, shown: str) -> files.BySplit:
     """A folder's data files as `datasets` finds them by their names, or by the configurations of its README."""
     import datasets  # slow to import, and only needed here
 
@@ -149,7 +148,7 @@ def _by_split(folder: Path, config: str | None, shown: str) -> Files:
     except Exception as error:  # of many kinds: no file, unknown configuration, a loading script
         reason = str(error).strip().partition("\n")[0].replace(str(folder), shown)
         raise ValueError(f"task {shown!r} has no files that can be read: {reason}") from None
-    splits: Files = {}
+    splits: files.BySplit = {}
     for name, paths in found.items():
         for split in [split for word, split in SPLIT_WORDS.items() if word in str(name)][:1]:
             splits.setdefault(split, []).extend((Path(path), f"{shown}/{Path(path).name}") for path in paths)
