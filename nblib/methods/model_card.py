@@ -1,8 +1,9 @@
 """The text of an adapter's model card: what was done, what came of it, how to load, merge and serve it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pandas as pd
 import peft
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -29,10 +30,12 @@ from nblib import methods, models
 base, tokenizer = models.load("{base}", "{precision}")
 model = methods.load(base, adapter)
 ```
+
+`nblib.use(adapter).ask("an instruction")` answers with the task's template and stop strings.
 """
 MERGING = """
-`model.merge_and_unload().save_pretrained("merged")` writes an ordinary model. Merge into weights that are not
-quantized: in others the adapter would be rounded with them, and answers would change.
+`nblib.export(adapter, "merged")`, or with PEFT `model.merge_and_unload().save_pretrained("merged")`, writes an ordinary
+model. Merge into weights that are not quantized: others would round the adapter, and answers would change.
 """
 SERVING = """
 vLLM serves several adapters over one base (not run here):
@@ -124,22 +127,17 @@ def _can_be_merged(config: peft.PeftConfig) -> bool:
     return hasattr(tuner, "merge_and_unload") and tuner is not BottleneckModel
 
 
-def _table(title: str, heads: tuple, rows) -> str:
+def _table(title: str, heads: tuple, rows: Iterable[tuple]) -> str:
+    """A section with the rows whose last value is known; nothing where there is none."""
     lines = [f"| {' | '.join(map(_cell, row))} |" for row in rows if row[-1] is not None]
-    return (
-        "\n".join([f"\n## {title}\n", f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|", *lines, ""])
-        if lines
-        else ""
-    )
+    head = [f"\n## {title}\n", f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+    return "\n".join([*head, *lines, ""]) if lines else ""
 
 
 def _cell(value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value).replace("\n", " ").replace("|", "\\|")
 
 
-def _flat(values: dict, prefix: str = "") -> list[tuple]:
+def _flat(values: dict) -> Iterable[tuple]:
     """Nested settings under names such as `method.r`."""
-    found: list[tuple] = []
-    for name, value in values.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
-    return found
+    return pd.json_normalize(values).iloc[0].items() if values else ()

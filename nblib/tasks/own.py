@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nblib import hub
+from nblib.files import write
 from nblib.spec import UserData
 from nblib.tasks import files
 from nblib.tasks.checks import near_pairs, word_set
@@ -183,11 +183,8 @@ def _stored(data: Any) -> str:
         texts[split] = "".join(json.dumps(dict(row), default=str) + "\n" for row in rows)
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
     folder = hub.cache_folder() / "data" / digest
-    folder.mkdir(parents=True, exist_ok=True)
     for split, text in texts.items():
-        part = folder / f"{split}.{os.getpid()}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / f"{split}.jsonl")
+        write(folder / f"{split}.jsonl", text)
     return str(folder)
 
 
