@@ -93,7 +93,7 @@ def problems(folder: str | Path) -> dict[str, str]:
 
 def predictions(folder: str | Path, id: str) -> list[Prediction]:
     """The predictions of a run; empty where the run has none."""
-    return [prediction(fields) for fields in _lines(folder, id)]
+    return [prediction(line) for line in _lines(folder, id)]
 
 
 def prediction(fields: dict) -> Prediction:

@@ -31,9 +31,7 @@ class Interval:
     mean: float | None  # over seeds, of each seed's mean over examples; None: no scores
     low: float | None  # None: fewer than two examples
     high: float | None
-    n: int  # examples with a score of at least one seed
-    missing: int  # examples that lack the score of at least one seed
-    seeds: int  # with 1, the interval speaks of other examples, but not of other seeds
+    n: int  # examples with a score of at least one seed; of one seed it speaks of other examples, not of other seeds
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,6 @@ class Difference:
     p: float | None  # two-sided
     effect: float | None  # Cohen's d of pairs: mean over standard deviation of the examples' differences
     n: int  # examples with a score of both
-    missing: int  # examples without
-    seeds: tuple[int, int]  # of a and of b; they are not paired
 
 
 class McNemar(NamedTuple):
@@ -68,16 +64,13 @@ def interval(scores_by_seed: Scores, *, resamples: int = 2000) -> Interval:
     table = _table(scores_by_seed)
     if table.size and (np.nanmin(table) < 0 or np.nanmax(table) > 1):
         raise ValueError(f"scores must lie from 0 to 1; got {np.nanmin(table):g} to {np.nanmax(table):g}: give shares")
-    counts = {"missing": int(np.isnan(table).any(axis=0).sum()), "seeds": len(table)}
     means, examples = _by_example(table)
-    if not len(examples):
-        return Interval(None, None, None, 0, **counts)
-    mean = float(np.mean(means))
     if len(examples) < 2:
-        return Interval(mean, None, None, len(examples), **counts)
+        return Interval(float(np.mean(means)) if len(examples) else None, None, None, len(examples))
+    mean = float(np.mean(means))
     halves = (0.0, 1.0) if _yes_or_no(table) else None
     low, high = _limits(mean, _deviations(examples, [means], halves=halves, resamples=resamples))
-    return Interval(mean, max(low, 0.0), min(high, 1.0), len(examples), **counts)
+    return Interval(mean, max(low, 0.0), min(high, 1.0), len(examples))
 
 
 def paired_difference(a_by_seed: Scores, b_by_seed: Scores, *, resamples: int = 5000) -> Difference:
@@ -91,31 +84,28 @@ def paired_difference(a_by_seed: Scores, b_by_seed: Scores, *, resamples: int = 
     a, b = _table(a_by_seed), _table(b_by_seed)
     if a.size and b.size and a.shape[1] != b.shape[1]:
         raise ValueError(f"a and b must have the same examples; got {a.shape[1]} and {b.shape[1]}")
-    seeds, total = (len(a), len(b)), max(a.shape[1], b.shape[1])
     both = _scored(a) & _scored(b) if a.size and b.size else np.zeros(0, dtype=bool)
     n = int(both.sum())
     if not n:
-        return Difference(None, None, None, None, None, 0, total, seeds)
+        return Difference(None, None, None, None, None, 0)
     (a_means, a_examples), (b_means, b_examples) = _by_example(a[:, both]), _by_example(b[:, both])
     mean = float(np.mean(a_means) - np.mean(b_means))
     examples = a_examples - b_examples
     if n < 2:
-        return Difference(mean, None, None, None, None, n, total - n, seeds)
+        return Difference(mean, None, None, None, None, n)
     halves = (-1.0, 1.0) if _yes_or_no(a) and _yes_or_no(b) else None
     deviations = _deviations(examples, [a_means, b_means], halves=halves, resamples=resamples)
     low, high = _limits(mean, deviations)
     deviation = float(np.std(examples, ddof=1))
     effect = mean / deviation if deviation > 1e-12 else None
-    return Difference(mean, low, high, _p(mean + deviations, n), effect, n, total - n, seeds)
+    return Difference(mean, low, high, _p(mean + deviations, n), effect, n)
 
 
 def reverse(difference: Difference) -> Difference:
     """The same comparison seen from b: mean of b minus mean of a."""
-    mean, low, high, effect = (
-        None if value is None else -value
-        for value in (difference.mean, difference.high, difference.low, difference.effect)
-    )
-    return replace(difference, mean=mean, low=low, high=high, effect=effect, seeds=difference.seeds[::-1])
+    ends = (difference.mean, difference.high, difference.low, difference.effect)
+    mean, low, high, effect = (None if value is None else -value for value in ends)
+    return replace(difference, mean=mean, low=low, high=high, effect=effect)
 
 
 def decide(difference: Difference) -> str:

@@ -94,7 +94,7 @@ def test_every_public_room_exists_and_loads_when_it_is_named():
     assert set(nblib.ROOMS) <= ROOMS & set(dir(nblib))
     assert nblib.spec.__name__ == "nblib.spec"
     assert nblib.compare is nblib.tables.compare
-    with pytest.raises(AttributeError, match="no room 'kitchen'; it has .*study"):
+    with pytest.raises(AttributeError, match="no module 'kitchen'; it has .*study"):
         nblib.kitchen  # noqa: B018
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from nblib import metrics, tables, tasks
 from nblib.metrics import verdicts
-from nblib.metrics.execution import with_verdicts
 from nblib.metrics.jobs import has_tests
 from nblib.results import Prediction
 from nblib.sandbox import Limits
@@ -152,10 +151,6 @@ POLY = (
 )
 ENCODE = "def encode(s: str):\n    return s[1:] + s[:1]\n"
 HUMANEVAL = [
-    humaneval(0, "from typing import List",
-              "def near(xs: List[float], t: float) -> bool:",
-              "    return any(abs(a - b) < t for i, a in enumerate(xs) for b in xs[:i])\n",
-              "    assert candidate([1, 2, 3.9], 0.3) == False\n    assert candidate([1.0, 2.0, 2.1], 0.3) == True"),
     humaneval(32, POLY, "def zero(xs: list):",
               "    low, high = -1.0, 1.0\n"
               "    while poly(xs, low) * poly(xs, high) > 0:\n        low, high = 2 * low, 2 * high\n"
@@ -307,21 +302,17 @@ def test_a_test_that_anything_passes_is_named_and_left_out_of_the_strict_scores(
 def test_an_example_is_decided_where_one_of_its_tests_is():
     tests = ("import json\nx = [f(2)]\nassert len(x) == 1", "import json\nassert f(json.loads('2')) == 3")
     one = Example("one", "", "def f(x): return x + 1", tests[:1], entry_point="f")
-    both = Example("both", "", "def f(x): return x + 1", tests, entry_point="f")
+    both = replace(one, id="both", tests=tests)
     done = run([one, both], [[one.code], [both.code]])
     assert [row.scores["strict_accuracy"] for row in done] == [None, 1]
-    assert metrics.by_difficulty(done, [one, both])["all"]["undecided"] == ["one"]
-    again = [with_verdicts(replace(row, scores={}), row.verdicts, sampled=True) for row in done]
-    assert [row.scores for row in again] == [row.scores for row in done]
 
 
 # --- ODEX -----------------------------------------------------------------------------------------------------------
 
-# References that fail here and in a plain interpreter, by the reason.
-NETWORK = {"22676", "7243750", "2805231"}
-# as written in 2022
-OLD_LIBRARIES = set("34945274 35622945 28986489 9938130 18897261 20865487 36402748 4490961".split())
-NO_PYTHON = {"13740672"}  # mixes tabs and spaces
+# References that fail here and in a plain interpreter: no network, libraries of 2022, tabs mixed with spaces.
+FAILING = set(
+    "22676 7243750 2805231 34945274 35622945 28986489 9938130 18897261 20865487 36402748 4490961 13740672".split()
+)
 NEEDS = {"8315209": "mock", "29877663": "html5lib", "755857": "django", "4530069": "pytz", "22799300": "scipy"}
 ROOMY = Limits(cpu_seconds=30.0, wall_seconds=300.0, memory_bytes=2**31)
 
@@ -330,8 +321,7 @@ def usable(example) -> bool:
     """Whether all that it needs is installed, and no reason is known why it fails."""
     number = example.id.split(":")[1]
     needed = {*example.libraries, *([NEEDS[number]] if number in NEEDS else [])}
-    known = NETWORK | OLD_LIBRARIES | NO_PYTHON
-    return number not in known and all(importlib.util.find_spec(name) for name in needed)
+    return number not in FAILING and all(importlib.util.find_spec(name) for name in needed)
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +330,7 @@ def odex(real_data):
 
 
 def test_rows_of_odex_are_read_and_some_references_pass(odex):
-    assert NETWORK | OLD_LIBRARIES | NO_PYTHON | set(NEEDS) <= numbers(odex)
+    assert FAILING | set(NEEDS) <= numbers(odex)
     assert sum(map(usable, odex)) > 400
     assert all(row.tests[0].startswith("def check(") for row in odex)
     assert sum("import" in row.test_setup for row in odex) > 100  # what stands before the tests is set up

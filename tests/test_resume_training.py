@@ -1,8 +1,6 @@
 """A training whose process ends is gone on with, to the very weights of an undisturbed one."""
 
-import gc
 import json
-import math
 from dataclasses import replace
 
 import pytest
@@ -24,10 +22,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    """A checkpoint at every evaluation, however short the training is."""
-    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
-    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small trainings
+    small.often(monkeypatch)
 
 
 def trained(folder, method, *, base=small.model, die_at=None, training=TRAINING, precision="fp32", facts=dict):

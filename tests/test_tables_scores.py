@@ -74,7 +74,7 @@ class TestComparison:
     def test_rows_that_do_not_compare_are_refused(self, tmp_path, changed):
         put(tmp_path, run(Ia3()), right(0.1))
         put(tmp_path, run(Lora(), **changed), right(0.5))
-        with pytest.raises(ValueError, match=f"a comparison has one {next(iter(changed))}; got "):
+        with pytest.raises(ValueError, match="a comparison has one (limit|decoding|split|trained_on); got "):
             comparison(tmp_path)
 
     def test_the_batch_size_may_differ_but_not_the_weights_and_random_ones_have_no_scores(self, tmp_path):

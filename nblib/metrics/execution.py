@@ -9,7 +9,7 @@ from math import ceil, log2
 from nblib import sandbox
 from nblib.metrics.compare import PASSED, WRONG, printed, returned
 from nblib.metrics.jobs import OUTSIDE, Inside, Run, find_inside, has_tests, hopeless, job
-from nblib.metrics.matching import pairs
+from nblib.metrics.matching import pairs, reached
 from nblib.metrics.verdicts import INSIDE, UNDECIDED, Verdicts, kind, passes, plain, scores
 from nblib.results import Prediction
 from nblib.sandbox import Limits, Outcome
@@ -58,7 +58,13 @@ def execute(
     Raises ValueError for ids that do not fit and for a k that the answers do not allow, and what the sandbox raises
     where it may not run code.
     """
-    ks = _ks(ks, sampled)
+    ks = ks or (KS if sampled else (1,))
+    if max(ks) > 1 and not sampled:
+        raise ValueError(
+            f"pass@{max(ks)} needs independent samples; answers of greedy decoding or a beam search are none: ask for "
+            "k 1 or sample with a temperature"
+        )
+    reached(ks, predictions)  # refuses a k below 1 before anything is run
     matched = pairs(examples, predictions)
     if not any(has_tests(row) for row in examples):
         return list(predictions)
@@ -70,18 +76,12 @@ def execute(
         return sandbox.run_all(jobs, limits=limits, workers=workers, allow_code_execution=allow_code_execution)
 
     found = _judge([(example, code) for example, code in answers.values() if has_tests(example)], limits, run)
-    return [
-        with_verdicts(row, [found.get((example.id, code), ()) for code in row.codes], sampled=sampled, ks=ks)
-        for example, row in matched
-    ]
-
-
-def with_verdicts(
-    prediction: Prediction, verdicts: Sequence[Verdicts], *, sampled: bool, ks: Sequence[int] | None = None
-) -> Prediction:
-    """The prediction with these verdicts of its answers and the scores of them; other scores are kept."""
-    found = scores(verdicts, sampled=sampled, ks=_ks(ks, sampled))
-    return replace(prediction, verdicts=tuple(verdicts) if any(verdicts) else (), scores=prediction.scores | found)
+    executed = []
+    for example, row in matched:
+        verdicts = tuple(found.get((example.id, code), ()) for code in row.codes)
+        own = scores(verdicts, sampled=sampled, ks=ks)
+        executed.append(replace(row, verdicts=verdicts if any(verdicts) else (), scores=row.scores | own))
+    return executed
 
 
 def first_failure(
@@ -109,17 +109,6 @@ def first_failure(
         got=(outcomes[number].output or "") + outcomes[number].message,
         verdict=kind(verdicts),
     )
-
-
-def _ks(ks: Sequence[int] | None, sampled: bool) -> Sequence[int]:
-    if ks is None:
-        return KS if sampled else (1,)
-    if max(ks) > 1 and not sampled:
-        raise ValueError(
-            f"pass@{max(ks)} needs independent samples; answers of greedy decoding or a beam search are none: ask for "
-            "k 1 or sample with a temperature"
-        )
-    return ks
 
 
 # --- answers to verdicts --------------------------------------------------------------------------------------------

@@ -96,9 +96,10 @@ def _corpus(answered: list[tuple[str, str]], language: str, *, study_scores: boo
     """Of references and first answers."""
     if not answered:
         return dict.fromkeys(("codebleu", *code_bleu.PARTS, *text.CHRF_NAMES, text.CODEBLEU_STUDY))
-    texts = tuple(zip(*answered, strict=True))  # references, answers
-    found = text.chrf_corpus(*texts) | ({} if code_bleu.gap(language) else code_bleu.corpus(*texts, language))
-    return found | text.study_corpus(*texts) if study_scores else found
+    references, answers = zip(*answered, strict=True)
+    found = {} if code_bleu.gap(language) else code_bleu.corpus(references, answers, language)
+    found |= text.chrf_corpus(references, answers)
+    return found | text.study_corpus(references, answers) if study_scores else found
 
 
 def _means(predictions: Sequence[Prediction]) -> dict[str, dict]:

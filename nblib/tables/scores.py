@@ -123,7 +123,7 @@ def tested(benchmark: Benchmark) -> Table:
     for _, p in frame["mcnemar_p"].dropna().groupby(frame["model"]):
         frame.loc[p.index, "mcnemar_p"] = stats.holm(list(p))
     shown = ("model", "best", "method", "difference", "effect", "p", "only_best", "only_other", "mcnemar_p", "verdict")
-    heads = {"method": "beside", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
+    heads = {"method": "against", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
     note = (
         f"{SCORES[metric]}: the best of each model minus the others, over the same examples and all seeds; McNemar's "
         "exact test looks at the first seed of each only."
@@ -168,7 +168,7 @@ def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) ->
     """
     _, answers = labelled(runs, answers)
     frame = tests(answers, "method", metric, base_of(answers, base, metric)).dropna(subset="difference")
-    return Table(frame, (PAIRED,), heads={"difference": f"{SCORES[metric]} beside {base} (points)"})
+    return Table(frame, (PAIRED,), heads={"difference": f"{SCORES[metric]} against {base} (points)"})
 
 
 def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
@@ -198,7 +198,7 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     costs = ("train_seconds", *_saved(frame), "peak_bytes")
     columns = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, *costs, "reference")
     columns += ("difference", "relative_share", "p", "verdict", "seeds")
-    heads = {"difference": "beside the reference (points)", "relative_share": "relative (%)"}
+    heads = {"difference": "against the reference (points)", "relative_share": "relative (%)"}
     return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
 
@@ -226,8 +226,8 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
     for name, base in (("own", {"own": True}), ("nothing", {"trained_on": NOTHING_TRAINED})):
         found = tests(answers, [*by, "own"], metric, base, within=["task"]).droplevel("own")
         frame = frame.join(found.drop(columns=["effect", "n"]).add_prefix(f"{name}_"))
-    heads = {"task": "asked", "trained_on": "trained on", "own_difference": "beside its own adapter (points)"}
-    heads |= {"nothing_difference": "beside zero-shot (points)"}
+    heads = {"task": "asked", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
+    heads |= {"nothing_difference": "against zero-shot (points)"}
     columns = (*by, metric, "own_difference", "own_p", "own_verdict", "nothing_difference", "nothing_p")
     columns += ("nothing_verdict", "seeds")
     notes = (f"{SCORES[metric]}: means over seeds with 95 % intervals. {PAIRED}", _partial(runs))

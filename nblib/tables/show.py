@@ -238,7 +238,7 @@ def _cell(line: Mapping[str, Any], name: str, kind: str, *, is_code: bool) -> st
 def _text(text: str, name: str, kind: str, *, is_code: bool) -> str:
     if kind == "html" and isinstance(text, Marked):
         return text.html
-    text = _escaped("no difference shown" if name.endswith("verdict") and text == "tie" else text, kind)
+    text = ESCAPES[kind]("no difference shown" if name.endswith("verdict") and text == "tie" else text)
     if kind == "html" and is_code:
         text = f"<code>{re.sub('^ +', lambda indent: '&nbsp;' * len(indent[0]), text, flags=re.MULTILINE)}</code>"
     return text.replace("\n", "<br>") if kind == "html" else text
@@ -246,14 +246,13 @@ def _text(text: str, name: str, kind: str, *, is_code: bool) -> str:
 
 def _range(line: Mapping[str, Any], name: str, kind: str) -> str:
     """`41.2 ± 1.9 ≈` and below it the interval; best and second best marked."""
-    best, second, below = MARKS[kind]
+    (best, second, below), escaped = MARKS[kind], ESCAPES[kind]
     sd, tie, rank, low, high = (line.get(f"{name}_{end}") for end in ("sd", "tie", "rank", "low", "high"))
-    text = _escaped(_written(line[name], name), kind)
+    text = escaped(_written(line[name], name))
     text = best.format(text) if rank == 1 else second.format(text) if rank == 2 else text
-    text += "" if pd.isna(sd) else _escaped(f" ± {_written(sd, name).lstrip('+')}", kind)
-    text += "" if pd.isna(tie) or not tie else _escaped(" ≈", kind)
-    between = "" if pd.isna(low) else _escaped(f"{_written(low, name)} to {_written(high, name)}", kind)
-    return text + (below.format(between) if between else "")
+    text += "" if pd.isna(sd) else escaped(f" ± {_written(sd, name).lstrip('+')}")
+    text += "" if pd.isna(tie) or not tie else escaped(" ≈")
+    return text + ("" if pd.isna(low) else below.format(escaped(f"{_written(low, name)} to {_written(high, name)}")))
 
 
 def _written(value, name: str) -> str:
@@ -275,10 +274,9 @@ def _written(value, name: str) -> str:
     return f"{value:,.1f}" if name.endswith("_seconds") and value >= 10 else number(value)
 
 
-def _escaped(text: str, kind: str) -> str:
-    return escape(text) if kind == "html" else _latex(text) if kind == "latex" else str(text)
-
-
 def _latex(text: str) -> str:
     """A text as LaTeX sets it, letter for letter."""
     return text.translate(LATEX)
+
+
+ESCAPES = {"html": escape, "latex": _latex, "text": str}
