@@ -88,6 +88,19 @@ def verdicts(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Verdict]:
     return sorted(found, key=lambda verdict: list(CLAIMS).index(verdict.claim))
 
 
+def shipped(claim: str, task: str, model: str = "tiny") -> Verdict:
+    """The verdict on a claim from the rows that the repository ships, in a sentence: what README and report say too.
+
+    `task` is as in a verdict: claim 5 speaks of two. Raises ValueError where the shipped rows have no such verdict.
+    """
+    folder, names = results.SHIPPED / model, task.split(" and ")
+    ids = [path.stem for path in folder.glob("*.json") if any(f".{name}." in path.name for name in names)]
+    for verdict in verdicts(*results.load(folder, ids)):
+        if (verdict.claim, verdict.task) == (claim, task):
+            return replace(verdict, numbers=pd.DataFrame())
+    raise ValueError(f"the shipped rows of {model} have no verdict on claim {claim!r} and task {task!r}")
+
+
 def verdict_table(found: Sequence[Verdict]) -> Table:
     """One line a claim, model and task."""
     lines = [
