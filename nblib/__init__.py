@@ -1,14 +1,14 @@
-"""Fine-tuning beside in-context learning for code generation, each step in a room of its own.
+"""Compares ways to adapt a code model: fine-tuning, examples in the prompt, retrieval; one module for each step.
 
-Rooms load when they are first named (`nblib.study`, `from nblib import tables`), so that this import costs nothing.
-It downloads nothing, checks no device, sets no seed.
+Modules load when they are first named (`nblib.study`, `from nblib import tables`), so `import nblib` costs nothing. It
+downloads nothing, checks no device and sets no seed.
 """
 
 import importlib
 
 __version__ = "0.1.0"
 
-ROOMS = (
+MODULES = (
     "generate",
     "memory",
     "methods",
@@ -26,16 +26,16 @@ ROOMS = (
     "train",
     "widgets",
 )
-FUNCTIONS = {"compare": "tables"}  # nblib.compare(a, b): what differs between two result stores
+FUNCTIONS = {"compare": "tables", "use": "deploy", "export": "deploy"}  # nblib.compare(a, b), nblib.use(adapter)…
 
 
 def __getattr__(name: str):
     if name in FUNCTIONS:
         return getattr(importlib.import_module(f"nblib.{FUNCTIONS[name]}"), name)
-    if name in ROOMS:
+    if name in MODULES:
         return importlib.import_module(f"nblib.{name}")
-    raise AttributeError(f"nblib has no room {name!r}; it has {', '.join(ROOMS)}")
+    raise AttributeError(f"nblib has no module {name!r}; it has {', '.join(MODULES)}")
 
 
 def __dir__() -> list[str]:
-    return sorted((*ROOMS, *FUNCTIONS, "__version__"))
+    return sorted((*MODULES, *FUNCTIONS, "__version__"))

@@ -31,9 +31,7 @@ class Interval:
     mean: float | None  # over seeds, of each seed's mean over examples; None: no scores
     low: float | None  # None: fewer than two examples
     high: float | None
-    n: int  # examples with a score of at least one seed
-    missing: int  # examples that lack the score of at least one seed
-    seeds: int  # with 1, the interval speaks of other examples, but not of other seeds
+    n: int  # examples with a score of at least one seed; of one seed it speaks of other examples, not of other seeds
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,6 @@ class Difference:
     p: float | None  # two-sided
     effect: float | None  # Cohen's d of pairs: mean over standard deviation of the examples' differences
     n: int  # examples with a score of both
-    missing: int  # examples without
-    seeds: tuple[int, int]  # of a and of b; they are not paired
 
 
 class McNemar(NamedTuple):
@@ -68,16 +64,13 @@ def interval(scores_by_seed: Scores, *, resamples: int = 2000) -> Interval:
     table = _table(scores_by_seed)
     if table.size and (np.nanmin(table) < 0 or np.nanmax(table) > 1):
         raise ValueError(f"scores must lie from 0 to 1; got {np.nanmin(table):g} to {np.nanmax(table):g}: give shares")
-    counts = {"missing": int(np.isnan(table).any(axis=0).sum()), "seeds": len(table)}
     means, examples = _by_example(table)
-    if not len(examples):
-        return Interval(None, None, None, 0, **counts)
-    mean = float(np.mean(means))
     if len(examples) < 2:
-        return Interval(mean, None, None, len(examples), **counts)
+        return Interval(float(np.mean(means)) if len(examples) else None, None, None, len(examples))
+    mean = float(np.mean(means))
     halves = (0.0, 1.0) if _yes_or_no(table) else None
     low, high = _limits(mean, _deviations(examples, [means], halves=halves, resamples=resamples))
-    return Interval(mean, max(low, 0.0), min(high, 1.0), len(examples), **counts)
+    return Interval(mean, max(low, 0.0), min(high, 1.0), len(examples))
 
 
 def paired_difference(a_by_seed: Scores, b_by_seed: Scores, *, resamples: int = 5000) -> Difference:
@@ -91,31 +84,28 @@ def paired_difference(a_by_seed: Scores, b_by_seed: Scores, *, resamples: int = 
     a, b = _table(a_by_seed), _table(b_by_seed)
     if a.size and b.size and a.shape[1] != b.shape[1]:
         raise ValueError(f"a and b must have the same examples; got {a.shape[1]} and {b.shape[1]}")
-    seeds, total = (len(a), len(b)), max(a.shape[1], b.shape[1])
     both = _scored(a) & _scored(b) if a.size and b.size else np.zeros(0, dtype=bool)
     n = int(both.sum())
     if not n:
-        return Difference(None, None, None, None, None, 0, total, seeds)
+        return Difference(None, None, None, None, None, 0)
     (a_means, a_examples), (b_means, b_examples) = _by_example(a[:, both]), _by_example(b[:, both])
     mean = float(np.mean(a_means) - np.mean(b_means))
     examples = a_examples - b_examples
     if n < 2:
-        return Difference(mean, None, None, None, None, n, total - n, seeds)
+        return Difference(mean, None, None, None, None, n)
     halves = (-1.0, 1.0) if _yes_or_no(a) and _yes_or_no(b) else None
     deviations = _deviations(examples, [a_means, b_means], halves=halves, resamples=resamples)
     low, high = _limits(mean, deviations)
     deviation = float(np.std(examples, ddof=1))
     effect = mean / deviation if deviation > 1e-12 else None
-    return Difference(mean, low, high, _p(mean + deviations, n), effect, n, total - n, seeds)
+    return Difference(mean, low, high, _p(mean + deviations, n), effect, n)
 
 
 def reverse(difference: Difference) -> Difference:
     """The same comparison seen from b: mean of b minus mean of a."""
-    mean, low, high, effect = (
-        None if value is None else -value
-        for value in (difference.mean, difference.high, difference.low, difference.effect)
-    )
-    return replace(difference, mean=mean, low=low, high=high, effect=effect, seeds=difference.seeds[::-1])
+    ends = (difference.mean, difference.high, difference.low, difference.effect)
+    mean, low, high, effect = (None if value is None else -value for value in ends)
+    return replace(difference, mean=mean, low=low, high=high, effect=effect)
 
 
 def decide(difference: Difference) -> str:
@@ -216,17 +206,15 @@ def summarise(
     if base is None:
         return frame
     tests: dict[int, Difference] = {}
-    frame["is_base"] = False
-    for places in _parts(frame, within):
-        center = _base(frame.loc[places], metric, base)
-        frame.loc[places, "is_base"] = places == center
-        for place in places if center is not None else ():
-            if place != center and not math.isnan(frame.at[place, metric]):
-                pair = (tables[center], tables[place]) if turned else (tables[place], tables[center])
-                tests[place] = reverse(paired_difference(*pair)) if turned else paired_difference(*pair)
+    bases = [_base(frame.loc[places], metric, base) for places in _parts(frame, within)]
+    frame["is_base"] = frame.index.isin(bases)
+    for center, places in zip(bases, _parts(frame, within), strict=True):
+        others = places[frame.loc[places, metric].notna() & (places != center)] if center is not None else []
+        for place in others:
+            tests[place] = _minus(tables[place], tables[center], turned)
     for places in _parts(frame, within if family is None else family):
-        tested = [place for place in places if place in tests and tests[place].p is not None]
-        for place, p in zip(tested, holm([tests[place].p for place in tested]), strict=True):
+        p_values = {place: p for place in places if place in tests and (p := tests[place].p) is not None}
+        for place, p in zip(p_values, holm(list(p_values.values())), strict=True):
             tests[place] = replace(tests[place], p=p)
     return frame.join(pd.DataFrame([_as_line(tests.get(place)) for place in frame.index], columns=_TESTED))
 
@@ -267,6 +255,10 @@ def _base(lines: pd.DataFrame, metric: str, base: str | Mapping[str, object]) ->
             scored = scored[scored[name] == value]
         return None if scored.empty else scored.index[0]
     return None if scored.empty else scored[metric].idxmax()
+
+
+def _minus(line: np.ndarray, base: np.ndarray, turned: bool) -> Difference:
+    return reverse(paired_difference(base, line)) if turned else paired_difference(line, base)
 
 
 def _as_line(test: Difference | None) -> tuple:

@@ -5,9 +5,7 @@ python killed_studies.py share FOLDER MODEL DATA_DIR: two processes on FOLDER.
 The last line is JSON: what happened.
 """
 
-import gc
 import json
-import math
 import os
 import random
 import select
@@ -16,9 +14,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import small  # noqa: F401  (loads what the study needs)
+import pytest
+import small
 
-from nblib import methods, metrics, models, presets, results, spec, study, tasks, train
+from nblib import methods, metrics, models, presets, results, spec, study, train
 from nblib.study import resume, run
 from nblib.train import checkpoints
 
@@ -45,9 +44,7 @@ SETTINGS = presets.Preset(
 def prepare() -> None:
     """Small answers, and a checkpoint at every evaluation."""
     presets.PRESETS["killed"] = SETTINGS
-    tasks.TASKS["conala"] = replace(tasks.TASKS["conala"], output_tokens=16)
-    checkpoints.MIN_INTERVAL_SECONDS, checkpoints.MAX_OVERHEAD = 0, math.inf
-    gc.collect = lambda *_: 0  # most of the time of such small runs
+    small.often(pytest.MonkeyPatch())
 
 
 def planned(model: str, data_dir: str) -> list[study.Planned]:

@@ -1,6 +1,9 @@
 """Small models of real architectures with random weights, and a tokenizer trained on the spot."""
 
+import gc
 import json
+import math
+from dataclasses import replace
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -17,7 +20,9 @@ from transformers import (
     T5Config,
 )
 
+from nblib import presets, study, tasks
 from nblib.tasks import Data, Example
+from nblib.train import checkpoints
 
 EXAMPLES = tuple(
     Example(str(number), f"add {number} to list `xs{number % 7}`", f"xs{number % 7}.append({number})")
@@ -80,3 +85,18 @@ def rows(place) -> str:
         found = [{"nl": each.intent, "cmd": each.code} for each in getattr(DATA, split)]
         (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
     return str(place)
+
+
+def plan(patch, place, preset) -> list:
+    """The runs of a preset for a small model and DATA, both in new folders."""
+    patch.setitem(presets.PRESETS, "small", preset)
+    model, data_dir = folder(place / "base"), rows(place / "data")
+    return study.plan(study.compare(model, "conala", preset="small", precision="fp32", data_dir=data_dir))
+
+
+def often(patch) -> None:
+    """A checkpoint at every evaluation, short answers, no garbage collection: most of the time of such small runs."""
+    patch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
+    patch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
+    patch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=16))
+    patch.setattr(gc, "collect", lambda *_: 0)

@@ -6,7 +6,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, MistralConfig, RobertaTokenizer, T5Config
 
-from nblib import generate, methods, models, prompts, spec, tasks, train
+from nblib import generate, methods, models, prompts, spec, train
 from nblib.generate import cache
 
 PROMPTS = [
@@ -88,17 +88,6 @@ def test_what_all_prompts_of_a_run_begin_with_is_read_once():
     assert read == [shared, *own]
 
 
-def test_a_batch_shares_its_own_beginning_where_the_run_has_none(monkeypatch):
-    tokenizer, model = small.tokenizer(), small.model(seed=3)
-    other = SHOTS.replace("### Instruction:\nadd 7", "### Problem:\nappend 9")
-    asked = [other * 2 + PROMPTS[3], other * 2 + PROMPTS[4], SHOTS + PROMPTS[3], SHOTS + PROMPTS[4]]
-    read = tokens_read(model)
-    shared = answers(model, tokenizer, asked, batch_size=2)
-    assert len(read) == 4  # for each batch its beginning, then what follows
-    monkeypatch.setattr(cache, "MIN_SHARED_TOKENS", 10_000)
-    assert shared == answers(model, tokenizer, asked, batch_size=2)
-
-
 @pytest.mark.parametrize("window", [24, 4096])
 @pytest.mark.parametrize("beams", [1, 4])
 def test_models_that_look_back_a_window_only_share_where_it_holds_all(beams, window, monkeypatch):
@@ -163,28 +152,6 @@ def test_an_encoder_decoder_answers_as_its_own_generation_does_until_a_stop_stri
     assert free.startswith(stopped)
 
 
-def test_an_encoder_decoder_answers_what_it_was_trained_to():
-    tokenizer, model = small.tokenizer(), small.model("t5")
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    rows = small.EXAMPLES[:3]
-    train.fit(
-        model,
-        tokenizer,
-        tasks.Data(rows, rows, (), content="few"),
-        tasks.Task("small", 64, 64, ("\n",)),
-        spec.Training(epochs=60, batch_size=4, device_batch=4, optimizer="adamw_torch", evaluations_an_epoch=1),
-        learning_rate=2e-2,
-        precision="fp32",
-        seed=1,
-    )
-    asked = [prompts.asked(example, tokenizer) for example in rows]
-    for decoding in ({"beams": 1}, {"beams": 3, "returned": 3}):
-        found = answers(model, tokenizer, asked, new_tokens=24, **decoding)
-        assert [found[index][0] for index in range(3)] == [example.code for example in rows]
-
-
 def test_a_model_stops_at_any_of_its_end_tokens():
     tokenizer, model = small.tokenizer(), small.model(seed=3)
     prompt = tokenizer(PROMPTS[0], return_tensors="pt")["input_ids"]
@@ -226,19 +193,6 @@ def test_a_chat_model_stops_where_it_closes_the_fence():
     tokenizer.chat_template = "{% for turn in messages %}[{{ turn.role }}]{{ turn.content }}{{ eos_token }}{% endfor %}"
     (said,) = answers(model, tokenizer, [PROMPTS[1]], stops=("never said",), new_tokens=40)[0]
     assert said == "x = 1\n```"
-
-
-def test_prompt_tuning_continues_as_if_its_text_were_written_there():
-    tokenizer, model = small.tokenizer(), small.model(seed=3)
-    text = "add 3 to list `xs1` and 4"
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    written = model.generate(
-        torch.tensor([ids + tokenizer(PROMPTS[0])["input_ids"]]), max_new_tokens=8, do_sample=False, pad_token_id=2
-    )
-    method = spec.PromptTuning(virtual_tokens=len(ids), initial_text=text)
-    tuned = methods.attach(model, method, tokenizer, seed=1)
-    found = answers(tuned, tokenizer, [PROMPTS[0]], stops=("never said",), new_tokens=8)
-    assert found[0] == read(tokenizer, written[:, -8:])
 
 
 def test_each_answer_ends_by_itself_at_a_stop_string():

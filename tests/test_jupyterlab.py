@@ -60,13 +60,13 @@ def lab(root, tmp_path_factory, browser):
             server.wait(30)
 
 
-@pytest.fixture
-def page(browser, request):
-    """A page that is photographed when the test ends, however it ends."""
-    page = browser.new_page(viewport=ROOM)
-    page.set_default_timeout(60_000)
+@pytest.fixture(scope="module")
+def played(browser, lab):
+    """The playground's notebook, run as a whole; each test goes on with its widgets."""
+    page = opened(browser, lab, "playground")
+    wait_until_done(page)
     yield page
-    photograph(page, f"{request.node.name}_end")
+    photograph(page, "playground_end")
     page.close()
 
 
@@ -107,11 +107,17 @@ def _address(runtime: Path, server: subprocess.Popen, log: Path) -> str:
 # --- what a person does ---------------------------------------------------------------------------------------------
 
 
-def opened(page, lab, name):
-    """The notebook in JupyterLab, its kernel ready."""
+def opened(browser, lab, name):
+    """The notebook in JupyterLab, all of its cells running."""
+    page = browser.new_page(viewport=ROOM)
+    page.set_default_timeout(60_000)
     page.goto(f"{lab[0]}lab/workspaces/{uuid.uuid4().hex}/tree/{name}.ipynb?token=secret")  # nothing else is open there
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.locator(".jp-InputArea-prompt", has_text="*").first.wait_for()
+    return page
 
 
 def menu(page, name):
@@ -125,12 +131,6 @@ def button(page, name):
 
 def wait_for_status(page, text):
     page.locator(".widget-html-content").filter(has_text=text).first.wait_for(timeout=1000 * SECONDS)
-
-
-def run_all(page):
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.locator(".jp-InputArea-prompt", has_text="*").first.wait_for()
 
 
 def cell(page, text):
@@ -152,13 +152,6 @@ def wait_until_done(page):
     assert errors.count() == 0, errors.first.inner_text()[-1500:]
 
 
-def wait_for_another(picture, source):
-    """Until another picture stands in its place."""
-    from playwright.sync_api import expect
-
-    expect(picture).not_to_have_attribute("src", source, timeout=60_000)
-
-
 def photograph(page, name):
     if folder := os.environ.get("NBLIB_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -168,112 +161,100 @@ def photograph(page, name):
 # --- the tests ------------------------------------------------------------------------------------------------------
 
 
-def test_start_here_draws_the_loss_while_it_trains_and_then_all_that_it_promises(page, lab):
-    opened(page, lab, "00_start_here")
-    run_all(page)
+def test_start_here_draws_the_loss_while_it_trains_and_then_all_that_it_promises(browser, lab):
+    from playwright.sync_api import expect
+
+    page = opened(browser, lab, "00_start_here")
     training = cell(page, "training.train(planned, store)")
     picture = training.locator("img")
     picture.wait_for(timeout=1000 * SECONDS)
     assert "*" in training.locator(".jp-InputArea-prompt").inner_text(), "the curve came only after the training"
-    training.scroll_into_view_if_needed()
     first = picture.get_attribute("src")
-    wait_for_another(picture, first)
+    expect(picture).not_to_have_attribute("src", first, timeout=60_000)  # another picture in its place
     photograph(page, "start_here_while_training")
     wait_until_done(page)
-    assert picture.get_attribute("src") != first
     assert picture.count() == 1
-    photograph(page, "start_here_trained")
     answers = cell(page, "playground.answer(")
     for said in ("reference", "zero-shot", "icl-3", "rag-3", "lora"):
         assert answers.get_by_role("cell", name=said, exact=True).count() == 1
     assert answers.locator("del, ins").count() > 0
-    answers.scroll_into_view_if_needed()
-    photograph(page, "start_here_answers")
-    held = cell(page, "plots.memory_by_kind")
-    held.locator("img").scroll_into_view_if_needed()
+    cell(page, "plots.memory_by_kind").locator("img").scroll_into_view_if_needed()
     photograph(page, "start_here_memory")
     assert (lab[1] / "figures").is_dir()
+    page.close()
 
 
-def test_the_playground_answers_refuses_and_stops_as_a_person_asks(page, lab):
-    opened(page, lab, "playground")
-    run_all(page)
-    wait_until_done(page)
-    menu(page, "example").select_option(index=1)
-    page.wait_for_function("field => field.value.length > 5", arg=menu(page, "intent").element_handle())
-    button(page, "Answer").click()
-    wait_for_status(page, "Done.")
-    shown = cell(page, "playground.show(").locator(".jp-OutputArea-output")
+def test_the_playground_answers_and_refuses_as_a_person_asks(played):
+    menu(played, "example").select_option(index=1)
+    played.wait_for_function("field => field.value.length > 5", arg=menu(played, "intent").element_handle())
+    button(played, "Answer").click()
+    wait_for_status(played, "Done.")
+    shown = cell(played, "playground.show(").locator(".jp-OutputArea-output")
     for said in ("reference", "zero-shot", "icl-3", "rag-3", "lora"):
         assert shown.get_by_role("cell", name=said, exact=True).count() == 1
     assert shown.get_by_text("the exact prompt").count() == 4
-    photograph(page, "playground_answered")
+    shown.scroll_into_view_if_needed()
+    photograph(played, "playground_answered")
 
-    menu(page, "intent").fill("reverse the list `days`")
-    menu(page, "decoding").select_option(label="5 beams")
-    button(page, "Answer").click()
+    menu(played, "intent").fill("reverse the list `days`")
+    menu(played, "decoding").select_option(label="5 beams")
+    button(played, "Answer").click()
     shown.get_by_text("all answers").wait_for(timeout=1000 * SECONDS)
     shown.get_by_text("all answers").click()
     assert shown.get_by_role("cell", name="5", exact=True).count() == 4  # the fifth answer of each method
-    photograph(page, "playground_own_question")
+    photograph(played, "playground_own_question")
+    menu(played, "decoding").select_option(label="greedy, as it streams")
 
-    menu(page, "model").fill("no-such-model")
-    menu(page, "model").press("Enter")
-    button(page, "Answer").click()
-    wait_for_status(page, "model must be one of")
-    photograph(page, "playground_refused")
-
-
-def test_a_training_is_cancelled_while_the_page_stays_alive(page, lab):
-    opened(page, lab, "playground")
-    run_all(page)
-    wait_until_done(page)
-    menu(page, "intent").fill("sort `names`")
-    menu(page, "method 1").select_option(label="dora")  # no run has left an adapter of it
-    button(page, "Answer").click()
-    wait_for_status(page, "training briefly")
-    assert button(page, "Answer").is_disabled()
-    menu(page, "intent").fill("meanwhile another question")
-    photograph(page, "playground_training")
-    button(page, "Cancel").click()
-    wait_for_status(page, "Cancelled.")
-    assert button(page, "Answer").is_enabled()
-    assert menu(page, "intent").input_value() == "meanwhile another question"
-    menu(page, "method 1").select_option(label="zero-shot")
-    button(page, "Answer").click()
-    wait_for_status(page, "Done.")  # nothing half trained was left behind
-    photograph(page, "playground_after_cancel")
+    model = menu(played, "model").input_value()
+    for name, status in (("no-such-model", "model must be one of"), (model, "Done.")):
+        menu(played, "model").fill(name)
+        menu(played, "model").press("Enter")
+        button(played, "Answer").click()
+        wait_for_status(played, status)
 
 
-def test_the_explorer_filters_compares_exports_and_its_points_can_be_chosen(page, lab):
-    opened(page, lab, "playground")
-    run_all(page)
-    wait_until_done(page)
-    explorer = cell(page, "explorer.show(").locator(".jp-OutputArea-output")
+def test_a_training_is_cancelled_while_the_page_stays_alive(played):
+    menu(played, "intent").fill("sort `names`")
+    menu(played, "method 1").select_option(label="dora")  # no run has left an adapter of it
+    button(played, "Answer").click()
+    wait_for_status(played, "training briefly")
+    assert button(played, "Answer").is_disabled()
+    menu(played, "intent").fill("meanwhile another question")
+    photograph(played, "playground_training")
+    button(played, "Cancel").click()
+    wait_for_status(played, "Cancelled.")
+    assert button(played, "Answer").is_enabled()
+    assert menu(played, "intent").input_value() == "meanwhile another question"
+    menu(played, "method 1").select_option(label="zero-shot")
+    button(played, "Answer").click()
+    wait_for_status(played, "Done.")  # nothing half trained was left behind
+
+
+def test_the_explorer_filters_compares_exports_and_its_points_can_be_chosen(played, lab):
+    explorer = cell(played, "explorer.show(").locator(".jp-OutputArea-output")
     picture = explorer.locator(".nblib-points svg")
     picture.locator("text", has_text="EM@1 against").wait_for()
     menu(explorer, "up").select_option(label="CodeBLEU (%)")
     picture.locator("text", has_text="CodeBLEU against").wait_for()
     listed = explorer.locator("select[size], select[multiple]").first
-    points = {each.get_attribute("id").removeprefix("run:"): each for each in picture.locator('[id^="run:"]').all()}
+    points = [point.get_attribute("id").removeprefix("run:") for point in picture.locator('[id^="run:"]').all()]
     assert len(points) == listed.locator("option").count() > 3
-    clicked, entered = list(points)[1:3]
+    clicked, entered = points[1:3]
     picture.locator(f'[id="run:{clicked}"]').click()
     explorer.get_by_text(f"settings, scores and costs of {clicked}").wait_for()
     assert clicked[-4:] in listed.evaluate("list => list.selectedOptions[0].textContent")
     picture.locator(f'[id="run:{entered}"]').focus()
-    page.keyboard.press("Enter")
+    played.keyboard.press("Enter")
     explorer.get_by_text(f"settings, scores and costs of {entered}").wait_for()
     picture.scroll_into_view_if_needed()
-    photograph(page, "explorer_point_chosen")
+    photograph(played, "explorer_point_chosen")
     assert picture.locator('[aria-pressed="true"]').get_attribute("id") == f"run:{entered}"
     ending = listed.locator("option", has_text=clicked[-4:])  # each line ends with that of its run
     listed.select_option(label=ending.text_content())
     picture.locator(f'[id="run:{clicked}"][aria-pressed="true"]').wait_for()
     menu(explorer, "beside").select_option(label=listed.locator("option", has_text=entered[-4:]).text_content())
     explorer.get_by_text("common examples").wait_for()
-    picture.scroll_into_view_if_needed()
-    photograph(page, "explorer_two_runs")
+    photograph(played, "explorer_two_runs")
     button(explorer, "CSV").click()
     explorer.get_by_text("wrote explorer.csv").wait_for()
     assert list((lab[1] / "results").rglob("exports/explorer.csv"))

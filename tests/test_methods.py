@@ -81,7 +81,7 @@ def test_any_method_of_peft_can_be_attached():
     assert (config.r, config.target_modules, config.task_type) == (2, {"q_proj", "v_proj"}, "CAUSAL_LM")
 
 
-@pytest.mark.parametrize("family", ["llama", "t5"])
+@pytest.mark.parametrize("family", ["llama", pytest.param("t5", marks=pytest.mark.slow)])
 def test_gradient_checkpointing_changes_no_gradient_but_of_a_prefix(family):
     tokenizer = small.tokenizer()
 

@@ -67,33 +67,6 @@ def test_it_starts_as_the_identity_learns_and_comes_off(family):
     assert [name for name, _ in base.named_modules()] == names
 
 
-def test_a_second_adapter_has_places_of_its_own_and_both_switch():
-    tuned = attach(small.model())
-    rows = small_methods.batch(tuned.get_base_model(), small.tokenizer())
-    small_methods.train(tuned, rows)
-    first = logits(tuned, rows)
-    tuned.add_adapter("other", BottleneckConfig(bottleneck=8, placement="houlsby"))
-    assert logits(tuned, rows).equal(first)
-    tuned.set_adapter("other")
-    trained = [name for name, each in tuned.named_parameters() if each.requires_grad]
-    assert len(trained) == 4 * 4
-    assert all(".other." in name for name in trained)
-    small_methods.train(tuned, rows)
-    tuned.set_adapter("default")
-    assert logits(tuned, rows).equal(first)
-
-
-def test_several_active_adapters_add_up():
-    tuned = attach(small.model())
-    tuned.add_adapter("other", BottleneckConfig(bottleneck=4))
-    tuned.base_model.set_adapter(["default", "other"])
-    layer = tuned.get_submodule("base_model.model.model.layers.0.mlp.down_proj")
-    for name in ("default", "other"):
-        torch.nn.init.ones_(layer.bottleneck_up[name].bias)
-    hidden = torch.randn(3, 48)
-    torch.testing.assert_close(layer(hidden), layer.base_layer(hidden) + 2)
-
-
 def test_the_folder_is_an_ordinary_one_of_peft_with_other_layers_that_were_trained(tmp_path):
     tuned = attach(small.model(), placement="houlsby", modules_to_save=["lm_head"])
     rows = small_methods.batch(tuned.get_base_model(), small.tokenizer())
@@ -133,20 +106,6 @@ def test_a_model_of_many_blocks_gets_no_other_layer():
     assert tuned.targeted_module_names == [f"transformer.h.{block}.mlp.c_proj" for block in range(22)]
 
 
-def test_over_bf16_the_adapter_is_fp32_and_under_autocast_it_computes_in_bf16():
-    tuned = attach(small.model().to(torch.bfloat16), placement="houlsby")
-    rows = small_methods.batch(tuned.get_base_model(), small.tokenizer())
-    assert {each.dtype for each in tuned.parameters() if each.requires_grad} == {torch.float32}
-    assert logits(tuned, rows).dtype == torch.bfloat16
-    seen = []
-    layer = tuned.get_submodule("base_model.model.model.layers.0.mlp.down_proj.bottleneck_down.default")
-    layer.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
-    with torch.autocast("cpu", torch.bfloat16):
-        tuned(**rows).loss.backward()
-    assert seen == [torch.bfloat16]
-    assert layer.weight.grad.dtype == torch.float32
-
-
 def test_merging_is_refused_and_changes_nothing():
     tuned = attach(small.model())
     rows = small_methods.batch(tuned.get_base_model(), small.tokenizer())
@@ -173,11 +132,3 @@ def test_a_model_without_blocks_is_refused_unless_linear_layers_are_named():
     assert attach(model, target_modules=["0"])(torch.ones(1, 3)).shape == (1, 5)
     with pytest.raises(ValueError, match=r"goes on a linear layer; model\.embed_tokens is Embedding"):
         attach(small.model(), target_modules=["embed_tokens"])
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"), [({"bottleneck": 0}, "bottleneck must be"), ({"placement": "up"}, "placement must be one")]
-)
-def test_settings_that_mean_nothing_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        BottleneckConfig(**settings)

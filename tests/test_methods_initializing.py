@@ -23,6 +23,7 @@ def lora(name: str, **settings) -> spec.Custom:
     return methods.custom(config, name=name, learning_rate=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eva", "corda"])
 def test_zero_shot_after_it_answers_as_zero_shot_alone(tmp_path, name):
     place, data_dir = small.folder(tmp_path / "base"), small.rows(tmp_path / "data")

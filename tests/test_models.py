@@ -70,7 +70,7 @@ def test_an_answer_takes_room_from_the_prompt_only_where_one_context_holds_both(
     assert models.context_length(place) == 512
 
 
-@pytest.mark.parametrize("precision", ["bf16", *spec.QUANTIZED])
+@pytest.mark.parametrize("precision", ["bf16", "nf4-dq"])
 def test_an_encoder_decoder_loads_at_every_precision(t5, precision):
     (exact, tokenizer), (model, _) = models.load(t5), models.load(t5, precision)
     floating = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -81,6 +81,19 @@ def test_an_encoder_decoder_loads_at_every_precision(t5, precision):
     with torch.inference_mode():
         found, expected = (each(**batch, labels=batch["input_ids"]).logits.float() for each in (model, exact))
     assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.9
+
+
+def test_quantized_linear_layers_shrink_the_head_does_not_and_nothing_is_logged(llama, caplog):
+    plain, tokenizer = models.load(llama)
+    for precision, smaller in (("int8", 3.5), ("nf4", 6.5), ("nf4-dq", 6.5), ("fp4", 6.5)):
+        quantized, _ = models.load(llama, precision)
+        assert quantized.lm_head.weight.dtype == torch.float32
+        before, after = (each.model.layers[0].mlp.up_proj.weight for each in (plain, quantized))
+        assert before.nbytes / after.nbytes > smaller
+        assert quantized.num_parameters() == plain.num_parameters()
+        with torch.inference_mode():
+            quantized(**tokenizer(["add 3"], return_tensors="pt"))
+    assert caplog.text == ""
 
 
 def test_of_how_its_makers_decode_a_model_keeps_the_special_tokens_alone(tmp_path):

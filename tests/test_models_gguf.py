@@ -10,7 +10,7 @@ import pytest
 import small
 import torch
 
-from nblib import models, spec, study
+from nblib import models, spec
 from nblib.models import gguf as ours
 
 gguf = pytest.importorskip("gguf", reason="a GGUF file needs the package gguf")
@@ -109,20 +109,6 @@ def test_a_run_is_known_by_the_content_of_the_file_and_not_by_its_place(file, tm
     assert len(ids) == 1
 
 
-def test_a_study_trains_and_answers_over_a_gguf_file(file, tmp_path):
-    run = spec.Run(
-        file,
-        "conala",
-        spec.Lora(),
-        training=spec.Training(epochs=1, evaluations_an_epoch=1),
-        decoding=spec.Decoding(beams=2, returned=2),
-        data_dir=small.rows(tmp_path / "data"),
-    )
-    (row,) = study.run_all(study.plan([run]), tmp_path / "results")
-    assert row.status == "ok"
-    assert row.provenance["weights"] == models.revision(file)
-
-
 @pytest.mark.parametrize(
     ("made", "message"),
     [
@@ -177,6 +163,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
         models.load(KEY)
 
 
+@pytest.mark.slow
 def test_where_there_is_a_hub_it_is_asked_first(tmp_path):
     package(tmp_path / "packages")
     files = hub.folder_files(Path(small.folder(tmp_path / "model")))

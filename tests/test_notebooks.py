@@ -1,4 +1,4 @@
-"""Executes the notebooks as a user does; what they say in full is the business of .ci/run."""
+"""Executes the notebooks as a user does, on a few rows; what they say in full is the business of .ci/run."""
 
 import itertools
 import json
@@ -10,83 +10,81 @@ import sys
 import nbformat
 import papermill
 import pytest
+from made_rows import put, right, run, study
+
+from nblib import results
+from nblib.spec import FullTuning, InContext, Lora, Retrieved, ZeroShot
 
 # Appended to a cell that plans a training of several epochs.
 BRIEFLY = """
 from dataclasses import replace
 
 (planned,) = study.plan([replace(planned.run, training=replace(planned.run.training, epochs=1))])"""
-SMALL = {"limit": 6, "methods": "[zero-shot, icl, lora]", "shots": "[1,2]", "seeds": "42"}
 
 
-@pytest.fixture(scope="module")
-def executed(root, tmp_path_factory):
-    """RQ1 at a small limit, its folder, and the seconds of nothing: all its outputs."""
-    folder = tmp_path_factory.mktemp("rq1")
-    return folder, execute(root, folder)
-
-
-def execute(root, folder, name="rq1_peft_vs_icl", **parameters):
+def execute(root, folder, name, **parameters):
     places = {"results_dir": str(folder / "results"), "figures_dir": str(folder / "figures")}
-    papermill.execute_notebook(
-        root / "notebooks" / f"{name}.ipynb",
-        folder / "out.ipynb",
-        (SMALL if name.startswith("rq1") else {}) | places | parameters,
-        progress_bar=False,
-    )
+    source = root / "notebooks" / f"{name}.ipynb"
+    papermill.execute_notebook(source, folder / "out.ipynb", places | parameters, progress_bar=False)
+    assert (folder / "out.ipynb").stat().st_size < 1.5e6
     return nbformat.read(folder / "out.ipynb", as_version=4)
 
 
-def output(notebook, id):
+def run_here(sources):
+    """Runs cells in this process."""
+    namespace = {"In": []}
+    for source in sources:
+        namespace["In"].append(source)
+        exec(source, namespace)
+
+
+def output(notebook, id) -> str:
     (cell,) = (cell for cell in notebook.cells if cell.id == id)
-    return json.dumps(cell.outputs)
+    return json.dumps(cell.outputs, ensure_ascii=False)
 
 
-def test_every_notebook_is_known_here(root):
-    assert [path.stem for path in sorted((root / "notebooks").glob("*.ipynb"))] == [
-        "00_start_here",
-        "playground",
-        "report",
-        "rq1_peft_vs_icl",
-        "rq2_peft_vs_rag",
-        "rq3_peft_methods",
-        "rq4_quantization",
-        "rq5_apps",
-        "rq6_generalization",
+def pictures(notebook) -> set[str]:
+    return {cell.id for cell in notebook.cells if "image/png" in json.dumps(cell.get("outputs", []))}
+
+
+@pytest.fixture
+def few(root, tmp_path):
+    """The folder of the sample tasks with a few rows each, so that training takes a moment."""
+    for task in ("conala-mini", "codealpaca-mini", "apps-mini"):
+        (tmp_path / "data" / task).mkdir(parents=True)
+        for split, rows in (("train", 24), ("validation", 6), ("test", 6)):
+            with (root / "data" / "tasks" / task / f"{split}.jsonl").open() as lines:
+                (tmp_path / "data" / task / f"{split}.jsonl").write_text("".join(itertools.islice(lines, rows)))
+    return tmp_path / "data"
+
+
+def test_every_notebook_is_known_here_and_begins_with_the_cell_for_colab(root):
+    paths = sorted((root / "notebooks").glob("*.ipynb"))
+    questions = ["1_peft_vs_icl", "2_peft_vs_rag", "3_peft_methods", "4_quantization", "5_apps", "6_generalization"]
+    assert [path.stem for path in paths] == [
+        *("00_start_here", "playground", "report"),
+        *(f"rq{question}" for question in questions),
     ]
-
-
-def test_every_notebook_begins_with_the_cell_for_colab(root):
-    """That it agrees with nblib.tools.notebooks is part of `clean` and `check`."""
-    for path in (root / "notebooks").glob("*.ipynb"):
+    for path in paths:
         first = next(cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
         assert (first.id, first.metadata.get("tags")) == ("colab", ["colab"]), path.name
 
 
-def test_rq1_shows_its_table_its_figures_and_its_answer(executed):
-    folder, notebook = executed
-    assert not [cell for cell in notebook.cells if any(out.output_type == "error" for out in cell.get("outputs", []))]
+def test_rq1_shows_its_table_figures_and_answer(root, few, tmp_path):
+    asked = {"data_dir": str(few / "conala-mini"), "methods": "[zero-shot, icl, lora]", "shots": "[1,2]", "seeds": "42"}
+    notebook = execute(root, tmp_path, "rq1_peft_vs_icl", **asked)
     for method in ("zero-shot", "icl-1", "icl-2", "lora"):
         assert method in output(notebook, "table")
-    for cell in ("lengths", "ranking", "cost"):
-        assert "image/png" in output(notebook, cell)
+    assert pictures(notebook) == {"lengths", "ranking", "cost"}
     assert "EM@1" in output(notebook, "answer")
-    made = {path.name for path in (folder / "figures").iterdir()}
-    assert {
-        f"rq1_tiny_conala-mini_{each}.{kind}" for each in ("lengths", "ranking", "cost") for kind in ("png", "svg")
-    } == made
-    assert (folder / "results" / "rq1_tiny_conala-mini.csv").exists()
-    assert len(list((folder / "results").glob("*.predictions.jsonl"))) == 4
+    made = {path.name.removeprefix("rq1_tiny_conala-mini_") for path in (tmp_path / "figures").iterdir()}
+    assert made == {f"{figure}.{kind}" for figure in ("lengths", "ranking", "cost") for kind in ("png", "svg")}
+    assert (tmp_path / "results" / "rq1_tiny_conala-mini.csv").exists()
+    (ran,) = (cell for cell in notebook.cells if cell.id == "run")
+    assert ["4 of 4 runs" in out.data["text/plain"] for out in ran.outputs] == [True]  # one line of progress
 
 
-def test_an_executed_notebook_is_small_and_has_one_line_of_progress(executed):
-    folder, notebook = executed
-    assert (folder / "out.ipynb").stat().st_size < 1.5e6
-    (run,) = (cell for cell in notebook.cells if cell.id == "run")
-    assert len(run.outputs) == 1
-    assert "4 of 4 runs" in run.outputs[0].data["text/plain"]
-
-
+@pytest.mark.slow
 def test_the_readmes_line_for_your_own_data_runs(root, tmp_path):
     """Sixty pairs in a CSV of unusual column names, three of them with one intent, and a leak in none of the splits."""
     readme = (root / "README.md").read_text(encoding="utf-8")
@@ -111,191 +109,147 @@ def test_the_readmes_line_for_your_own_data_runs(root, tmp_path):
     assert {row["task"] for row in settings} == {"pairs"}
 
 
-def test_a_full_store_is_read_and_not_made_again(executed, root):
-    folder, _ = executed
-    before = {path: path.stat().st_mtime_ns for path in (folder / "results").glob("*.json*")}
-    notebook = execute(root, folder)
-    assert {path: path.stat().st_mtime_ns for path in (folder / "results").glob("*.json*")} == before
-    assert "lora" in output(notebook, "table")
-
-
 @pytest.mark.parametrize(
-    ("parameters", "message"),
+    ("name", "parameters", "message"),
     [
-        ({"modle": "tiny"}, "no parameter 'modle', did you mean 'model'"),
-        ({"model": "codelama-7b"}, "model must be one of micro, tiny, codegen-350m-mono"),
-        ({"task": "conla"}, "task must be one of conala-mini"),
-        ({"methods": "lorra"}, "method must be one of zero-shot, icl, rag, lora"),
-        ({"precision": "int4"}, "precision must be one of auto, fp32, bf16, fp16"),
-        ({"preset": "papre"}, "preset must be one of default, paper"),
-        ({"shots": "[1,many]"}, "shots must be a list of int values"),
-        ({"shots": [900]}, "shots must be at most 800, the size of the training split; got 900"),
-        ({"limit": -1}, "limit must be a whole number, 0 or more; got -1"),
-        ({"limit": "all"}, "limit must be a whole number, 0 or more; got 'all'"),
-        ({"force": "perhaps"}, "force must be true or false; got 'perhaps'"),
-        ({"model": None}, "model must be a text; got None"),
-        ({"model": "tiny/"}, "model must be one of micro, tiny, codegen-350m-mono"),
-        ({"figures_dir": "/proc/version"}, "figures_dir must be a folder that files can be written to"),
-        ({"data_dir": "/nowhere"}, "train.jsonl is missing"),
+        ("rq1_peft_vs_icl", {"modle": "tiny"}, "no parameter 'modle', did you mean 'model'"),
+        ("rq1_peft_vs_icl", {"methods": "lorra"}, "method must be one of zero-shot, icl, rag, lora"),
+        ("rq1_peft_vs_icl", {"figures_dir": "/proc/version"}, "figures_dir must be a folder that files can be written"),
+        ("rq2_peft_vs_rag", {"methods": "[zero-shot]", "shots": "[1]"}, "shots need the method icl or rag"),
+        ("rq3_peft_methods", {"methods": "[full]", "precision": "nf4"}, "nf4 weights cannot be trained"),
+        ("rq4_quantization", {"precisions": "int4"}, "precision must be one of auto, fp32"),
+        ("rq5_apps", {"limit": -1}, "limit must be a whole number, 0 or more; got -1"),
+        ("rq6_generalization", {"method": "icl"}, "transfer takes a method that trains; got 'icl'"),
     ],
 )
-def test_bad_parameters_are_refused_before_any_work(root, tmp_path, parameters, message):
-    with pytest.raises(papermill.PapermillExecutionError) as refused:
-        execute(root, tmp_path, **parameters)
-    assert message in str(refused.value)
+def test_bad_parameters_are_refused_before_any_work(root, tmp_path, name, parameters, message):
+    """The cells up to the plan, in this process, with parameters where Papermill injects them."""
+    parameters = {"results_dir": str(tmp_path / "results"), "figures_dir": str(tmp_path / "figures")} | parameters
+    code = [
+        cell.source for cell in nbformat.read(root / "notebooks" / f"{name}.ipynb", 4).cells if cell.cell_type == "code"
+    ]  # the first is Colab's
+    injected = "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in parameters.items())])
+    with pytest.raises((ValueError, OSError), match=message):
+        run_here([code[1], injected, code[2], code[3]])
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_papermill_runs_it_from_the_notebooks_folder(root, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        "rq1_peft_vs_icl.ipynb",
-        str(tmp_path / "out.ipynb"),
-        "--no-progress-bar",
-    ]
+    command = [sys.executable, "-m", "papermill", "rq1_peft_vs_icl.ipynb", str(tmp_path / "out.ipynb")]
     for name, value in (("model", "tiny"), ("limit", "3"), ("methods", "[zero-shot]")):
         command += ["-p", name, value]
     for name in ("results_dir", "figures_dir"):
         command += ["-p", name, str(tmp_path / name)]
     done = subprocess.run(command, cwd=root / "notebooks", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "out.ipynb").exists()
 
 
-@pytest.fixture
-def few(root, tmp_path):
-    """The folder of two sample tasks with a few rows each, so that training takes a moment."""
-    for task in ("conala-mini", "codealpaca-mini"):
-        (tmp_path / "data" / task).mkdir(parents=True)
-        for split, rows in (("train", 24), ("validation", 6), ("test", 6)):
-            with (root / "data" / "tasks" / task / f"{split}.jsonl").open() as lines:
-                (tmp_path / "data" / task / f"{split}.jsonl").write_text("".join(itertools.islice(lines, rows)))
-    return tmp_path / "data"
-
-
-def pictures(notebook) -> set[str]:
-    return {cell.id for cell in notebook.cells if "image/png" in json.dumps(cell.get("outputs", []))}
-
-
+@pytest.mark.slow
 def test_rq2_shows_what_retrieval_finds_buys_and_costs(root, few, tmp_path):
     asked = {"methods": "[zero-shot, icl, rag, lora]", "shots": "[1,2]", "seeds": "42"}
     notebook = execute(root, tmp_path, "rq2_peft_vs_rag", data_dir=str(few / "conala-mini"), **asked)
-    for method in ("zero-shot", "icl-2", "rag-1", "rag-2", "lora"):
-        assert method in output(notebook, "table")
     assert pictures(notebook) == {"length", "even-figure", "new-figure", "similarity"}
-    assert "RAG" in output(notebook, "answer")
-    assert "rag-2" in output(notebook, "even")
-    assert "new operation" in output(notebook, "new")
-    assert "rag-1" in output(notebook, "quality")
-    assert (tmp_path / "results" / "rq2_tiny_conala-mini_break_even.csv").exists()
-
-
-def test_rq2_runs_on_a_task_that_names_no_operations(root, few, tmp_path):
+    shown = {"table": "icl-2", "answer": "RAG", "even": "rag-2", "new": "new operation", "quality": "rag-1"}
+    for cell, text in shown.items():
+        assert text in output(notebook, cell)
     asked = {"methods": "[rag]", "shots": "[1]", "seeds": "42", "task": "codealpaca-mini", "limit": 2}
     notebook = execute(root, tmp_path, "rq2_peft_vs_rag", data_dir=str(few / "codealpaca-mini"), **asked)
-    assert "not said" in output(notebook, "new")
+    assert "not said" in output(notebook, "new")  # that task names no operations
 
 
+@pytest.mark.slow
 def test_rq3_compares_methods_sizes_and_learning_rates(root, few, tmp_path):
     asked = {"methods": "[lora, adapter, p-tuning, full]", "sensitive": "[ia3]"}
     notebook = execute(root, tmp_path, "rq3_peft_methods", data_dir=str(few / "conala-mini"), **asked)
-    for method in ("zero-shot", "lora", "adapter", "p-tuning", "full"):
-        assert method in output(notebook, "table")
     assert pictures(notebook) == {"weights", "curves", "small-figure", "rate"}
-    assert "micro" in output(notebook, "small")
-    assert "micro" in output(notebook, "small-answer")
-    assert "ia3" in output(notebook, "rate-table")
-    adapters = {path.name.split(".")[2] for path in (tmp_path / "results" / "adapters").iterdir()}
-    assert adapters == {"lora", "adapter", "p-tuning", "ia3"}
+    shown = {"table": "p-tuning", "small": "micro", "small-answer": "micro", "rate-table": "ia3"}
+    for cell, text in shown.items():
+        assert text in output(notebook, cell)
 
 
+@pytest.mark.slow
 def test_rq4_weighs_precisions_and_plans_cards(root, few, tmp_path):
     asked = {"precisions": "[fp32, nf4-dq]", "foreseen": "[codegen-350m-mono]", "carded": "codegen-350m-mono"}
     asked["sized"] = "[micro]"
     notebook = execute(root, tmp_path, "rq4_quantization", data_dir=str(few / "conala-mini"), **asked)
     assert pictures(notebook) == {"kinds", "quality", "steps", "predicted", "sized", "large"}
-    assert "nf4-dq" in output(notebook, "table")
-    assert "codegen-350m-mono" in output(notebook, "large-table")
-    assert "T4" in output(notebook, "cards")
-    assert "half" in output(notebook, "answer")
+    shown = {"table": "nf4-dq", "large-table": "codegen-350m-mono", "cards": "T4", "answer": "half"}
+    for cell, text in shown.items():
+        assert text in output(notebook, cell)
 
 
+@pytest.mark.slow
+def test_rq5_runs_the_programs_and_shows_how_they_end(root, few, tmp_path):
+    asked = {"methods": "[zero-shot, lora, qlora-4bit]", "seeds": "42", "data_dir": str(few / "apps-mini")}
+    notebook = execute(root, tmp_path, "rq5_apps", **asked)
+    for text in ("qlora-4bit", "average accuracy", "strict accuracy", "pass@1", "pass@2", "pass@5"):
+        assert text in output(notebook, "table")
+    assert pictures(notebook) == {"ranking", "endings"}
+    for cell, text in {"difficulty": "lora", "answer": "strict accuracy", "failure": "expected"}.items():
+        assert text in output(notebook, cell)
+
+
+@pytest.mark.slow
 def test_rq6_asks_every_task_of_every_adapter(root, few, tmp_path):
     notebook = execute(root, tmp_path, "rq6_generalization", data_dir=str(few), seeds="42")
-    for said in ("conala-mini", "codealpaca-mini", "conala-mini+codealpaca-mini"):
-        assert said in output(notebook, "transfer")
+    assert "conala-mini+codealpaca-mini" in output(notebook, "transfer")
     assert pictures(notebook) == {"heat-map"}
     assert "one adapter for two tasks" in output(notebook, "answer")
     assert len(list((tmp_path / "results" / "adapters").iterdir())) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "message"),
-    [
-        ("rq2_peft_vs_rag", {"shots": "[900]"}, "shots must be at most 800"),
-        ("rq2_peft_vs_rag", {"methods": "[zero-shot]", "shots": "[1]"}, "shots need the method icl or rag"),
-        ("rq3_peft_methods", {"methods": "[lora]", "precision": "int4"}, "precision must be one of auto"),
-        ("rq3_peft_methods", {"methods": "[full]", "precision": "nf4"}, "nf4 weights cannot be trained"),
-        ("rq3_peft_methods", {"sensitive": "[icl]"}, "method of a search must be one of lora"),
-        ("rq6_generalization", {"tasks": "[conala-mini, conla]"}, "task must be one of conala-mini"),
-        ("rq6_generalization", {"method": "icl"}, "transfer takes a method that trains; got 'icl'"),
-    ],
-)
-def test_bad_parameters_of_the_others_are_refused_before_any_work(root, tmp_path, name, parameters, message):
-    with pytest.raises(papermill.PapermillExecutionError) as refused:
-        execute(root, tmp_path, name, **parameters)
-    assert message in str(refused.value)
-    assert not (tmp_path / "results").exists()
-
-
+@pytest.mark.slow
 def test_start_here_shows_four_answers_a_loss_and_memory(root, tmp_path):
     """On the whole sample task, since it has no parameter for another; the one epoch is that of the test."""
-    place = root / "notebooks" / "00_start_here.ipynb"
-    notebook = nbformat.read(place, 4)
+    notebook = nbformat.read(root / "notebooks" / "00_start_here.ipynb", 4)
     (check,) = (cell for cell in notebook.cells if cell.id == "check")
-    assert "study.plan(" in check.source
     check.source += BRIEFLY
-    nbformat.write(notebook, tmp_path / "start.ipynb")
-    places = {"results_dir": str(tmp_path / "results"), "figures_dir": str(tmp_path / "figures")}
-    papermill.execute_notebook(
-        tmp_path / "start.ipynb", tmp_path / "out.ipynb", places | {"large": "codegen-350m-mono"}, progress_bar=False
-    )
-    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook, tmp_path / "notebooks" / "start.ipynb")
+    notebook = execute(tmp_path, tmp_path, "start", large="codegen-350m-mono")
     assert pictures(notebook) == {"train", "memory"}
-    assert "the checkpoint of epoch" in output(notebook, "train")
-    assert "were trained in" in output(notebook, "trained")
     for said in ("reference", "zero-shot", "icl-3", "rag-3", "lora", "<ins>"):
         assert said in output(notebook, "answers")
-    assert "### Instruction:" in output(notebook, "prompts")
-    assert "codegen-350m-mono" in output(notebook, "memory")
-    assert len(list((tmp_path / "figures").glob("start_*.png"))) == 2
+    shown = {"train": "the checkpoint of epoch", "trained": "were trained in", "prompts": "### Instruction:"}
+    for cell, text in (shown | {"memory": "codegen-350m-mono"}).items():
+        assert text in output(notebook, cell)
 
 
-@pytest.fixture(scope="module")
-def rq5(root, tmp_path_factory):
-    """RQ5 on a few of the sample task's problems."""
-    folder = tmp_path_factory.mktemp("rq5")
-    (folder / "data").mkdir()
-    for split, rows in (("train", 24), ("validation", 6), ("test", 6)):
-        with (root / "data" / "tasks" / "apps-mini" / f"{split}.jsonl").open() as lines:
-            (folder / "data" / f"{split}.jsonl").write_text("".join(itertools.islice(lines, rows)))
-    asked = {"methods": "[zero-shot, lora, qlora-4bit]", "seeds": "42", "data_dir": str(folder / "data")}
-    return folder, execute(root, folder, "rq5_apps", **asked)
+@pytest.mark.slow
+def test_the_playground_shows_without_a_front_end_all_that_its_widgets_would(root, few, tmp_path):
+    notebook = execute(root, tmp_path, "playground", data_dir=str(few / "conala-mini"))
+    for method in ("zero-shot", "icl-3", "rag-3", "lora"):
+        assert method in output(notebook, "answers")
+        assert method in output(notebook, "prompts")
+    shown = {"answers": "1 epoch, trained here", "prompts": "### Instruction:", "top": "place", "store": "5 of 5 runs"}
+    shown |= {"front": "image/png", "front-table": "●", "differences": "common examples"}
+    shown |= dict.fromkeys(("widget", "explorer"), "application/vnd.jupyter.widget-view+json")
+    for cell, text in shown.items():
+        assert text in output(notebook, cell)
+    made = {path.suffix for path in (tmp_path / "results" / "playground" / "exports").iterdir()}
+    assert made == {".csv", ".png", ".svg", ".tex"}
 
 
-def test_rq5_runs_the_programs_and_shows_how_they_end(rq5):
-    folder, notebook = rq5
-    for method in ("zero-shot", "lora", "qlora-4bit"):
-        assert method in output(notebook, "table")
-        assert method in output(notebook, "difficulty")
-    for said in ("average accuracy", "strict accuracy", "pass@1", "pass@2", "pass@5"):
-        assert said in output(notebook, "table")
-    for cell in ("ranking", "endings"):
-        assert "image/png" in output(notebook, cell)
-    assert "strict accuracy" in output(notebook, "answer")
-    assert "expected" in output(notebook, "failure")
-    assert (folder / "results" / "rq5_tiny_apps-mini_by_difficulty.csv").exists()
-    assert (folder / "figures" / "rq5_tiny_apps-mini_endings.svg").exists()
-    assert (folder / "out.ipynb").stat().st_size < 1.5e6
+@pytest.mark.slow
+def test_a_store_with_gaps_becomes_a_report_and_one_that_is_not_there_is_no_error(root, tmp_path):
+    store = tmp_path / "results"
+    study(store, {Lora(): 0.6, ZeroShot(): 0.1, InContext(shots=1): 0.2, Retrieved(shots=1): 0.3})
+    study(store, {Lora(): 0.7, ZeroShot(): 0.2}, model="large")
+    put(store, run(FullTuning(), model="large"), [], status=results.OUT_OF_MEMORY)
+    put(store, run(Lora(), limit=5), right(0.5)[:5])
+    broken = put(store, run(Lora(), task="b"), right(0.5))
+    path = store / f"{broken.id}.json"
+    path.write_text(path.read_text()[:-30])
+    before = {path.name: path.read_bytes() for path in store.glob("*.json*")}
+    notebook = execute(root, tmp_path, "report")
+    assert broken.id in output(notebook, "check")
+    assert "PEFT beats" in output(notebook, "claims")
+    for said in ("OOM", "missing", "a partial result", "best"):
+        assert said in output(notebook, "tables")
+    assert {"ranks-figure", "memory"} <= pictures(notebook)
+    assert broken.id not in output(notebook, "appendix")
+    made = {path.name for path in (store / "report").iterdir()}
+    assert {"a.csv", "a.tex", "claims.tex", "appendix.csv", "a_first_5_examples.csv"} <= made
+    assert {path.name: path.read_bytes() for path in store.glob("*.json*")} == before
+    assert "is not decided by this data" in output(execute(root, tmp_path, "report", results_dir="nowhere"), "claims")

@@ -1,15 +1,12 @@
 """A study whose process ends anywhere goes on where it stopped, and ends as an undisturbed one."""
 
 import errno
-import gc
 import json
-import math
-from dataclasses import replace
 
 import pytest
 import small
 
-from nblib import generate, methods, metrics, presets, provenance, results, spec, study, tasks, train
+from nblib import generate, methods, metrics, presets, provenance, results, spec, study, train
 from nblib.study import resume
 from nblib.train import checkpoints
 
@@ -29,14 +26,8 @@ class Killed(BaseException):
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
     """By name: zero-shot, lora, full."""
-    monkeypatch.setitem(presets.PRESETS, "sampled", SETTINGS)
-    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
-    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
-    monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=16))
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small runs
-    model, data_dir = small.folder(tmp_path / "base"), small.rows(tmp_path / "data")
-    runs = study.compare(model, "conala", preset="sampled", precision="fp32", data_dir=data_dir)
-    return {each.run.method.kind: each for each in study.plan(runs)}
+    small.often(monkeypatch)
+    return {one.run.method.kind: one for one in small.plan(monkeypatch, tmp_path, SETTINGS)}
 
 
 def kill(run, folder, place, name, call):

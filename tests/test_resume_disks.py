@@ -1,7 +1,5 @@
 """Real disks that are full, or only read: where this process may mount one. Slow: a study for each amount of room."""
 
-import gc
-import math
 import re
 import shutil
 import subprocess
@@ -10,7 +8,7 @@ from dataclasses import replace
 import pytest
 import small
 
-from nblib import presets, results, spec, study, tasks
+from nblib import presets, results, spec, study
 from nblib.train import checkpoints
 
 SETTINGS = presets.Preset(
@@ -28,13 +26,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
-    monkeypatch.setitem(presets.PRESETS, "cramped", SETTINGS)
-    monkeypatch.setitem(tasks.TASKS, "conala", replace(tasks.TASKS["conala"], output_tokens=16))
-    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
-    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small runs
-    model, data_dir = small.folder(tmp_path / "base"), small.rows(tmp_path / "data")
-    return study.plan(study.compare(model, "conala", preset="cramped", precision="fp32", data_dir=data_dir))
+    small.often(monkeypatch)
+    return small.plan(monkeypatch, tmp_path, SETTINGS)
 
 
 @pytest.fixture

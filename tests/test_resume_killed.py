@@ -1,7 +1,6 @@
 """Real signals at random moments, and two real processes on one folder. Slow: each process loads everything."""
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import killed_studies
 import pytest
 import small
 
-from nblib import presets, results, study, tasks
+from nblib import presets, results, study
 
 pytestmark = pytest.mark.slow
 
@@ -41,9 +40,7 @@ def undisturbed(place):
     """Run -> what counts of it, from this process, which nobody kills."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(presets.PRESETS, "killed", killed_studies.SETTINGS)
-        patch.setattr(killed_studies.checkpoints, "MIN_INTERVAL_SECONDS", 0)
-        patch.setattr(killed_studies.checkpoints, "MAX_OVERHEAD", math.inf)
-        patch.setitem(tasks.TASKS, "conala", killed_studies.replace(tasks.TASKS["conala"], output_tokens=16))
+        small.often(patch)
         runs = killed_studies.planned(str(place / "base"), str(place / "data"))
         study.run_all(runs, place / "undisturbed")
     return what_counts(place / "undisturbed")

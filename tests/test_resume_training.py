@@ -1,8 +1,6 @@
 """A training whose process ends is gone on with, to the very weights of an undisturbed one."""
 
-import gc
 import json
-import math
 from dataclasses import replace
 
 import pytest
@@ -13,7 +11,7 @@ import torch
 from nblib import methods, models, spec, tasks, train
 from nblib.train import checkpoints
 
-TASK = tasks.Task("small", 64, 64, ("\n",))
+TASK = tasks.Task(64, 64, ("\n",))
 TRAINING = spec.Training(epochs=3, batch_size=4, device_batch=2, optimizer="adamw_torch", evaluations_an_epoch=3)
 STEPS = 18  # 24 examples in batches of four, three times; evaluated after every second step
 
@@ -24,10 +22,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    """A checkpoint at every evaluation, however short the training is."""
-    monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", 0)
-    monkeypatch.setattr(checkpoints, "MAX_OVERHEAD", math.inf)
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # most of the time of such small trainings
+    small.often(monkeypatch)
 
 
 def trained(folder, method, *, base=small.model, die_at=None, training=TRAINING, precision="fp32", facts=dict):

@@ -29,11 +29,8 @@ QUICK = presets.Preset(
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
-    model, data = small.folder(folder / "model"), small.rows(folder / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(presets.PRESETS, "quick", QUICK)
-        return study.plan(study.compare(model, "conala", preset="quick", precision="fp32", data_dir=data))
+        return small.plan(patch, tmp_path_factory.mktemp("small"), QUICK)
 
 
 def wait_for_another(folder, planned, mine):

@@ -4,13 +4,13 @@ import pytest
 from made_rows import put, right, run, study
 
 from nblib import provenance, results, tables
-from nblib.spec import FullTuning, Ia3, InContext, Lora, Retrieved, ZeroShot
+from nblib.spec import Adapter, FullTuning, Ia3, InContext, LnTuning, Lora, Retrieved, ZeroShot
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
 SHIPPED = [
     ("1", "tiny", "codealpaca-mini", HOLDS),
     ("1", "tiny", "conala-mini", HOLDS),
-    ("1, LoRA", "tiny", "codealpaca-mini", HOLDS),
+    ("1, LoRA", "tiny", "codealpaca-mini", OPEN),
     ("1, LoRA", "tiny", "conala-mini", OPEN),
     ("2", "tiny", "conala-mini", HOLDS),
     ("3", "tiny", "apps-mini", FAILS),
@@ -48,27 +48,30 @@ def test_a_family_beside_others_has_its_numbers_and_one_sentence(tmp_path):
     put(tmp_path, run(FullTuning()), [], status=results.OUT_OF_MEMORY)
     found = tables.beats(*results.load(tmp_path))
     assert found.sentence.startswith(
-        "“PEFT beats ICL and zero-shot” holds on a with tiny in EM@1: lora 60.0 % beside icl-3 30.0 % (+30.0 points"
+        "“PEFT beats ICL and zero-shot” holds on a with tiny in EM@1: lora 60.0 % against icl-3 30.0 % (+30.0 points"
     )
-    assert "This rests on 120 examples and 1 to 3 seeds a line. Without a result: full (OOM)." in found.sentence
+    assert "This rests on 120 examples and 1 to 3 seeds per method. Without a result: full (OOM)." in found.sentence
     numbers = found.numbers.set_index("base")
     assert numbers.loc["icl-3", "relative_share"] == pytest.approx(1.0)
     assert numbers.loc["icl-3", "trainable_parameters"] == 98_304
-    assert "<blockquote>“PEFT beats" in found._repr_html_()
+    assert "<blockquote><b>Yes.</b> “PEFT beats" in found._repr_html_()
     with pytest.raises(ValueError, match="a family must be one of"):
         tables.beats(*results.load(tmp_path), against=("icl",))
 
 
 @pytest.mark.parametrize(("ia3", "said"), [(0.2, HOLDS), (0.8, FAILS), (0.5, OPEN)])
-def test_lora_as_the_best_whose_rival_qlora_is_not(tmp_path, ia3, said):
+def test_lora_as_the_best_of_four_whose_rival_qlora_is_not(tmp_path, ia3, said):
     put(tmp_path, run(Lora(), precision="nf4-dq"), right(0.5))
-    for method, share in ((Lora(), 0.5), (Ia3(), ia3), (ZeroShot(), 0.1)):
+    for method, share in ((Lora(), 0.5), (Ia3(), ia3), (LnTuning(), 0.2), (ZeroShot(), 0.1)):
         put(tmp_path, run(method), right(share))
     found = tables.claim_lora(*results.load(tmp_path))
-    assert found.verdict == said
-    if said == HOLDS:
-        gains = found.numbers.set_index("line")["points_per_1000_parameters"]
-        assert gains["ia3"] == pytest.approx(100 * 0.1 / 3.2)
+    assert (found.verdict, found.answer) == (OPEN, "Not decided")
+    assert "3 PEFT methods were compared, of at least 4 that it takes." in found.sentence
+    put(tmp_path, run(Adapter()), right(0.1))
+    found = tables.claim_lora(*results.load(tmp_path))
+    assert (found.verdict, "4 PEFT methods were compared." in found.sentence) == (said, True)
+    gains = found.numbers.set_index("line")["points_per_1000_parameters"]
+    assert said != HOLDS or gains["ia3"] == pytest.approx(100 * 0.1 / 3.2)
 
 
 def test_a_larger_model_beside_a_smaller_one_and_only_the_models_that_win_are_named(tmp_path):

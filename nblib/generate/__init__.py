@@ -42,7 +42,7 @@ def completions(
     settings = _settings(model, tokenizer, decoding, new_tokens, ends(stops, tokenizer))
     encoded = [_ids(prompt, tokenizer, model) for prompt in prompts]
     searched = _is_searched(model, encoded, settings)
-    with _computing(model, precision):
+    with computing(model, precision):
         start = prefill_shared(model, encoded, new_tokens)
     if decoding.length_rule == "with-prompt" and not searched and not model.config.is_encoder_decoder:
         raise ValueError(
@@ -56,7 +56,7 @@ def completions(
             continue
         torch.manual_seed(seed * 1_000_003 + batch[0])  # its own: what a batch draws does not hang on those before it
         rows = [encoded[index] for index in batch]
-        with _computing(model, precision):
+        with computing(model, precision):
             begun = prefill_shared(model, rows, new_tokens) if start is None else start
             if searched:
                 answers = _search(model, tokenizer, rows, settings, begun, decoding)
@@ -124,7 +124,7 @@ def _search(
 
 
 @contextmanager
-def _computing(model: nn.Module, precision: str):
+def computing(model: nn.Module, precision: str):
     """Trained weights are fp32 over a half-precision base, which autocast brings together."""
     dtype = models.compute_dtype(precision)
     with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32), warnings.catch_warnings():

@@ -32,7 +32,7 @@ class _Beams:
     prompt: torch.Tensor  # (queries): tokens of the prompt
 
     def rows(self, chosen: list[int]) -> "_Beams":
-        return _Beams(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
+        return _Beams(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,6 @@ def _is_open(
     return improves & ~enough & ~candidates.ended.all(1)
 
 
-def _of(each: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """From each query's row of `each` those at its places (queries, chosen)."""
-    return each[torch.arange(len(each), device=each.device).unsqueeze(1), chosen]
+def _of(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """From each query's row of `values` those at its places (queries, chosen)."""
+    return values[torch.arange(len(values), device=values.device).unsqueeze(1), chosen]

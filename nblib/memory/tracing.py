@@ -74,7 +74,7 @@ class Tracker(TorchDispatchMode):
         self.held = self.logits = self.most_logits = 0
         self.phase = self.stage = "forward"
         self.peaks: dict[str, int] = {}
-        self.known: dict[int, Any] = {}
+        self.known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
         for tensor in shapes.tensors(model):
             self._follow(tensor, 0)  # what was there before is not counted
 
@@ -100,16 +100,11 @@ class Tracker(TorchDispatchMode):
 
     def _follow(self, tensor: torch.Tensor, size: int) -> None:
         storage = tensor.untyped_storage()
-        if id(storage) in self.known:
-            return
-        logits = size if tensor.ndim and tensor.shape[-1] == self.vocabulary else 0
-        # The id is that of a living storage: it is forgotten when the storage goes.
-        self.known[id(storage)] = weakref.ref(storage, partial(self._forget, id(storage), size, logits))
-        self._add(size, logits)
-
-    def _forget(self, key: int, size: int, logits: int, _: Any) -> None:
-        del self.known[key]
-        self._add(-size, -logits)
+        if storage not in self.known:
+            self.known.add(storage)
+            logits = size if tensor.ndim and tensor.shape[-1] == self.vocabulary else 0
+            self._add(size, logits)
+            weakref.finalize(storage, self._add, -size, -logits).atexit = False
 
     def _add(self, size: int, logits: int) -> None:
         self.held, self.logits = self.held + size, self.logits + logits

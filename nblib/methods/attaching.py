@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING
+from functools import partial
 
 import peft
 import torch
@@ -140,14 +141,13 @@ def config(model: PreTrainedModel, method: spec.Trained, steps: int | None = Non
     return made
 
 
-def _low_rank(model: PreTrainedModel, method: spec.Lora | spec.RsLora | spec.Dora | spec.AdaLora) -> dict:
+def _lora(model: PreTrainedModel, method: spec.LowRank, **variant: bool) -> peft.PeftConfig:
+    return peft.LoraConfig(r=method.r, **variant, **_low_rank(model, method))
+
+
+def _low_rank(model: PreTrainedModel, method: spec.LowRank) -> dict:
     names = targets.chosen(model, method.targets)
     return {"lora_alpha": method.alpha, "lora_dropout": method.dropout, "target_modules": names}
-
-
-def _lora(model: PreTrainedModel, method: spec.Lora | spec.RsLora | spec.Dora) -> peft.PeftConfig:
-    variant = {"use_rslora": isinstance(method, spec.RsLora), "use_dora": isinstance(method, spec.Dora)}
-    return peft.LoraConfig(r=method.r, **variant, **_low_rank(model, method))
 
 
 def _adalora(model: PreTrainedModel, method: spec.AdaLora, steps: int | None) -> peft.PeftConfig:
@@ -171,22 +171,9 @@ def _ia3(model: PreTrainedModel, method: spec.Ia3) -> peft.PeftConfig:
     return peft.IA3Config(target_modules=names, feedforward_modules=feed_forward)
 
 
-def _prompt_tuning(model: PreTrainedModel, method: spec.PromptTuning) -> peft.PeftConfig:
-    # Before the encoder's input only: PEFT would make as many again for a decoder, and not read them.
-    return peft.PromptTuningConfig(num_virtual_tokens=method.virtual_tokens, num_transformer_submodules=1)
-
-
 def _p_tuning(model: PreTrainedModel, method: spec.PTuning) -> peft.PeftConfig:
     sizes = {"num_virtual_tokens": method.virtual_tokens, "encoder_hidden_size": method.hidden_size}
     return peft.PromptEncoderConfig(num_transformer_submodules=1, **sizes)  # as for prompt tuning
-
-
-def _prefix_tuning(model: PreTrainedModel, method: spec.PrefixTuning) -> peft.PeftConfig:
-    return peft.PrefixTuningConfig(num_virtual_tokens=method.virtual_tokens)
-
-
-def _adapter(model: PreTrainedModel, method: spec.Adapter) -> peft.PeftConfig:
-    return BottleneckConfig(bottleneck=method.bottleneck, placement=method.placement)
 
 
 def _llama_adapter(model: PreTrainedModel, method: spec.LlamaAdapter) -> peft.PeftConfig:
@@ -199,14 +186,6 @@ def _vera(model: PreTrainedModel, method: spec.Vera) -> peft.PeftConfig:
     return peft.VeraConfig(r=method.r, vera_dropout=method.dropout, target_modules=names)
 
 
-def _oft(model: PreTrainedModel, method: spec.Oft) -> peft.PeftConfig:
-    return peft.OFTConfig(oft_block_size=method.block_size, target_modules=targets.chosen(model, method.targets))
-
-
-def _ln_tuning(model: PreTrainedModel, method: spec.LnTuning) -> peft.PeftConfig:
-    return peft.LNTuningConfig(target_modules=targets.norms(model))
-
-
 def _custom(model: PreTrainedModel, method: spec.Custom) -> peft.PeftConfig:
     made = custom_config(method)
     # Of the same shapes, where there is nothing to compute it from.
@@ -215,17 +194,22 @@ def _custom(model: PreTrainedModel, method: spec.Custom) -> peft.PeftConfig:
 
 CONFIGS: dict[str, Callable[..., peft.PeftConfig]] = {
     "lora": _lora,
-    "rslora": _lora,
-    "dora": _lora,
+    "rslora": partial(_lora, use_rslora=True),
+    "dora": partial(_lora, use_dora=True),
     "ia3": _ia3,
-    "prompt-tuning": _prompt_tuning,
-    "prefix-tuning": _prefix_tuning,
+    # Before an encoder's input only: PEFT would make as many again for a decoder, and not read them.
+    "prompt-tuning": lambda _, method: peft.PromptTuningConfig(
+        num_virtual_tokens=method.virtual_tokens, num_transformer_submodules=1
+    ),
+    "prefix-tuning": lambda _, method: peft.PrefixTuningConfig(num_virtual_tokens=method.virtual_tokens),
     "p-tuning": _p_tuning,
-    "adapter": _adapter,
+    "adapter": lambda _, method: BottleneckConfig(bottleneck=method.bottleneck, placement=method.placement),
     "llama-adapter": _llama_adapter,
     "vera": _vera,
-    "oft": _oft,
-    "ln-tuning": _ln_tuning,
+    "oft": lambda model, method: peft.OFTConfig(
+        oft_block_size=method.block_size, target_modules=targets.chosen(model, method.targets)
+    ),
+    "ln-tuning": lambda model, _: peft.LNTuningConfig(target_modules=targets.norms(model)),
     "peft": _custom,
 }
 

@@ -5,7 +5,6 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -38,15 +37,24 @@ class _Weight(NamedTuple):
         return held is None or checksum(held) != self.checksum
 
 
-@dataclass(frozen=True)
 class Before:
     """A model's tree of modules as it was: references and checksums, no copies of weights."""
 
-    model: PreTrainedModel
-    modules: list[tuple[nn.Module, dict]]  # with its attributes: children, parameters, hooks, flags
-    configs: list[tuple[PreTrainedConfig, dict]]
-    weights: dict[str, _Weight]
-    identity: dict  # of the bare model
+    def __init__(self, model: PreTrainedModel):
+        if hasattr(model, "peft_config"):
+            raise ValueError("the model has a method on it already; methods.detach takes it off")
+        self.model = model
+        self.identity = {} if model.device.type == "meta" else identity(model)
+        # With attributes of every kind: children, parameters, hooks, flags.
+        self.modules = [(module, _copied(module.__dict__)) for module in model.modules()]
+        configs = {id(config): config for module in model.modules() if (config := getattr(module, "config", None))}
+        known = [config for config in configs.values() if isinstance(config, PreTrainedConfig)]
+        self.configs = [(config, copy.deepcopy(config.__dict__)) for config in known]
+        self.weights = {}
+        for path, parameter in model.named_parameters():
+            place, _, name = path.rpartition(".")
+            kept = (parameter, model.get_submodule(place), name, parameter.requires_grad, checksum(parameter))
+            self.weights[path] = _Weight(*kept)
 
     def restore(self) -> None:
         """Puts every module, hook, flag and setting back; what was added is no longer reached from the model."""
@@ -72,7 +80,7 @@ def prepared(model: PreTrainedModel) -> Iterator[Before]:
     PEFT's own unloading leaves some of its tuners' marks, and others cannot be unloaded.
     Raises ValueError for a model that has a method on it.
     """
-    before = _remember(model)
+    before = Before(model)
     for module in model.modules():
         if type(module).__name__ == "Linear8bitLt":
             module.register_forward_pre_hook(_keep_scales)
@@ -150,32 +158,10 @@ def checksum(tensor: torch.Tensor) -> int:
     return int((rows * (2 * torch.arange(len(rows), device=rows.device) + 1)).sum())
 
 
-def _remember(model: PreTrainedModel) -> Before:
-    if hasattr(model, "peft_config"):
-        raise ValueError("the model has a method on it already; methods.detach takes it off")
-    configs = {id(module.config): module.config for module in model.modules() if _has_config(module)}
-    weights = {}
-    for path, parameter in model.named_parameters():
-        owner, _, name = path.rpartition(".")
-        held = model.get_submodule(owner)
-        weights[path] = _Weight(parameter, held, name, parameter.requires_grad, checksum(parameter))
-    return Before(
-        model,
-        [(module, _copied(module.__dict__)) for module in model.modules()],
-        [(config, copy.deepcopy(config.__dict__)) for config in configs.values()],
-        weights,
-        {} if model.device.type == "meta" else identity(model),
-    )
-
-
 def _keep_scales(layer: nn.Module, inputs: tuple) -> None:
     """On a CPU, PEFT's DoRA makes 8-bit weights anew without their scales, which the layer still has."""
     if layer.weight.CB is not None and layer.weight.SCB is None:
         layer.weight.SCB = layer.state.SCB
-
-
-def _has_config(module: nn.Module) -> bool:
-    return isinstance(getattr(module, "config", None), PreTrainedConfig)
 
 
 def _copied(attributes: dict) -> dict:

@@ -1,13 +1,16 @@
 """The text of an adapter's model card: what was done, what came of it, how to load, merge and serve it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pandas as pd
 import peft
 from huggingface_hub import EvalResult, ModelCardData
 
 from nblib import models
 from nblib.methods.bottleneck import BottleneckConfig, BottleneckModel
+
+Scores = Mapping[tuple[str, str], dict[str, dict]]  # (task, split) -> metric -> mean, n, missing
 
 PEFT_ALONE = """
 With PEFT alone:
@@ -29,10 +32,12 @@ from nblib import methods, models
 base, tokenizer = models.load("{base}", "{precision}")
 model = methods.load(base, adapter)
 ```
+
+`nblib.use(adapter).ask("an instruction")` answers with the task's template and stop strings.
 """
 MERGING = """
-`model.merge_and_unload().save_pretrained("merged")` writes an ordinary model. Merge into weights that are not
-quantized: in others the adapter would be rounded with them, and answers would change.
+`nblib.export(adapter, "merged")`, or with PEFT `model.merge_and_unload().save_pretrained("merged")`, writes an ordinary
+model. Merge into weights that are not quantized: others would round the adapter, and answers would change.
 """
 SERVING = """
 vLLM serves several adapters over one base (not run here):
@@ -43,7 +48,7 @@ vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}={fo
 """
 
 
-def text(folder: Path, contents: Path, noted: dict, scores: Mapping[tuple[str, str], dict[str, dict]]) -> str:
+def text(folder: Path, contents: Path, noted: dict, scores: Scores) -> str:
     """The card of an adapter that is to be in `folder`, whose files are in `contents` now.
 
     `noted` is as `saving.read` gives it, `scores` as `saving.card` takes them.
@@ -63,10 +68,14 @@ def text(folder: Path, contents: Path, noted: dict, scores: Mapping[tuple[str, s
     )
     name = models.MODELS.get(noted["base"], noted["base"])
     task = settings.get("train_task") or settings.get("task", "its own data")
+    means = [
+        (f"{metric} on {task} ({split})", "not defined" if score["mean"] is None else score["mean"], score["n"])
+        for task, split, metric, score in _flat_scores(scores)
+    ]
     parts = [
         f"---\n{data.to_yaml()}\n---\n\n# {folder.name}\n\n{method} for {name} (revision `{noted['revision']}`), "
         f"trained on {task} with nblib; {precision} weights of the base stayed as they are.\n",
-        _table("Scores", ("metric", "mean", "n"), _means(scores)),
+        _table("Scores", ("metric", "mean", "n"), means),
         _table("Validation loss", ("step", "loss"), facts.get("notes", {}).get("validation_losses", ())),
         _table("Settings", ("", ""), _flat(settings)),
         _table("Costs", ("", ""), facts.get("costs", {}).items()),
@@ -81,23 +90,18 @@ def for_the_hub(text: str, repo_id: str) -> str:
     return "\n".join(fetched if line.startswith("adapter = ") else line for line in text.split("\n"))
 
 
-def _results(pipeline: str, scores: Mapping[tuple[str, str], dict[str, dict]]) -> list[EvalResult] | None:
+def _results(pipeline: str, scores: Scores) -> list[EvalResult] | None:
     """The scores for the model index, from which the Hub makes its tables; None where there are none."""
     found = [
         EvalResult(pipeline, task, task, metric, score["mean"], dataset_split=split)
-        for (task, split), metrics in scores.items()
-        for metric, score in metrics.items()
+        for task, split, metric, score in _flat_scores(scores)
         if score["mean"] is not None
     ]
     return found or None
 
 
-def _means(scores: Mapping[tuple[str, str], dict[str, dict]]) -> list[tuple]:
-    return [
-        (f"{metric} on {task} ({split})", "not defined" if score["mean"] is None else score["mean"], score["n"])
-        for (task, split), metrics in scores.items()
-        for metric, score in metrics.items()
-    ]
+def _flat_scores(scores: Scores) -> list[tuple[str, str, str, dict]]:
+    return [(*of, metric, score) for of, metrics in scores.items() for metric, score in metrics.items()]
 
 
 def _loading(folder: Path, config: peft.PeftConfig, noted: dict, place: str) -> str:
@@ -124,22 +128,17 @@ def _can_be_merged(config: peft.PeftConfig) -> bool:
     return hasattr(tuner, "merge_and_unload") and tuner is not BottleneckModel
 
 
-def _table(title: str, heads: tuple, rows) -> str:
+def _table(title: str, heads: tuple, rows: Iterable[tuple]) -> str:
+    """A section with the rows whose last value is known; nothing where there is none."""
     lines = [f"| {' | '.join(map(_cell, row))} |" for row in rows if row[-1] is not None]
-    return (
-        "\n".join([f"\n## {title}\n", f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|", *lines, ""])
-        if lines
-        else ""
-    )
+    head = [f"\n## {title}\n", f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+    return "\n".join([*head, *lines, ""]) if lines else ""
 
 
 def _cell(value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value).replace("\n", " ").replace("|", "\\|")
 
 
-def _flat(values: dict, prefix: str = "") -> list[tuple]:
+def _flat(values: dict) -> Iterable[tuple]:
     """Nested settings under names such as `method.r`."""
-    found: list[tuple] = []
-    for name, value in values.items():
-        found += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
-    return found
+    return pd.json_normalize(values).iloc[0].items() if values else ()

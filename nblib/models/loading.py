@@ -24,7 +24,7 @@ from transformers import (
 
 from nblib.models import codegen2
 from nblib.models.codegen2 import LazyWeight
-from nblib.models.sources import check, folder_of, hub_errors, locate, read_config, shape, stored_precision
+from nblib.models.sources import check, fetched, locate, read_config, shape, stored_precision
 from nblib.spec import PRECISIONS, QUANTIZED
 
 SHAPE_TOKENIZER = "tiny"  # of models with random weights, whose own may not be to hand
@@ -63,9 +63,7 @@ def compute_dtype(precision: str) -> torch.dtype:
 
 def config(model: str, *, trust_remote_code: bool = False) -> PretrainedConfig:
     """The model's configuration, without its weights."""
-    place = locate(model)
-    with hub_errors(place):
-        folder = folder_of(place, code=trust_remote_code)
+    with fetched(model, code=trust_remote_code) as folder:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
@@ -93,7 +91,7 @@ def context_length(model: str, *, trust_remote_code: bool = False) -> int:
     return 2048
 
 
-def auto_class(config: PretrainedConfig) -> type:
+def auto_class(config: PretrainedConfig) -> type[AutoModelForCausalLM] | type[AutoModelForSeq2SeqLM]:
     """The class of transformers that makes a model of that configuration."""
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
@@ -126,19 +124,18 @@ def load(
     """
     check(model, precision, trust_remote_code=trust_remote_code)
     _fewer_gaps()
-    place, facts = locate(model), read_config(model)
+    facts = read_config(model)
     tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
     how = {"dtype": compute_dtype(precision), "device_map": device()}
     if not stored_precision(facts):  # else the checkpoint says how it is to be read
         how["quantization_config"] = quantization(precision)
-    with hub_errors(place), _quiet():
-        folder = folder_of(place, weights=True, code=trust_remote_code)
+    with fetched(model, weights=True, code=trust_remote_code) as folder, _quiet():
         if codegen2.is_one(facts) and not trust_remote_code:
             loaded = _codegen2(folder, facts, how)
         else:
             kind = auto_class(config(model, trust_remote_code=trust_remote_code))
             loaded = kind.from_pretrained(folder, trust_remote_code=trust_remote_code, **how)
-    if not Path(place).exists():  # the Hub's name, which a saved adapter keeps, and not the cache's
+    if not Path(place := locate(model)).exists():  # the Hub's name, which a saved adapter keeps, and not the cache's
         loaded.name_or_path = loaded.config.name_or_path = place.partition("@")[0]
     if len(tokenizer) > loaded.get_input_embeddings().num_embeddings:
         _grow(loaded, len(tokenizer))
@@ -181,9 +178,7 @@ def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrained
 
     Raises ValueError for one without an end-of-sequence token, and as `load` does.
     """
-    place = locate(model)
-    with hub_errors(place):
-        folder = folder_of(place, code=trust_remote_code)
+    with fetched(model, code=trust_remote_code) as folder:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     if tokenizer.eos_token_id is None:
         raise ValueError(

@@ -1,7 +1,8 @@
 """A model's name to the folder that its files are in, what identifies them, and what its config.json forbids."""
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -43,8 +44,8 @@ MODELS = {
 }
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer
 # Of a folder's files, by their ends, those that determine an answer.
-CONTENT = (".safetensors", ".bin", ".model", ".txt", ".jinja", "config.json", "tokenizer.json", "vocab.json")
-CONTENT += ("added_tokens.json", "special_tokens_map.json")
+WEIGHTS, TEXTS = (".safetensors", ".bin"), (".model", ".txt", ".jinja", "config.json", "tokenizer.json", "vocab.json")
+CONTENT = (*WEIGHTS, *TEXTS, "added_tokens.json", "special_tokens_map.json")
 # (model_type, class) whose own code and transformers' compute the same: it was taken over from there.
 NATIVE = (("falcon", "FalconForCausalLM"), ("phi", "PhiForCausalLM"), ("phi3", "Phi3ForCausalLM"))
 LOADED_AS = ("AutoModel", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")  # of an auto_map
@@ -131,6 +132,14 @@ def folder_of(place: str, *, weights: bool = False, code: bool = False) -> str:
     return str(folder)
 
 
+@contextmanager
+def fetched(model: str, *, weights: bool = False, code: bool = False) -> Iterator[str]:
+    """The folder with a model's files; what the Hub's client and transformers raise inside becomes one sentence."""
+    place = locate(model)
+    with hub_errors(place):
+        yield folder_of(place, weights=weights, code=code)
+
+
 def hub_errors(place: str) -> AbstractContextManager:
     """Turns what the Hub's client and transformers raise for a Hub model into one sentence."""
     if Path(place).exists():
@@ -184,9 +193,8 @@ def check(model: str, precision: str, *, trust_remote_code: bool = False) -> Non
 
 def read_config(model: str, *, trust_remote_code: bool = False) -> dict:
     """The model's config.json, as it is."""
-    place = locate(model)
-    with hub_errors(place):
-        return json.loads((Path(folder_of(place, code=trust_remote_code)) / "config.json").read_text(encoding="utf-8"))
+    with fetched(model, code=trust_remote_code) as folder:
+        return json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
 
 
 def stored_precision(facts: dict) -> str | None:

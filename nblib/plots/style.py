@@ -1,13 +1,11 @@
-"""What all figures share: page, colours, names and units of columns, margins, words, files. Draws no data."""
+"""What all figures share: page, colours, names and units of columns, layout, words, files. Draws no data."""
 
-import base64
 import colorsys
 import io
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython import display
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -84,25 +83,15 @@ COSTS = {
     "generate_seconds": ("generation time", "generation time (seconds a seed)"),
     "prompt_tokens": ("prompt length", "prompt length (tokens a query)"),
     "trainable_parameters": ("trained parameters", "trained parameters"),
-    "peak_bytes": ("peak memory", "peak memory (bytes)"),
+    "peak_bytes": ("peak memory", "peak memory"),
 }
-NAMES = (
-    SCORES
-    | COSTS
-    | {
-        "mean_rank": ("Mean rank", "mean rank (1: best on every benchmark)"),
-        "memory_bytes": ("memory", "memory (bytes)"),
-        "step_seconds": ("Time of a training step", "seconds a training step, validation losses included"),
-        "loss": ("Validation loss", "loss"),
-    }
-)
-MEASURES = {  # what a frame's memory_bytes are, by its column `measured`
-    "allocated peak": "peak of training, allocated on the GPU",
-    "sum of tensors": "tensors of a training step",
-    "tensors without logits": "tensors of a training step without logits",
-    "predicted": "predicted tensors of a training step",
+NAMES = SCORES | COSTS
+NAMES |= {
+    "mean_rank": ("Mean rank", "mean rank (1: best on every benchmark)"),
+    "memory_bytes": ("memory", "memory of a training step"),
+    "step_seconds": ("Time of a training step", "seconds a training step, validation losses included"),
+    "loss": ("Validation loss", "loss"),
 }
-STATUS = {"out_of_memory": "out of memory", "failed": "failed", "missing": "not run"}
 
 
 # --- the page and its colours ---------------------------------------------------------------------------------------
@@ -129,18 +118,16 @@ def colour(kind: str) -> str:
     return COLOURS.get(kind, OTHER)
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(one: Any, other: Any) -> float:
     """How far two colours stand out from one another, 1 to 21 (WCAG 2.2)."""
-    shares = np.array([mpl.colors.to_rgb(one), mpl.colors.to_rgb(other)])
-    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722])
-    return float((light + 0.05) / (dark + 0.05))
+    dark, light = sorted(sns.utils.relative_luminance(shade) for shade in (one, other))
+    return (light + 0.05) / (dark + 0.05)
 
 
-def readable(shade: str, least: float = 4.5) -> str:
+def readable(shade: str, minimum: float = 4.5) -> str:
     """A colour for text: as dark or as light as it takes to be read on the page (WCAG 2.2, 1.4.3); its hue stays."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*mpl.colors.to_rgb(shade))
-    while contrast(shade, page().ground) < least:
+    while contrast(shade, page().ground) < minimum:
         lightness = min(max(lightness + (0.01 if _page == "dark" else -0.01), 0.0), 1.0)
         shade = mpl.colors.to_hex(colorsys.hls_to_rgb(hue, lightness, saturation))
     return shade
@@ -173,54 +160,71 @@ def context() -> AbstractContextManager:
     return mpl.rc_context(settings)  # type: ignore[arg-type]  # its stubs list every key as a literal
 
 
-def empty(height: float, rows: int = 1, columns: int = 1, **settings) -> tuple[Figure, list[Axes]]:
+def subplots(height: float, rows: int = 1, columns: int = 1, **settings) -> tuple[Figure, list[Axes]]:
     """A figure that pyplot does not know, so that nothing has to be closed and no notebook shows it twice."""
-    figure = Figure(figsize=(WIDTH, height))
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False, **settings).flat)
 
 
-def finish(figure: Figure, title: str, words: tuple[str, str], *, gap: float = 0.0, **legend) -> None:
-    """Sets the title, the line under it and the alternative text; places axes so that nothing is cut off.
+def stacked(
+    frame: pd.DataFrame, by: str, inches: float, around: float, **settings
+) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
+    """A panel for each value of a column, one below the other, so many `inches` a line of the frame and `around` it."""
+    blocks = list(frame.groupby(by, sort=False, observed=True)) if by else []
+    blocks = blocks or [("", frame)]
+    height = 1.3 + sum(inches * len(block) + around for _, block in blocks)
+    ratios = [len(block) + 0.2 for _, block in blocks]
+    figure, panels = subplots(height, len(blocks), height_ratios=ratios, **settings)
+    return figure, [(axes, str(name), block) for axes, (name, block) in zip(panels, blocks, strict=True)]
 
-    `gap` are inches between panels; `legend` are settings of one that stands under the axes.
-    """
-    height, lines = figure.get_figheight(), [line for part in words[0].split("\n") for line in textwrap.wrap(part, 108)]
+
+def finish(figure: Figure, title: str, notes: str, words: str, legend: Axes | None = None) -> Figure:
+    """Sets title, lines under it, alternative text, and the legend of these axes under all; then lays all of it out."""
+    height, lines = figure.get_figheight(), [line for part in notes.split("\n") for line in textwrap.wrap(part, 108)]
+    head = EDGE + 0.36 + 0.17 * len(lines)
     figure.text(EDGE / WIDTH, 1 - EDGE / height, title, size=13, weight="bold", va="top")
     figure.text(EDGE / WIDTH, 1 - (EDGE + 0.28) / height, "\n".join(lines), size=9, color=page().faint, va="top")
-    figure.set_label(words[1])
-    figure.subplots_adjust(left=0.2, right=0.8, bottom=0.2, top=0.8, hspace=0)
-    seen: list[Any] = [axes for axes in figure.axes if axes.get_visible()]
-    margins = [axes.get_tightbbox().extents - axes.get_window_extent().extents for axes in seen]
-    around = EDGE + np.abs(margins) / figure.dpi  # inches that labels need
-    grids = [axes.get_subplotspec() for axes in seen]
-    left, right, top = around[:, 0].max(), around[:, 2].max(), around[:, 3].max() + EDGE + 0.28 + 0.17 * len(lines)
-    bottom = max(around[place, 1] for place, grid in enumerate(grids) if grid.is_last_row())
-    bottom += 0.1 + 0.18 * -(-len(legend["handles"]) // legend["ncols"]) if legend else 0.0
-    rows = grids[0].get_gridspec().nrows
-    hspace = gap * rows / (height - bottom - top - gap * (rows - 1))
-    figure.subplots_adjust(left / WIDTH, bottom / height, 1 - right / WIDTH, 1 - top / height, hspace=hspace)
-    if legend:
-        corner = {"bbox_to_anchor": (left / WIDTH, 0.07 / height), "borderaxespad": 0, "columnspacing": 1.2}
-        figure.legend(loc="lower left", **corner, **legend)
+    figure.set_label(words)
+    handles, names = legend.get_legend_handles_labels() if legend else ([], [])
+    if names:
+        columns = max(1, 125 // (max(map(len, names)) + 5))
+        figure.legend(handles, names, loc="outside lower center", ncols=columns, handlelength=1, columnspacing=1.2)
+    layout: Any = figure.get_layout_engine()
+    layout.set(w_pad=EDGE / 2, h_pad=EDGE / 2, rect=(EDGE / 2 / WIDTH, 0, 1 - EDGE / WIDTH, 1 - head / height))
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # where things are is settled: names of points are placed after it
+    return figure
+
+
+AMOUNTS = FuncFormatter(lambda value, _: amount(value))
 
 
 def numbers(axis, *, plain: int = 6, integer: bool = False) -> None:
     """Round numbers on an axis, in full: 10,000."""
     axis.set_major_locator(MaxNLocator(plain, steps=[1, 2, 5, 10], integer=integer))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
+    axis.set_major_formatter(AMOUNTS)
 
 
 def amount(value: float) -> str:
     """`0.1`, `10,000`, `2.16 million`."""
-    size, name = next((each for each in ((1e9, " billion"), (1e6, " million")) if abs(value) >= each[0]), (1, ""))
-    return f"{value / size:.3g}{name}" if name else f"{value:,.10g}"
+    for size, name in ((1e9, "billion"), (1e6, "million")):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {name}"
+    return f"{value:,.10g}"
 
 
-def at_right(axes: Axes, place: float, points: float, text: str, **looks) -> None:
-    """A text in a column at the right of the axes, which ends so many points from them."""
-    looks = {"ha": "right", "va": "center_baseline", "textcoords": "offset points"} | looks
-    axes.annotate(text, (1, place), (points, 0), xycoords=axes.get_yaxis_transform(), **looks)
+def wrapped(text: str, width: int) -> str:
+    """The text in lines of so many letters, two at most."""
+    return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …"))
+
+
+def at_right(axes: Axes, places: Sequence[float] | np.ndarray, texts: Sequence[str]) -> None:
+    """A column of texts at the right of the axes, each as far down as its line."""
+    column = axes.secondary_yaxis("right")
+    column.set_yticks(places, texts, size=9.5)
+    column.tick_params(length=0)
+    column.spines["right"].set_visible(False)
 
 
 # --- columns, their names and units ---------------------------------------------------------------------------------
@@ -228,14 +232,13 @@ def at_right(axes: Axes, place: float, points: float, text: str, **looks) -> Non
 
 def tidy(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The frame with its methods and their kinds as columns. Raises ValueError for a column that it lacks."""
-    first = columns[0] if columns else ""
-    if "low" in frame and f"{first}_low" not in frame:
-        frame = frame.rename(columns={end: f"{first}_{end}" for end in ("low", "high")})
+    if columns and "low" in frame and f"{columns[0]}_low" not in frame:
+        frame = frame.rename(columns={end: f"{columns[0]}_{end}" for end in ("low", "high")})
     if "method" not in frame:
         frame = frame.assign(method=frame["label"]) if "label" in frame else frame.reset_index(names="method")
     for column in columns:
         if column not in frame:
-            known = ", ".join(each for each in NAMES if each in frame)
+            known = ", ".join(name for name in NAMES if name in frame)
             raise ValueError(f"the column must be one of {known or 'none of this frame'}; got {column!r}")
     if "kind" in frame:
         return frame
@@ -257,21 +260,22 @@ def unit(column: str, largest: float = GIB) -> tuple[float, str]:
 
 
 def axis_label(frame: pd.DataFrame, column: str, *, brief: bool = False, largest: float | None = None) -> str:
-    """`training time (seconds a seed)`, `tensors of a training step (MiB)`, brief `EM@1 (%)`."""
+    """`training time (seconds a seed)`, `memory of a training step: sum of tensors (MiB)`, brief `EM@1 (%)`."""
     if brief and column in SCORES:
         return f"{short(column)} (%)"
-    said = NAMES.get(column, ("", column.replace("_", " ")))[1]
+    label = NAMES.get(column, ("", column.replace("_", " ")))[1]
     if column == "memory_bytes" and "measured" in frame and len(frame):
-        said = f"{MEASURES.get(frame['measured'].iloc[0], 'memory')} (bytes)"
-    return said.replace("(bytes)", f"({unit(column, largest or frame[column].max())[1]})")
+        label += f": {frame['measured'].iloc[0]}"
+    is_size = column.endswith("_bytes")
+    return f"{label} ({unit(column, largest or frame[column].max())[1]})" if is_size else label
 
 
 def number(value: float, column: str, *, sign: bool = True) -> str:
     """`45.2 %`, `1.5 GiB`, `41.3 s`, `98,304`."""
-    one, of = unit(column, abs(value))
-    digits = {"%": ".1f", "GiB": ",.1f", "MiB": ",.1f", "s": ",.3g", "tokens": ",.0f"}.get(of)
+    one, name = unit(column, abs(value))
+    digits = {"%": ".1f", "GiB": ",.1f", "MiB": ",.1f", "s": ",.3g", "tokens": ",.0f"}.get(name)
     digits = digits or {"mean_rank": ".2f", "loss": ".3f"}.get(column) or (",.0f" if abs(value) >= 100 else ",.3g")
-    return f"{value / one:{digits}}{f' {of}' if sign and of else ''}"
+    return f"{value / one:{digits}}{f' {name}' if sign and name else ''}"
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
@@ -294,76 +298,66 @@ def describe(
     """
     lines = []
     for _, row in frame.iterrows():
-        told = [said(row, metric)] if metric else []
-        told += [f"at {number(row[at], at)}"] if at and not pd.isna(row[at]) else []
-        inside = [f"{number(row[each], each)} {name}" for each, name in (parts or {}).items() if row.get(each, 0) > 0]
-        told += [f"({', '.join(inside)})" if metric else ", ".join(inside) or "no result"] if parts else []
-        named = ", ".join(str(row[each]) for each in by)
-        lines.append(f"{named}{':' * (len(by) > 1)} {' '.join(told)}")
+        texts = [value_text(row, metric)] if metric else []
+        texts += [f"at {number(row[at], at)}"] if at and not pd.isna(row[at]) else []
+        inside = [f"{number(row[part], part)} {name}" for part, name in (parts or {}).items() if row.get(part, 0) > 0]
+        texts += [f"({', '.join(inside)})" if metric else ", ".join(inside) or "no result"] if parts else []
+        named = ", ".join(str(row[name]) for name in by)
+        lines.append(f"{named}{':' * (len(by) > 1)} {' '.join(texts)}")
     return _basis(frame, metric, by), f"{title}. {'; '.join(lines) or 'There is nothing to show'}."
 
 
-def said(row: pd.Series, column: str) -> str:
+def value_text(row: pd.Series, column: str) -> str:
     """A number with its interval, `45.2 % (39.2 to 51.2)`, or why there is none."""
     if pd.isna(row[column]):
-        return STATUS.get(str(row.get("status")), "no score")
+        status = str(row.get("status", "ok")).replace("_", " ")
+        return {"ok": "no score", "missing": "not run"}.get(status, status)
     if pd.isna(low := row.get(f"{column}_low")):
         return number(row[column], column)
-    ends = (number(each, column, sign=False) for each in (low, row[f"{column}_high"]))
+    ends = (number(end, column, sign=False) for end in (low, row[f"{column}_high"]))
     return f"{number(row[column], column)} ({' to '.join(ends)})"
 
 
 def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
     """`conala-mini with tiny · n = 120, 1 to 3 seeds · bars: 95 % intervals over examples and seeds`."""
-    well = frame[frame[metric].notna()] if metric else frame
-    if well.empty:
-        return "there is nothing to show" if frame.empty else "no run has this number"
-    there = [each for each in ("method", "task", "model", "device", "split") if each in well and each not in by]
-    named = {each: joined(sorted(set(well[each]))) for each in there}
+    frame = frame[frame[metric].notna()] if metric and len(frame) else frame
+    if frame.empty:
+        return "there is nothing to show"
+    names = [name for name in ("method", "task", "model", "device", "split") if name in frame and name not in by]
+    named = {name: joined(sorted(set(frame[name]))) for name in names}
     if named.get("split", "test") != "test":
         named["task"] += f" ({named['split']})"
     parts = [*frame.attrs.get("places", []), named.get("method", "") * ("label" not in by)]  # labels say it
-    parts.append(" with ".join(named[each] for each in ("task", "model") if each in named))
+    parts.append(" with ".join(named[name] for name in ("task", "model") if name in named))
     parts += [f"measured on {named['device']}"] if "device" in named else []
-    counts = [_range(well[f"{metric}_n"], "n = ", "")] if f"{metric}_n" in well else []
-    counts += [_range(well["seeds"], "", " seeds")] if "seeds" in well else []
-    parts.append(", ".join(counts))
-    if f"{metric}_low" in well and well[f"{metric}_low"].notna().any():
-        parts.append("bars: 95 % intervals" + " over examples and seeds" * ("seeds" in well))
-    if "limit" in well and well["limit"].notna().any():
+    counts = {"n = {}": f"{metric}_n", "{} seeds": "seeds"}
+    parts.append(", ".join(_range(frame[name], text) for text, name in counts.items() if name in frame))
+    if f"{metric}_low" in frame and frame[f"{metric}_low"].notna().any():
+        parts.append("bars: 95 % intervals" + " over examples and seeds" * ("seeds" in frame))
+    if "limit" in frame and frame["limit"].notna().any():
         parts.append("only the first examples: a partial result")
-    return " · ".join(each for each in parts if each)
+    return " · ".join(filter(None, parts))
 
 
-def _range(counts: pd.Series, before: str, after: str) -> str:
+def _range(counts: pd.Series, text: str) -> str:
     low, high = int(counts.min()), int(counts.max())
-    after = after if high != 1 else after.rstrip("s")
-    return f"{before}{low:,}{after}" if low == high else f"{before}{low:,} to {high:,}{after}"
+    return text.format(f"{low:,}" if low == high else f"{low:,} to {high:,}").removesuffix("s" * (high == 1))
 
 
-def joined(names: Iterable[str]) -> str:
+def joined(names: Iterable[object]) -> str:
     """`a, b and c`."""
-    *first, last = [str(each) for each in names] or [""]
+    *first, last = [str(name) for name in names] or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 
 # --- to files and notebooks -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(display.Image):
     """A figure that Jupyter shows as PNG, with its alternative text, which nbconvert reads and a terminal prints."""
 
-    png: bytes = field(repr=False)
-    alternative: str
-
     def __repr__(self) -> str:
-        return self.alternative
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alternative}
-        # shown at 800 pixels, drawn at 1200: sharp on fine screens
-        return data, {"image/png": {"alt": self.alternative, "width": round(100 * WIDTH)}}
+        return self.alt
 
 
 def alternative(figure: Figure) -> str:
@@ -371,43 +365,38 @@ def alternative(figure: Figure) -> str:
     return str(figure.get_label()) or "A figure."
 
 
-def shown(figure: Figure, *, alt: str | None = None, dpi: int = DPI) -> Picture:
-    """The figure for the end of a cell."""
-    return Picture(_png(figure, alt or alternative(figure), dpi), alt or alternative(figure))
+def shown(figure: Figure) -> Picture:
+    """The figure for the end of a cell: drawn at 1200 pixels and shown at 800, which is sharp on fine screens."""
+    return Picture(_png(figure), format="png", alt=alternative(figure), width=round(100 * WIDTH))
 
 
-def save(figure: Figure, folder: str | Path, name: str, *, alt: str | None = None) -> list[Path]:
+def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """Writes name.png and name.svg, each whole or not at all, with the alternative text inside.
 
     The same figure gives the same bytes: no date, no random ids.
     """
-    folder, said = Path(folder), alt or alternative(figure)
-    contents = {".png": _png(figure, said), ".svg": svg(figure, alt=said).encode()}
-    for ending, content in contents.items():
-        files.write(folder / f"{name}{ending}", content)
-    return [folder / f"{name}{ending}" for ending in contents]
+    paths = Path(folder, f"{name}.png"), Path(folder, f"{name}.svg")
+    return [files.write(paths[0], _png(figure)), files.write(paths[1], svg(figure))]
 
 
-def svg(figure: Figure, *, alt: str | None = None) -> str:
+def svg(figure: Figure) -> str:
     """The figure as SVG with its alternative text; artists that have a gid have it as their element's id.
 
     matplotlib writes descriptions into metadata only, where no screen reader looks, so there is a <desc> as well.
     """
-    said = escape(alt or alternative(figure))
-    target = io.StringIO()
+    alt, target = escape(alternative(figure)), io.StringIO()
     with context():
         figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
-    described = f' role="img" aria-label="{said}">\n <desc>{said}</desc>'
+    described = f' role="img" aria-label="{alt}">\n <desc>{alt}</desc>'
     return re.sub(r"(?<=<svg)\b([^>]*)>", lambda found: found[1] + described, target.getvalue(), count=1)
 
 
-def _png(figure: Figure, said: str, dpi: int = DPI) -> bytes:
+def _png(figure: Figure) -> bytes:
     """In 256 colours: a third of the bytes, and only pixels of rounded edges change."""
     drawn, target = io.BytesIO(), io.BytesIO()
     with context():
-        figure.savefig(drawn, format="png", dpi=dpi)
-    small = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    described = PngInfo()
-    described.add_text("Description", said)
-    small.save(target, format="png", optimize=True, dpi=(dpi, dpi), pnginfo=described)
+        figure.savefig(drawn, format="png", dpi=DPI)
+    small, described = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE), PngInfo()
+    described.add_text("Description", alternative(figure))
+    small.save(target, format="png", optimize=True, dpi=(DPI, DPI), pnginfo=described)
     return target.getvalue()

@@ -94,12 +94,12 @@ def _predict(
     training = replace(monitor, report=lambda share: monitor.report(begun * share))
     model = fitting.attach(planned, base, folder, record, force=force, monitor=training)
     answering = replace(monitor, report=lambda share: monitor.report(begun + share * (1 - begun)))
-    predictions = _answers(planned, model, tokenizer, folder, record, answering)
+    predictions = answers(planned, model, tokenizer, folder, record, answering)
     fitting.detach(planned, base, model)
     return predictions
 
 
-def _answers(
+def answers(
     planned: Planned, model, tokenizer, folder: Path, record: Record, monitor: train.Monitor
 ) -> list[Prediction]:
     """One prediction an example, of which `folder` may have some.
@@ -110,20 +110,20 @@ def _answers(
     found = _shots(planned, record)
     asked = planning.build_prompts(run, data.test, [shots.shots for shots in found], tokenizer)
     answer = partial(_answer, planned, model, tokenizer, asked, found)
-    with record.phase("generate") as phase, resume.answers(resume.answers_file(folder, planned)) as answers:
-        phase.earlier = answers.costs
+    with record.phase("generate") as phase, resume.answers(resume.answers_file(folder, planned)) as stored:
+        phase.earlier = stored.costs
 
         def keep(index: int, prediction: Prediction) -> None:
-            answers.keep(index, prediction, phase.so_far())
-            monitor.report(len(answers.known) / len(asked))
+            stored.keep(index, prediction, phase.so_far())
+            monitor.report(len(stored.known) / len(asked))
 
         size = run.decoding.batch_size
-        while (smaller := _keep_answers(answer, answers.known, size, len(asked), keep)) is not None:
+        while (smaller := _keep_answers(answer, stored.known, size, len(asked), keep)) is not None:
             size = record.notes["answered_at_a_time"] = smaller
             fitting.free()
-        predictions = [answers.known[index] for index in range(len(asked))]
-        if answers.resumed > 0:
-            record.notes["answers_resumed"] = answers.resumed
+        predictions = [stored.known[index] for index in range(len(asked))]
+        if stored.resumed > 0:
+            record.notes["answers_resumed"] = stored.resumed
     _note(record, planned, predictions, prompts.date_shown(tokenizer))
     return predictions
 

@@ -31,6 +31,7 @@ FAMILIES = (*results.FAMILIES.values(), "PEFT")  # what `beats` can be asked abo
 LORA = ("lora", *spec.QLORA)
 ABOUT_HALF = 0.55  # of the memory without quantization, at most
 MARGIN = 0.05  # quality counts as kept where the 95 % interval excludes a larger loss than this share
+LEAST = 4  # PEFT methods, of which one can be called the best
 LONGEST = 3  # comparisons that a sentence tells; the table has all
 PAPER = (
     "The study's own figures are of models from 350 million to 34 billion parameters: 39.8 to 72.3 % relative gain of "
@@ -51,17 +52,24 @@ class Verdict:
     sentence: str
     numbers: pd.DataFrame = field(repr=False)  # one line a comparison: line, base, score, base_score, difference…
 
+    @property
+    def answer(self) -> str:
+        """`Yes`, `No` or `Not decided`."""
+        return "Not decided" if self.verdict == OPEN else "No" if self.verdict == FAILS else "Yes"
+
     def _repr_html_(self) -> str:
-        return f"<blockquote>{escape(self.sentence)}</blockquote>\n{self.table.html}"
+        return f"<blockquote><b>{self.answer}.</b> {escape(self.sentence)}</blockquote>\n{self.table.html}"
 
     def __str__(self) -> str:
-        return f"{self.sentence}\n{self.table.text}"
+        return f"{self.answer}. {self.sentence}\n{self.table.text}"
 
     @property
     def table(self) -> Table:
         """The numbers."""
-        shown = self.numbers.drop(columns="note", errors="ignore").dropna(axis=1, how="all")
-        return Table(shown, heads={"line": "method", "base": "beside", "base_score": "score of that (%)"})
+        return Table(
+            self.numbers.drop(columns="note", errors="ignore"),
+            heads={"line": "method", "base": "against", "base_score": "score of that (%)"},
+        )
 
 
 def verdicts(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Verdict]:
@@ -100,7 +108,7 @@ def beats(
     metric: str = "em@1",
     claim: str = "",
 ) -> Verdict:
-    """The best of `ours` beside the best of each family in `against`: holds where it beats all, fails where one wins.
+    """The best of `ours` against the best of each family in `against`: holds where it beats all, fails where one wins.
 
     Families are PEFT, ICL, RAG, zero-shot and full fine-tuning. The better of two is the base of a family of tests of
     all other methods, as the best one is in a comparison.
@@ -121,7 +129,7 @@ def beats(
 
 
 def claim_1(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
-    """The best PEFT method beside the best of ICL and of RAG."""
+    """The best PEFT method against the best of ICL and of RAG."""
     families = set(_methods(runs, metric)["family"])
     if "PEFT" not in families or not families & {"ICL", "RAG"}:
         return _silent("1", runs, metric, "PEFT and ICL or RAG do not both have a result")
@@ -131,8 +139,9 @@ def claim_1(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
 def claim_lora(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
     """Holds where LoRA is the first of the PEFT methods and beats every other; fails where the first one beats it.
 
-    Every line is one minus the best, with Holm's correction over all of them; `points_per_1000_parameters` is what a
-    thousand trained parameters gain above zero-shot. QLoRA is LoRA at another precision, and no rival of it.
+    Not decided with fewer than four methods. Every line is one minus the best, with Holm's correction over all of them;
+    `points_per_1000_parameters` is what a thousand trained parameters gain above zero-shot. QLoRA is LoRA at another
+    precision, and no rival of it.
     """
     runs, answers = labelled(runs, answers)
     frame = _methods(runs, metric)
@@ -146,12 +155,13 @@ def claim_lora(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") 
     ranked = ranked.assign(points_per_1000_parameters=gain)
     more = ["trainable_parameters", "points_per_1000_parameters"]
     numbers = _minus(first, ranked, answers, metric, more)
-    verdict = OPEN
-    if lora == first and (numbers.loc[rivals.index, "verdict"] == "lower").all():
+    count, verdict = 1 + rivals["kind"].nunique(), OPEN
+    more = f" {count} PEFT methods were compared" + ("." if count >= LEAST else f", of at least {LEAST} that it takes.")
+    if count >= LEAST and lora == first and (numbers.loc[rivals.index, "verdict"] == "lower").all():
         verdict = HOLDS
-    if first in rivals.index and numbers.at[lora, "verdict"] == "lower":
+    if count >= LEAST and first in rivals.index and numbers.at[lora, "verdict"] == "lower":
         verdict = FAILS
-    return _verdict("1, LoRA", runs, metric, verdict, numbers)
+    return _verdict("1, LoRA", runs, metric, verdict, numbers, more=more)
 
 
 def claim_2(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
@@ -184,7 +194,7 @@ def claim_2(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
 
 
 def claim_3(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
-    """Each quantized PEFT method beside LoRA without quantization, in memory and in score.
+    """Each quantized PEFT method against LoRA without quantization, in memory and in score.
 
     Holds where one needs at most 55 % of the memory and keeps its quality: it is better by the paired test, or the 95 %
     interval excludes a loss of more than 5 points. Fails where each one needs more or is worse by the test.
@@ -237,7 +247,7 @@ def claim_4(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "strict_acc
 
 
 def claim_5(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
-    """Adapters that were trained on several tasks jointly, beside each task's own one.
+    """Adapters that were trained on several tasks jointly, against each task's own one.
 
     Fails where a task loses; holds where every task excludes a loss of more than 5 points.
     """
@@ -286,7 +296,7 @@ def _methods(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _duel(frame: pd.DataFrame, answers: pd.DataFrame, metric: str, line: str | None, base: str | None) -> dict:
-    """One method beside another, what both cost, and their test; of a method that was not run nothing is known."""
+    """One method against another, what both cost, and their test; of a method that was not run nothing is known."""
     numbers = {"line": line, "base": base, "score": frame[metric].get(line), "base_score": frame[metric].get(base)}
     if not line or not base:
         return numbers | {"verdict": None}
@@ -312,7 +322,7 @@ def _tests(answers: pd.DataFrame, metric: str, base: str) -> pd.DataFrame:
 
 
 def _minus(base: str, frame: pd.DataFrame, answers: pd.DataFrame, metric: str, more: list[str]) -> pd.DataFrame:
-    """Every method of the frame but the base beside it, tested as one family."""
+    """Every method of the frame but the base against it, tested as one family."""
     found = _tests(answers[answers["method"].isin(frame.index)], metric, base)
     numbers = frame[more].join(found[TESTS]).assign(line=frame.index, base=base, score=frame[metric])
     return numbers.assign(base_score=frame.at[base, metric])[[*COLUMNS, *more]].drop(index=base)
@@ -353,7 +363,7 @@ def _silent(claim: str, runs: pd.DataFrame, metric: str, why: str) -> Verdict:
 
 
 def _comparison(row: pd.Series) -> str:
-    """`lora 81.0 % beside icl-1 33.9 % (+47.1 points, 95 % interval +40.1 to +54.2, p = 0.003)`."""
+    """`lora 81.0 % against icl-1 33.9 % (+47.1 points, 95 % interval +40.1 to +54.2, p = 0.003)`."""
     score, base = ("no score" if pd.isna(row[name]) else f"{100 * row[name]:.1f} %" for name in ("score", "base_score"))
     test = "not tested, for want of answers to the same examples"
     if pd.notna(row["p"]):
@@ -361,7 +371,7 @@ def _comparison(row: pd.Series) -> str:
         p = f"p = {p_value(row['p'])}".replace("= <", "<")
         test = f"{points(row['difference'])} points, 95 % interval {between}, {p}"
     note = f", {row['note']}" if row.get("note") else ""
-    return f"{row['line']} {score} beside {row['base']} {base} ({test}{note})"
+    return f"{row['line']} {score} against {row['base']} {base} ({test}{note})"
 
 
 def _basis(runs: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
@@ -376,7 +386,7 @@ def _basis(runs: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
     lost = [f"{row[name]} ({WHY_NONE[row['status']]})" for _, row in ended[ended["seeds"] == 0].iterrows()]
     fewer = well.loc[well[[*LOST]].sum(axis=1) > 0, name]
     sentences = {
-        f" This rests on {examples.min():,.0f} examples and {seeds} a line.": len(examples),
+        f" This rests on {examples.min():,.0f} examples and {seeds} per method.": len(examples),
         " Only the first examples were used: a partial result.": runs["limit"].notna().any(),
         f" Without a result: {', '.join(lost)}.": lost,
         f" With fewer seeds than were run: {', '.join(fewer)}.": len(fewer),

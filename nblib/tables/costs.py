@@ -1,4 +1,4 @@
-"""Bytes, seconds and tokens of runs as tables, also beside their scores. Measures nothing."""
+"""Bytes, seconds and tokens of runs as tables, also against their scores. Measures nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import pandas as pd
 
 from nblib import results, spec
 from nblib.tables.labels import KINDS, Benchmark, counts, labelled, named
-from nblib.tables.scores import comparison, has, tests, turned
+from nblib.tables.scores import comparison, tests, turned
 from nblib.tables.show import SCORES, Table, number
 
 PARTS = [f"{part}_bytes" for part in results.PARTS]
@@ -28,7 +28,7 @@ GIB = 2**30
 # 5e8 parameters, 10 TFLOP more than the base model's forward pass, and the 94 GB of one H100 NVL.
 HALVING = {"parameters": 5e8, "teraflops": 10.0, "gigabytes": 94.0}
 READ = ("prompt-tuning", "p-tuning")  # their virtual tokens pass through every layer, as those of a prompt do
-MERGED = ("full", *READ, "prefix-tuning")  # no weights that a token passes through beside the model's own
+MERGED = ("full", *READ, "prefix-tuning")  # no weights that a token passes through besides the model's own
 
 
 def memory(runs: pd.DataFrame) -> Table:
@@ -98,7 +98,6 @@ def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@
 
     On the front is what no other method beats in one of score and memory without being worse in the other.
     """
-    has(runs, metric)
     runs = runs[runs["training"].notna() & ~runs["shape_only"].astype(bool)]
     frame = comparison(runs, answers, metrics=[metric]).frame
     if frame.empty:
@@ -129,15 +128,15 @@ def cards(plans: Mapping[str, Sequence[Any] | str], sizes: Mapping[str, float]) 
         whole = {"card": card, "card_bytes": sizes[card] * GIB}
         if isinstance(options, str):
             lines.append(whole | {"method": "nothing fits", "why": options})
-        for option in options if not isinstance(options, str) else ():
+            continue
+        for option in options:
             own = {name: getattr(option, name) for name in names}
             lines.append(whole | {"method": option.method.kind, "card_share": option.share} | own)
     frame = pd.DataFrame(lines, columns=["card", "card_bytes", "method", *names, "card_share", "why"])
     heads = {"card_bytes": "memory", "device_batch": "rows a pass", "accumulation": "passes a step"}
     heads |= {"card_share": "of the card (%)", "peak_bytes": "peak"}
-    shown = tuple(name for name in frame if name != "why" or frame["why"].notna().any())
     note = "Predicted from the configuration; 8 % of a card and 0.5 GiB stay free."
-    return Table(frame, (note,), columns=shown, heads=heads)
+    return Table(frame, (note,), heads=heads)
 
 
 def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
@@ -159,17 +158,9 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
         base=trained, base_kind=base_kind, score=means["score"].reindex(frame.index), base_score=own["score"]
     )
     machines = runs["provenance"].map(_machines).groupby(runs["method"]).agg(lambda sets: set().union(*sets))
+    mixed = [len(machines[trained] | machines[label]) > 1 for label in frame.index]
     for unit in UNITS:
-        once, ours, theirs = own[f"{unit}_once"], own[unit], means[unit].reindex(frame.index)
-        why = pd.Series(None, index=frame.index, dtype=object)
-        why[theirs <= ours] = f"never: {trained} is not cheaper a query"
-        if unit == "seconds":
-            several = [len(machines[trained] | machines[label]) > 1 for label in frame.index]
-            why[several] = "measured on different devices, or numbers of threads or processes"
-        why[theirs.isna() | pd.isna(once + ours)] = "not measured"
-        frame = frame.assign(**{f"{unit}_once": once, f"{unit}_base": ours, f"{unit}_method": theirs})
-        frame[f"{unit}_queries"] = np.ceil(once / (theirs - ours)).where(why.isna())
-        frame[f"{unit}_why"] = why
+        frame = frame.assign(**_even(own, means[unit].reindex(frame.index), unit, mixed if unit == "seconds" else []))
     answers = answers[answers["method"].isin([trained, *frame.index])]
     frame = frame.join(turned(tests(answers, "method", metric, {"method": trained})))
     if frame.empty:
@@ -177,13 +168,12 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
         return Table(frame, (note,), columns=())
     once = [f"{number(own[f'{unit}_once'])} {words}" for unit, words in UNITS.items() if pd.notna(own[f"{unit}_once"])]
     spent = f"Training {trained} once costs {' or '.join(once)}." if once else "Training's cost is not known."
-    heads = {"difference": f"{SCORES[metric]} of {trained} beside it (points)", "verdict": f"so {trained} is"}
+    heads = {"difference": f"{SCORES[metric]} of {trained} against it (points)", "verdict": f"so {trained} is"}
     for unit in UNITS:
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
         heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}
     costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
-    shown = ("method", *(name for name in costs if frame[name].notna().any()), "difference", "p", "verdict")
-    return Table(frame, (spent, BREAK_EVEN), columns=shown, heads=heads)
+    return Table(frame, (spent, BREAK_EVEN), columns=("method", *costs, "difference", "p", "verdict"), heads=heads)
 
 
 def soft_cost(benchmark: Benchmark) -> Table:
@@ -274,13 +264,25 @@ def _memory_table(frame: pd.DataFrame) -> Table:
 def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | None:
     """That method; None: the PEFT method that scores best, if there is one."""
     if label is None:
-        scores = runs[runs["family"] == "PEFT"].groupby("method")[metric].mean().dropna() if metric in runs else []
-        return str(scores.idxmax()) if len(scores) else None
+        scores = runs.loc[runs["family"] == "PEFT"].reindex(columns=["method", metric]).groupby("method")[metric].mean()
+        return None if scores.isna().all() else str(scores.idxmax())
     trained = runs.loc[runs["family"].isin(TRAINED), "method"].unique()
     if label not in trained:
         known = ", ".join(trained) or "none, because no trained method has a result"
         raise ValueError(f"base must be a trained method with a result ({known}); got {label!r}")
     return label
+
+
+def _even(own: pd.Series, theirs: pd.Series, unit: str, mixed: Sequence[bool]) -> dict[str, Any]:
+    """When methods with those costs a query have cost as much as the trained one, or why there is no such number."""
+    once, ours = own[f"{unit}_once"], own[unit]
+    why = pd.Series(None, index=theirs.index, dtype=object)
+    why[theirs <= ours] = f"never: {own.name} is not cheaper a query"
+    why[list(mixed) or [False] * len(why)] = "measured on different devices, or numbers of threads or processes"
+    why[theirs.isna() | pd.isna(once + ours)] = "not measured"
+    queries = np.ceil(once / (theirs - ours)).where(why.isna())
+    costs = {"once": once, "base": ours, "method": theirs, "queries": queries, "why": why}
+    return {f"{unit}_{name}": values for name, values in costs.items()}
 
 
 def _query_costs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -69,8 +69,8 @@ def by_group(
     Raises ValueError for a base that has no result, and where `groups` names no example of the runs.
     """
     runs, answers = labelled(runs, answers)
-    names = answers["example"].astype(object).map(groups).replace("", None)
-    if names.isna().all():
+    names = answers["example"].astype(object).map(lambda id: groups.get(id) or None)
+    if len(names) and names.isna().all():
         raise ValueError(
             f"groups must name examples of the runs, such as {min(answers['example'])!r}; got none of them"
         )
@@ -87,7 +87,7 @@ def by_group(
     tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
     notes = ("95 % intervals over examples and seeds.", tested if base else "")
     columns = (*by, metric, "difference", "p", "verdict", "seeds", f"{metric}_n")
-    return Table(frame, notes, columns=columns, heads={"group": "examples", "difference": f"beside {base} (points)"})
+    return Table(frame, notes, columns=columns, heads={"group": "examples", "difference": f"against {base} (points)"})
 
 
 def retrieval(
@@ -110,15 +110,11 @@ def retrieval(
     runs = runs[runs["family"].isin(("ICL", "RAG"))]
     if runs.empty:
         return Table(pd.DataFrame(), ("No method with examples in its prompts has run.",))
-    answers = answers[answers["run"].isin(runs.index)]
-    operations = answers["example"].astype(object).map(asked).fillna("")
-    pairs = zip(answers["shots"], operations, strict=True)
-    same, count = [sum(shown.get(shot) == own for shot in shots) for shots, own in pairs], answers["shots"].map(len)
-    answers = answers.assign(same=same, count=count, reachable=operations.isin(set(shown.values())))
-    answers = answers.assign(hit=answers["same"] > 0).astype({"method": object})
-    known = answers[(operations != "") & ((count > 0) | (answers["dropped_shots"] > 0))]
+    answers = _shot_operations(answers[answers["run"].isin(runs.index)], asked, shown).astype({"method": object})
+    known = answers[answers["known"]]
     every, found = answers.groupby("method"), known.groupby("method")
-    frame = counts(runs, ["method"])[["kind", "family"]].assign(seeds=every["run"].nunique(), n=found.size())
+    frame = counts(runs, ["method"])[["kind", "family"]].assign(seeds=every["run"].nunique())
+    frame["n"] = found.size().reindex(frame.index, fill_value=0)
     frame["unknown"] = every.size() - frame["n"]
     frame = frame.join(found[["hit", "reachable"]].mean().add_suffix("_share")).join(found["similarity"].mean())
     frame["same_share"] = found["same"].sum() / found["count"].sum().replace(0, np.nan)
@@ -152,6 +148,18 @@ def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") 
     first = [run for run in runs.drop_duplicates("method").index if run in set(queries["run"])][:1]
     queries = queries.loc[queries["run"].isin(first), columns]
     return queries.astype(dict.fromkeys(columns[:5], object)).reset_index(drop=True)
+
+
+def _shot_operations(answers: pd.DataFrame, asked: Mapping[str, str], shown: Mapping[str, str]) -> pd.DataFrame:
+    """The answers with the `count` of their shots, of those of the `same` operation, whether there is one (`hit`),
+    whether there could be one (`reachable`), and whether operation and shots are `known`."""
+    operations = answers["example"].astype(object).map(lambda id: asked.get(id) or "")
+    count = answers["shots"].map(len)
+    pairs = zip(answers["shots"], operations, strict=True)
+    same = np.array([sum(shown.get(shot) == own for shot in shots) for shots, own in pairs], dtype=int)
+    known = (operations != "") & ((count > 0) | (answers["dropped_shots"] > 0))
+    reachable = operations.isin(set(shown.values()))
+    return answers.assign(count=count, same=same, hit=same > 0, reachable=reachable, known=known)
 
 
 def _each_method(runs: pd.DataFrame, name: str, values: Sequence[str]) -> pd.DataFrame:

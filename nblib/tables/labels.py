@@ -11,14 +11,7 @@ import pandas as pd
 from nblib import results, spec
 from nblib.results import Frames
 
-ONE_EACH = {  # a table has one of each: setting -> column of the runs
-    "model": "model",
-    "task": "task",
-    "limit": "limit",
-    "decoding": "decoding",
-    "split": "split",
-    "train_task": "trained_on",
-}
+ONE_EACH = ("model", "task", "limit", "decoding", "split", "trained_on")  # columns of which a table has one value
 KINDS = [name for kind in spec.METHODS for name in ([kind, *spec.QLORA] if kind == "lora" else [kind])]
 LOST = (results.FAILED, results.OUT_OF_MEMORY)
 COSTS = (  # of which a table has the mean over seeds
@@ -87,9 +80,9 @@ def named(runs: pd.DataFrame, *, apart: Sequence[str] = (), leaving: Sequence[st
     tasks that were trained on, and for two of one setting and seed.
     """
     runs = runs.sort_index().astype({"method": object})
-    for setting, column in ONE_EACH.items():
+    for column in ONE_EACH:
         if column not in apart:
-            _check_one(setting, runs[column])
+            _check_one(runs, column)
     for _, part in runs.groupby(list(apart), dropna=False, observed=True) if apart else [((), runs)]:
         _check_once(part)
         runs.loc[part.index, "method"] = names(list(part["settings"]), leaving=leaving)
@@ -158,12 +151,11 @@ def _suffix(details: dict, kin: list[dict], usual: str) -> str:
     return f" {', '.join(spoken)}" if spoken else ""
 
 
-def _check_one(setting: str, column: pd.Series) -> None:
-    values = {_dumped(None if pd.isna(value) else value) for value in column}
-    if setting == "train_task":
-        values.discard(_dumped(None))  # zero-shot fits beside any
-    if len(values) > 1:
-        raise ValueError(f"a comparison has one {setting}; got {' and '.join(sorted(values))}: make a table for each")
+def _check_one(runs: pd.DataFrame, column: str) -> None:
+    values = runs[column].dropna() if column == "trained_on" else runs[column]  # zero-shot fits beside any
+    found = sorted({_dumped(None if pd.isna(value) else value) for value in values})
+    if len(found) > 1:
+        raise ValueError(f"a comparison has one {column}; got {' and '.join(found)}: make a table for each")
 
 
 def _check_once(runs: pd.DataFrame) -> None:

@@ -210,7 +210,7 @@ def side_by_side(
 
 
 def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
-    """Runs of the same settings in two folders, b beside a: one line for each that is not the same in both.
+    """Runs of the same settings in two folders, b against a: one line for each that is not the same in both.
 
     The numbers of all stand in `.frame`: `run` (id in a, else in b), `found` (same, differs, only in a, only in b),
     `a_score`, `b_score`, b minus a with its test (paired over the same examples, Holm's correction over all pairs),
@@ -227,13 +227,13 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
     frame = frame[~frame.index.duplicated()].sort_index()
     for name, store in stores.items():
         frame[f"{name}_score"] = store.runs.reindex(columns=[metric])[metric]
-    answers = _changes(a_answers, b_answers)
-    scores = [name for name in SCORES if name in a_runs and name in b_runs]
-    other_runs = _unequal(*(runs.loc[both, [*scores, "status"]] for runs in (a_runs, b_runs)))
-    differ = both[other_runs | answers["any"].reindex(both, fill_value=False)]
+    answers = _answer_changes(a_answers, b_answers)
+    frame["other_answers_share"] = answers["code"]
+    columns = ["status", *(name for name in SCORES if name in a_runs and name in b_runs)]
+    one, other = (runs.loc[both, columns].astype(object).fillna("") for runs in (a_runs, b_runs))
+    differ = both[(one != other).any(axis=1) | (answers.max(axis=1).reindex(both) > 0)]
     where = [~frame.index.isin(a_runs.index), ~frame.index.isin(b_runs.index), frame.index.isin(differ)]
     frame["found"] = np.select(where, FOUND[:3], FOUND[3])
-    frame["other_answers_share"] = answers["code"]
     frame = frame.join(_paired(stores, both, metric))
     origins = zip(a_runs.loc[both, "provenance"], b_runs.loc[both, "provenance"], strict=True)
     frame["provenance"] = pd.Series([_differing(*pair) for pair in origins], both, dtype=object)
@@ -268,19 +268,14 @@ def _by_settings(frames: results.Frames) -> results.Frames:
     )
 
 
-def _changes(a_answers: pd.DataFrame, b_answers: pd.DataFrame) -> pd.DataFrame:
-    """By pair: whether `any` answer or score differs, and of what share of the common examples the `code` does."""
-    columns = ["code", *(name for name in SCORES if name in a_answers and name in b_answers)]
-    one, other = (answers.set_index(["pair", "example"])[columns] for answers in (a_answers, b_answers))
-    one, other = one.align(other, axis=0)
-    code = (one["code"] != other["code"]).where(one["code"].notna() & other["code"].notna()).astype(float)
-    changed = pd.DataFrame({"any": _unequal(one, other), "code": code})
-    return changed.groupby(level="pair").agg({"any": "any", "code": "mean"})
-
-
-def _unequal(one: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
-    """Whether a line has another value in any column; two that are missing are equal."""
-    return ((one != other) & ~(one.isna() & other.isna())).any(axis=1)
+def _answer_changes(a_answers: pd.DataFrame, b_answers: pd.DataFrame) -> pd.DataFrame:
+    """By pair: the shares of common examples with another first answer (`code`), and with another score (`score`)."""
+    common = a_answers.merge(b_answers, on=["pair", "example"])
+    scores = [name for name in SCORES if name in a_answers and name in b_answers]
+    one, other = (common[[f"{name}{end}" for name in scores]].astype(float) for end in ("_x", "_y"))
+    is_equal = np.isclose(one, other, rtol=0, atol=0, equal_nan=True).all(axis=1)
+    changed = {"code": common["code_x"].fillna("") != common["code_y"].fillna(""), "score": ~is_equal}
+    return pd.DataFrame(changed).groupby(common["pair"]).mean()
 
 
 def _paired(stores: Mapping[str, results.Frames], pairs: pd.Index, metric: str) -> pd.DataFrame:

@@ -80,7 +80,7 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
         )
     frame = scored(*labelled(runs, answers), ["method"], metrics)
     shown = [metric for metric in metrics if metric in frame]
-    costs = ("trainable_parameters", *_saved(frame), "train_seconds", "prompt_tokens", "peak_bytes")
+    costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
     columns = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
     return Table(frame, (LEGEND, *(_undefined(frame, metric) for metric in shown[1:])), _title(runs), columns)
 
@@ -123,7 +123,7 @@ def tested(benchmark: Benchmark) -> Table:
     for _, p in frame["mcnemar_p"].dropna().groupby(frame["model"]):
         frame.loc[p.index, "mcnemar_p"] = stats.holm(list(p))
     shown = ("model", "best", "method", "difference", "effect", "p", "only_best", "only_other", "mcnemar_p", "verdict")
-    heads = {"method": "beside", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
+    heads = {"method": "against", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
     note = (
         f"{SCORES[metric]}: the best of each model minus the others, over the same examples and all seeds; McNemar's "
         "exact test looks at the first seed of each only."
@@ -168,7 +168,7 @@ def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) ->
     """
     _, answers = labelled(runs, answers)
     frame = tests(answers, "method", metric, base_of(answers, base, metric)).dropna(subset="difference")
-    return Table(frame, (PAIRED,), heads={"difference": f"{SCORES[metric]} beside {base} (points)"})
+    return Table(frame, (PAIRED,), heads={"difference": f"{SCORES[metric]} against {base} (points)"})
 
 
 def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
@@ -195,10 +195,9 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     frame["relative_share"] = frame["difference"] / (full[metric].iloc[0] or math.nan if len(full) else math.nan)
     note = "No model was tuned in full with a result, so nothing is tested."
     note = f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else note
-    costs = ("train_seconds", *_saved(frame), "peak_bytes")
-    columns = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, *costs, "reference")
-    columns += ("difference", "relative_share", "p", "verdict", "seeds")
-    heads = {"difference": "beside the reference (points)", "relative_share": "relative (%)"}
+    columns = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, "train_seconds")
+    columns += ("adapter_bytes", "peak_bytes", "reference", "difference", "relative_share", "p", "verdict", "seeds")
+    heads = {"difference": "against the reference (points)", "relative_share": "relative (%)"}
     return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
 
@@ -226,8 +225,8 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
     for name, base in (("own", {"own": True}), ("nothing", {"trained_on": NOTHING_TRAINED})):
         found = tests(answers, [*by, "own"], metric, base, within=["task"]).droplevel("own")
         frame = frame.join(found.drop(columns=["effect", "n"]).add_prefix(f"{name}_"))
-    heads = {"task": "asked", "trained_on": "trained on", "own_difference": "beside its own adapter (points)"}
-    heads |= {"nothing_difference": "beside zero-shot (points)"}
+    heads = {"task": "asked", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
+    heads |= {"nothing_difference": "against zero-shot (points)"}
     columns = (*by, metric, "own_difference", "own_p", "own_verdict", "nothing_difference", "nothing_p")
     columns += ("nothing_verdict", "seeds")
     notes = (f"{SCORES[metric]}: means over seeds with 95 % intervals. {PAIRED}", _partial(runs))
@@ -284,10 +283,6 @@ def turned(tests: pd.DataFrame) -> pd.DataFrame:
 
 def _columns(metric: str) -> list[str]:
     return [metric, *(f"{metric}_{end}" for end in ("sd", "low", "high", "n", "missing", "tie", "rank", "corpus"))]
-
-
-def _saved(frame: pd.DataFrame) -> tuple[str, ...]:
-    return ("adapter_bytes",) if frame["adapter_bytes"].notna().any() else ()
 
 
 def base_of(answers: pd.DataFrame, label: str, metric: str) -> dict[str, object]:

@@ -212,4 +212,4 @@ def _prune_again(model: nn.Module, pruning: dict | None) -> None:
         allocator.peft_config.rank_pattern = pruning.pop("ranks")
         for name, values in pruning.items():
             device = next(model.parameters()).device
-            setattr(allocator, name, {key: each.to(device) for key, each in values.items()})
+            setattr(allocator, name, {key: value.to(device) for key, value in values.items()})

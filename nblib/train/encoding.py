@@ -84,6 +84,6 @@ def collate(rows: Sequence[dict], pad: int) -> dict[str, torch.Tensor]:
     ids = [torch.tensor(row["input_ids"]) for row in rows]
     return {
         "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad),
-        "attention_mask": pad_sequence([torch.ones_like(each) for each in ids], batch_first=True),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
         "labels": pad_sequence([torch.tensor(row["labels"]) for row in rows], batch_first=True, padding_value=IGNORED),
     }

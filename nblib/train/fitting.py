@@ -35,7 +35,7 @@ class Fitted:
 def check(training: Training) -> None:
     """Raises ValueError for names of an optimizer or a schedule that transformers does not know."""
     for name, names in {"optimizer": OptimizerNames, "schedule": SchedulerType}.items():
-        known, value = [each.value for each in names], getattr(training, name)
+        known, value = [member.value for member in names], getattr(training, name)
         if value not in known:
             near = difflib.get_close_matches(value, known, n=3, cutoff=0.0)
             raise ValueError(f"{name} must be one that transformers knows, such as {', '.join(near)}; got {value!r}")

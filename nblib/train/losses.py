@@ -40,8 +40,8 @@ def lean(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         step.on = False  # for one who has wrapped this forward meanwhile, as accelerate does
-        for each in handles:
-            each.remove()
+        for handle in handles:
+            handle.remove()
         if vars(base).get("forward") is forward:
             step.put_back()
 
@@ -132,7 +132,7 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         logits, targets, normalizers = ctx.saved_tensors
         for part, right, normalizer in zip(
-            *(_chunks(each, logits) for each in (logits, targets, normalizers)), strict=True
+            *(_chunks(values, logits) for values in (logits, targets, normalizers)), strict=True
         ):
             # Softmax less one where it should be, in fp32 as far as it is scaled: a loss scaler's fp16 would lose some.
             wide = part.float()  # of fp32 the same tensor
@@ -143,6 +143,6 @@ class _CrossEntropy(torch.autograd.Function):
         return logits, None
 
 
-def _chunks(each: torch.Tensor, logits: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+def _chunks(values: torch.Tensor, logits: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
     """Its rows, so many at a time as have few logits."""
-    return each.split(max(1, CHUNK // (each if logits is None else logits).shape[-1]))
+    return values.split(max(1, CHUNK // (values if logits is None else logits).shape[-1]))

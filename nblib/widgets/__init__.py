@@ -7,15 +7,5 @@
     explorer.figure(explorer.runs(folder), "train_seconds", "em@1")
     explorer.show(folder)                      the same to type and click
 
-The explorer reads rows only; the playground loads models, so only naming it loads torch. Nothing else imports them.
+The explorer reads rows only; the playground and the training load models, so only importing them loads torch.
 """
-
-import importlib
-
-SHOWN = ("explorer", "playground", "training")
-
-
-def __getattr__(name: str):
-    if name in SHOWN:
-        return importlib.import_module(f"nblib.widgets.{name}")
-    raise AttributeError(f"nblib.widgets has no {name!r}; it has {', '.join(SHOWN)}")

@@ -1,7 +1,10 @@
-"""What methods answered to one question, as tables. Asks no model."""
+"""What methods answered, as tables, with the differences to a reference marked. Asks no model."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from html import escape
 
 import pandas as pd
 
@@ -9,32 +12,36 @@ from nblib.results import Prediction
 from nblib.tables import Marked, Table
 from nblib.tables.protocol import RIGHT, WRONG, Example
 from nblib.tables.show import NOTHING
-from nblib.widgets.differences import as_code, code, marked
 
-SCORES = {"em@1": "EM@1", "codebleu": "CodeBLEU", "chrf": "chrF"}
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a model is given for one question."""
-
-    label: str  # the method's
-    prompt: str  # letter by letter
-    prompt_tokens: int  # of the text; learned tokens come on top
-    virtual_tokens: int  # that a method learned to put before the text
-    room_tokens: int  # that a prompt may have
-    shots: tuple[Example, ...]  # as they stand in the prompt, the last right before the question
-    similarities: tuple[float, ...]  # of each to the question; empty: chosen at random
+SCORES = {"em@1": "EM@1 (%)", "codebleu": "CodeBLEU (%)", "chrf": "chrF (%)"}
+CODE = ("answer", "prompt", "reference")  # columns
+_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one method answered."""
+    """What one method answered, and what it was given for that."""
 
-    asked: Asked
+    label: str  # the method's
+    prompt: str  # letter by letter
     prediction: Prediction  # with its scores where a reference is known
+    shots: tuple[Example, ...]  # as they stand in the prompt, the last right before the question
+    virtual_tokens: int  # that a method learned to put before the text
+    max_prompt_tokens: int  # that the text may have
     seconds: float  # of generation
     trained: str  # where trained weights come from; empty: nothing is trained
+
+    @property
+    def tokens(self) -> str:
+        """`73 of 448`, and learned ones where there are any."""
+        learned = f" + {self.virtual_tokens} learned" if self.virtual_tokens else ""
+        return f"{self.prediction.prompt_tokens:,}{learned} of {self.max_prompt_tokens + self.virtual_tokens:,}"
+
+    @property
+    def examples(self) -> str:
+        """The intents of the examples in the prompt, a line each, with their similarities to the question."""
+        alike = [f" ({similarity:.2f})" for similarity in self.prediction.similarities] or [""] * len(self.shots)
+        return "\n".join(f"{shot.intent}{near}" for shot, near in zip(self.shots, alike, strict=True)) or NOTHING
 
 
 @dataclass(frozen=True)
@@ -53,93 +60,78 @@ class Answers:
 
 def compared(given: Answers) -> Table:
     """One line a method: its first answer with the differences to the reference marked, scores, and costs."""
-    return as_table(given.question.intent, [_reference(given), *(_line(each, given) for each in given.answers)])
+    reference = given.question.code
+    lines = [{"method": "reference", "verdict": "", "answer": reference or "(your own question: none is known)"}]
+    for answer in given.answers:
+        prediction = answer.prediction
+        line = {"method": answer.label, **_checked(first_code(prediction), reference)}
+        for metric, name in SCORES.items() if reference else ():
+            score = prediction.scores.get(metric)
+            line[name] = NOTHING if score is None else f"{100 * score:.0f}"
+        line |= {"prompt tokens": f"{prediction.prompt_tokens + answer.virtual_tokens:,}"}
+        line |= {"new tokens": f"{prediction.new_tokens:,}", "seconds": f"{answer.seconds:.2f}"}
+        line |= {"training": answer.trained or NOTHING} if any(other.trained for other in given.answers) else {}
+        lines.append(line)
+    return table(given.question.intent, lines)
 
 
 def prompts(given: Answers) -> Table:
     """The exact prompt of each method, with its tokens counted, and the examples in it."""
-    lines = []
-    for each in (answer.asked for answer in given.answers):
-        told = {"method": each.label, "prompt tokens": tokens(each), "examples": shots(each)}
-        lines.append(told | {"prompt": as_cell(each.prompt)})
-    return as_table("What each method gives the model to read", lines)
+    lines = [
+        {"method": answer.label, "prompt tokens": answer.tokens, "examples": answer.examples, "prompt": answer.prompt}
+        for answer in given.answers
+    ]
+    return table("What each method gives the model to read", lines)
 
 
 def top(given: Answers) -> Table:
     """All answers of each method, best first, with the differences to the reference marked."""
     lines = [
-        {
-            "method": each.asked.label if place == 0 else "",
-            "place": str(place + 1),
-            "": _verdict(text, given.question),
-            "answer": _marked(text, given.question),
-        }
-        for each in given.answers
-        for place, text in enumerate(each.prediction.codes)
+        {"method": answer.label * (place == 1), "place": str(place), **_checked(code, given.question.code)}
+        for answer in given.answers
+        for place, code in enumerate(answer.prediction.codes, 1)
     ]
-    return as_table(given.question.intent, lines)
+    return table(given.question.intent, lines)
 
 
-def tokens(asked: Asked) -> str:
-    """`73 of 448`, and learned ones where there are any."""
-    learned = f" + {asked.virtual_tokens} learned" if asked.virtual_tokens else ""
-    return f"{asked.prompt_tokens:,}{learned} of {asked.room_tokens + asked.virtual_tokens:,}"
+def table(title: str, lines: Sequence[Mapping[str, str]]) -> Table:
+    """Lines of cells under their names; a cell that a line lacks is empty."""
+    return Table(pd.DataFrame(lines, dtype=object).fillna(""), title=title, heads={"verdict": ""}, code=CODE)
 
 
-def shots(asked: Asked) -> str:
-    """The intents of the examples in a prompt, with their similarities."""
-    alike = [f" ({each:.2f})" for each in asked.similarities] or [""] * len(asked.shots)
-    return "\n".join(f"{shot.intent}{said}" for shot, said in zip(asked.shots, alike, strict=True)) or NOTHING
+def first_code(prediction: Prediction) -> str:
+    """The best answer; empty where there is none."""
+    return prediction.codes[0] if prediction.codes else ""
 
 
-def verdict(text: str, question: Example) -> str:
-    """Whether an answer is the reference, letter by letter; empty where no reference is known."""
-    return "" if not question.code else RIGHT if text == question.code else WRONG
+def marked(answer: str, reference: str) -> str:
+    """The answer with what the reference lacks inserted and what it alone has struck out.
+
+    In text as wdiff does it: `[-struck out-]` and `{+inserted+}`. GitHub keeps <ins> and <del>, and no styles.
+    """
+    if not answer.strip():
+        return "(empty)"
+    html, text = [], []
+    theirs, ours = _WORDS.findall(reference), _WORDS.findall(answer)
+    for kind, start, end, begin, until in SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes():
+        lost, new = "".join(theirs[start:end]), "".join(ours[begin:until])
+        if kind == "equal":
+            html.append(_spaced(new))
+            text.append(new)
+        else:
+            html.append(f"<del>{_spaced(lost)}</del>" * bool(lost) + f"<ins><b>{_spaced(new)}</b></ins>" * bool(new))
+            text.append(f"[-{lost}-]" * bool(lost) + f"{{+{new}+}}" * bool(new))
+    return Marked("".join(text), f'<code style="overflow-wrap: anywhere">{"".join(html)}</code>')
 
 
-# --- cells ------------------------------------------------------------------------------------------------------------
-
-Line = dict[str, str]
-
-
-def _reference(given: Answers) -> Line:
-    said = as_cell(given.question.code) if given.question.code else "(your own question: none is known)"
-    return {"method": "reference", "": "", "answer": said}
+def _checked(code: str, reference: str) -> dict[str, str]:
+    """Whether an answer is the reference, letter by letter, and where it differs; without a reference as it is."""
+    if not reference:
+        return {"verdict": "", "answer": code or "(empty)"}
+    verdict = RIGHT if code == reference else WRONG
+    return {"verdict": verdict.replace(" ", "\xa0"), "answer": marked(code, reference)}
 
 
-def _line(each: Answer, given: Answers) -> Line:
-    first = each.prediction.codes[0] if each.prediction.codes else ""
-    line = {"method": each.asked.label, "": _verdict(first, given.question), "answer": _marked(first, given.question)}
-    for metric, name in SCORES.items() if given.question.code else ():
-        score = each.prediction.scores.get(metric)
-        line[f"{name} (%)"] = NOTHING if score is None else f"{100 * score:.0f}"
-    line["prompt tokens"] = f"{each.asked.prompt_tokens + each.asked.virtual_tokens:,}"
-    line["new tokens"] = f"{each.prediction.new_tokens:,}"
-    line["seconds"] = f"{each.seconds:.2f}"
-    if any(answer.trained for answer in given.answers):
-        line["training"] = each.trained or NOTHING
-    return line
-
-
-def as_cell(text: str) -> str:
-    """A cell of code."""
-    return Marked(text, as_code(code(text))) if text.strip() else "(empty)"
-
-
-def _verdict(text: str, question: Example) -> str:
-    said = verdict(text, question)
-    return Marked(said, said.replace(" ", "&nbsp;"))  # in one line
-
-
-def _marked(text: str, question: Example) -> str:
-    if not text.strip() or not question.code:
-        return as_cell(text)
-    html, words = marked(text, question.code)
-    return Marked(words, as_code(html))
-
-
-def as_table(title: str, lines: Sequence[Line]) -> Table:
-    """Lines of cells under their names; a name that a line lacks is empty there."""
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    cells = [[line.get(name, "") for name in names] for line in lines]
-    return Table(pd.DataFrame(cells, columns=names, dtype=object), title=title, heads={name: name for name in names})
+def _spaced(text: str) -> str:
+    """Code for a table's cell: spaces and line ends are kept, without <pre>, whose margins would stretch the row."""
+    return escape(text).replace("  ", "&nbsp;&nbsp;").replace("\n ", "\n&nbsp;").replace("\n", "<br>")

@@ -4,36 +4,69 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+import anywidget
 import ipywidgets
 import pandas as pd
+import traitlets
 from matplotlib.figure import Figure
 
-from nblib import plots
-from nblib.plots import COSTS
-from nblib.tables import Table, paragraph
+from nblib import plots, results
+from nblib.plots import COSTS, NOTHING_FOR_PROMPTS, SCORES
+from nblib.tables import Table, names, paragraph
 from nblib.tables.protocol import Example
-from nblib.widgets.onerun import differences, predictions, run
-from nblib.widgets.points import Points
-from nblib.widgets.runs import FILTERS, axes, choices, comparable, front, runs
-from nblib.widgets.work import sentence
+from nblib.tables.show import head
+from nblib.widgets.jobs import sentence
+from nblib.widgets.run_details import differences, predictions, run
 
-__all__ = [
-    "Explorer",
-    "axes",
-    "differences",
-    "export",
-    "figure",
-    "front",
-    "predictions",
-    "run",
-    "runs",
-    "show",
-    "table",
-]
+__all__ = ["Explorer", "differences", "export", "figure", "front", "predictions", "run", "runs", "show", "table"]
 
+FILTERS = ("model", "task", "method", "precision")
+COMPARABLE = ("task", "limit")  # scores of runs that differ in these do not compare
 ALL, NOBODY = "all", "–"
 KINDS = ("csv", "png", "tex")
 EXAMPLES = 8  # of a run that the widget shows
+WRAP, WIDE = {"flex_flow": "row wrap"}, {"width": "95%"}
+
+
+def runs(folder: str | Path, *, model: str = "", task: str = "", method: str = "", precision: str = "") -> pd.DataFrame:
+    """The runs of a results folder that ended well and answered a test split, one line each, indexed by their ids.
+
+    A filter that is empty lets all pass; `method` is a kind, such as `rag`. Columns: `label` (with the settings in
+    which runs of one method differ), `kind`, `family`, `model`, `task`, `precision`, `seed`, `limit`, then scores as
+    shares and costs in bytes, seconds and tokens. Runs of a search or with random weights are left out.
+    """
+    frame = results.load(folder, quiet=True).runs
+    shown = (frame["status"] == results.OK) & (frame["split"] == "test") & ~frame["shape_only"].astype(bool)
+    frame = frame[shown].assign(method=[settings["method"]["kind"] for settings in frame.loc[shown, "settings"]])
+    for name, value in zip(FILTERS, (model, task, method, precision), strict=True):
+        frame = frame[frame[name] == value] if value else frame
+    labels = names(list(frame["settings"]), leaving=("learning_rate", "dropout"))
+    labels = pd.Series(labels, frame.index, dtype=object).str.replace("precision=", "")  # its value says what it is
+    elsewhere = frame["trained_on"].notna() & (frame["trained_on"].astype(object) != frame["task"].astype(object))
+    frame = frame.assign(label=labels.mask(elsewhere, labels + ", from " + frame["trained_on"].astype(str)))
+    frame = frame.reindex(columns=["label", "kind", "family", *FILTERS, "seed", "limit", *SCORES, *COSTS])
+    frame.loc[frame["family"].isin(("zero-shot", "ICL", "RAG")), [*NOTHING_FOR_PROMPTS]] = 0.0
+    return frame.sort_values(["task", "model", "label", "seed"], kind="stable")
+
+
+def front(frame: pd.DataFrame, x: str, y: str) -> list[str]:
+    """The runs that no other beats: none is as good in both and better in one. From left to right.
+
+    More is better of a score, less of a cost. Empty where scores do not compare: of several tasks, or where only some
+    runs are limited to the first examples.
+    Raises ValueError for a column that is no score and no cost.
+    """
+    for name in (x, y):
+        if name not in SCORES and name not in COSTS:
+            raise ValueError(f"an axis must be one of {', '.join((*SCORES, *COSTS))}; got {name!r}")
+    if not _is_comparable(frame):
+        return []
+    signs = [1 if name in SCORES else -1 for name in (x, y)]
+    found = frame[[x, y]].astype(float).dropna()
+    points = found.to_numpy() * signs
+    others = points[None]
+    beaten = ((others >= points[:, None]).all(axis=2) & (others > points[:, None]).any(axis=2)).any(axis=1)
+    return list(found[~beaten].sort_values([x, y]).index)
 
 
 def figure(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1", *, chosen: str = "") -> Figure:
@@ -41,55 +74,62 @@ def figure(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1", *, ch
 
     Raises ValueError for an axis that is none.
     """
-    marked = frame.assign(pareto=frame.index.isin(front(frame, x, y)))
-    return plots.scatter(marked, x, y, name="label", chosen=chosen)
+    pareto = frame.assign(pareto=frame.index.isin(front(frame, x, y)))
+    return plots.scatter(pareto, x, y, name="label", chosen=chosen)
 
 
 def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Table:
     """The same runs in lines: what they are, both numbers, and whether they are on the front."""
-    best = front(frame, x, y)
-    lines = [
-        {
-            "on the front": "●" if id in best else "",
-            "method": line["label"],
-            **{name: str(line[name]) for name in ("model", "task", "precision", "seed")},
-            _head(y): _said(line[y], y),
-            _head(x): _said(line[x], x),
-            "run": id,
-        }
-        for id, line in frame.sort_values(y, ascending=y in COSTS, kind="stable").iterrows()
-    ]
-    if not lines:
+    if frame.empty:
         return paragraph("There are no such runs.")
+    lines = frame.sort_values(y, ascending=y in COSTS, kind="stable").rename_axis("run").reset_index()
+    lines["on the front"] = lines["run"].isin(front(frame, x, y))
+    columns = ("on the front", "label", "model", "task", "precision", "seed", y, x, "run")
     note = "Runs of several tasks or limits: their scores do not compare, so no front."
-    return Table(pd.DataFrame(lines), () if comparable(frame) else (note,), heads={name: name for name in lines[0]})
+    return Table(lines, () if _is_comparable(frame) else (note,), columns=columns, heads={"label": "method"})
 
 
 def export(
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    *,
-    folder: str | Path,
-    name: str = "explorer",
-    kinds: Sequence[str] = KINDS,
+    frame: pd.DataFrame, x: str, y: str, *, folder: str | Path, name: str = "explorer", kinds: Sequence[str] = KINDS
 ) -> list[Path]:
     """Writes what is shown: all numbers as name.csv, the figure as name.png and name.svg, the table as name.tex.
 
     Raises ValueError for another kind.
     """
+    folder, written = Path(folder), []
     for kind in kinds:
         if kind not in KINDS:
             raise ValueError(f"a kind of export is one of {', '.join(KINDS)}; got {kind!r}")
-    folder, written = Path(folder), []
     if "csv" in kinds:
         written.append(Table(frame).to_csv(folder / f"{name}.csv"))
     if "png" in kinds:
         written += plots.save(figure(frame, x, y), folder, name)
     if "tex" in kinds:
-        caption = f"{_head(y)} and {_head(x)}; ● is on the Pareto front."
+        caption = f"{head(y)} and {head(x)}; ● is on the Pareto front."
         written.append(table(frame, x, y).write_latex(folder / f"{name}.tex", caption=caption))
     return written
+
+
+def _is_comparable(frame: pd.DataFrame) -> bool:
+    """Whether scores of these runs may be held against one another."""
+    return all(frame[name].nunique(dropna=False) <= 1 for name in COMPARABLE)
+
+
+# --- the widget -----------------------------------------------------------------------------------------------------
+
+
+class ClickableFigure(anywidget.AnyWidget):
+    """A house figure as SVG whose points have the ids of runs; a click on one chooses its run."""
+
+    _esm = Path(__file__).with_name("clickable.js")
+    _css = """
+    .nblib-points svg { max-width: 100%; height: auto; }
+    .nblib-points [id^="run:"] { cursor: pointer; pointer-events: bounding-box; }
+    .nblib-points [id^="run:"]:focus-visible { outline: 2px solid #3B9BD6; outline-offset: 2px; }
+    """
+    svg = traitlets.Unicode("").tag(sync=True)  # empty: nothing is shown
+    names = traitlets.Dict().tag(sync=True)  # by run: what is said while the mouse is over its point
+    chosen = traitlets.Unicode("").tag(sync=True)  # a run; empty: none
 
 
 def show(folder: str | Path, *, examples: Sequence[Example] = ()) -> "Explorer":
@@ -112,63 +152,54 @@ class Explorer:
         return self.view._repr_mimebundle_(**settings)
 
     def _make(self) -> None:
-        menu, there = ipywidgets.Dropdown, axes(self.everything) or ["em@1"]
+        menu, everything = ipywidgets.Dropdown, self.everything
         self.filters = {
-            name: menu(options=[ALL, *choices(self.everything, name)], value=ALL, description=name) for name in FILTERS
+            name: menu(options=[ALL, *sorted(set(everything[name]))], value=ALL, description=name) for name in FILTERS
         }
-        named = [(_head(name), name) for name in there]
-        varied = [name for name in there if self.everything[name].nunique() > 1] or there
-        self.x = menu(options=named, value=_first(("train_seconds", "prompt_tokens"), varied), description="across")
-        self.y = menu(options=named, value=_first(("em@1", "strict_accuracy"), there), description="up")
-        self.picture = Points()
+        axes = [name for name in (*SCORES, *COSTS) if everything[name].notna().any()] or ["em@1"]
+        named, varied = [(head(name), name) for name in axes], [name for name in axes if everything[name].nunique() > 1]
+        self.x = menu(options=named, value=_first("train_seconds", "prompt_tokens", *varied, *axes, of=varied or axes))
+        self.y = menu(options=named, value=_first("em@1", "strict_accuracy", *axes, of=axes))
+        self.x.description, self.y.description = "across", "up"
+        self.picture = ClickableFigure()
         self.hint, self.detail, self.status = (ipywidgets.HTML() for _ in range(3))
-        self.chosen = ipywidgets.Select(options=[], rows=8, description="run", layout={"width": "95%"})
-        self.other = menu(options=[(NOBODY, "")], description="beside", layout={"width": "95%"})
+        self.chosen = ipywidgets.Select(options=[], rows=8, description="run", layout=WIDE)
+        self.other = menu(options=[(NOBODY, "")], description="beside", layout=WIDE)
         self.exports = {kind: ipywidgets.Button(description=kind.upper(), icon="download") for kind in KINDS}
         self.place = ipywidgets.Text(value="exports", description="folder", continuous_update=False)
-        self.view = ipywidgets.VBox(
-            [
-                ipywidgets.HBox([*self.filters.values()], layout={"flex_flow": "row wrap"}),
-                ipywidgets.HBox([self.x, self.y], layout={"flex_flow": "row wrap"}),
-                self.picture,
-                self.hint,
-                self.chosen,
-                self.other,
-                ipywidgets.HBox([*self.exports.values(), self.place, self.status], layout={"flex_flow": "row wrap"}),
-                self.detail,
-            ]
-        )
-
-        if not self.everything.empty:  # of several tasks there would be no front
-            self.filters["task"].value = self.everything["task"].mode()[0]
+        menus = [*self.filters.values()], [self.x, self.y], [*self.exports.values(), self.place, self.status]
+        filters, numbers, files = (ipywidgets.HBox(row, layout=WRAP) for row in menus)
+        shown = [filters, numbers, self.picture, self.hint, self.chosen, self.other, files, self.detail]
+        self.view = ipywidgets.VBox(shown)
+        if not everything.empty:  # of several tasks there would be no front
+            self.filters["task"].value = everything["task"].mode()[0]
 
     def _connect(self) -> None:
-        for each in self.filters.values():
-            each.observe(lambda _: self._filter(), "value")
-        for each in (self.x, self.y):
-            each.observe(lambda _: self._draw(), "value")
+        for menu in self.filters.values():
+            menu.observe(lambda _: self._filter(), "value")
+        for menu in (self.x, self.y):
+            menu.observe(lambda _: self._draw(), "value")
         self.chosen.observe(lambda _: self._choose(), "value")
         self.picture.observe(lambda _: self._clicked(), "chosen")
-        self.other.observe(lambda _: self._detail(), "value")
+        self.other.observe(lambda _: self._show_details(), "value")
         for kind, button in self.exports.items():
             button.on_click(lambda _, kind=kind: self._export(kind))
 
     def _filter(self) -> None:
         frame = self.everything
-        for name, each in self.filters.items():
-            frame = frame if each.value == ALL else frame[frame[name] == each.value]
+        for name, menu in self.filters.items():
+            frame = frame if menu.value == ALL else frame[frame[name] == menu.value]
         self.frame = frame
-        listed = [(_line(frame.loc[id], id), id) for id in frame.index]
+        listed = [(_line(row), id) for id, row in frame.iterrows()]
         kept = self.chosen.value if self.chosen.value in frame.index else None
         self.chosen.options = listed
         self.chosen.value = kept
         self.other.options = [(NOBODY, ""), *listed]
-        self._draw()
-        self._detail()
+        self._choose()
 
     def _choose(self) -> None:
         self._draw()
-        self._detail()
+        self._show_details()
 
     def _clicked(self) -> None:
         """A point of the figure was chosen: the list follows, and with it all else."""
@@ -181,11 +212,11 @@ class Explorer:
             return
         chosen = self.chosen.value or ""
         drawn = plots.svg(figure(self.frame, self.x.value, self.y.value, chosen=chosen))
-        self.picture.names = {id: _line(self.frame.loc[id], id) for id in self.frame.index}
+        self.picture.names = {id: _line(row) for id, row in self.frame.iterrows()}
         with self.picture.hold_sync():
             self.picture.chosen, self.picture.svg = chosen, drawn
 
-    def _detail(self) -> None:
+    def _show_details(self) -> None:
         """The chosen run, and where it differs from the other."""
         one, other = self.chosen.value, self.other.value
         if not one:
@@ -205,30 +236,19 @@ class Explorer:
 
     def _export(self, kind: str) -> None:
         try:
-            place = self.folder / self.place.value
-            written = export(self.frame, self.x.value, self.y.value, folder=place, kinds=[kind])
-            self.status.value = escape(f"wrote {', '.join(each.name for each in written)} to {self.place.value}")
+            folder = self.folder / self.place.value
+            written = export(self.frame, self.x.value, self.y.value, folder=folder, kinds=[kind])
+            self.status.value = escape(f"wrote {', '.join(path.name for path in written)} to {self.place.value}")
         except (ValueError, OSError) as error:
             self.status.value = escape(sentence(error))
 
 
-def _first(wanted: Sequence[str], there: Sequence[str]) -> str:
-    return next((name for name in wanted if name in there), there[0])
+def _first(*wanted: str, of: Sequence[str]) -> str:
+    return next(name for name in wanted if name in of)
 
 
-def _head(name: str) -> str:
-    """`EM@1 (%)`, `training time (s)`."""
-    sign = plots.unit(name)[1]
-    return f"{plots.short(name)} ({sign})" if sign else plots.short(name)
-
-
-def _said(value: float, name: str) -> str:
-    return "–" if pd.isna(value) else plots.number(value, name, sign=False)
-
-
-def _line(line: pd.Series, id: str) -> str:
+def _line(row: pd.Series) -> str:
     """A run in the list."""
-    score = next((f": {100 * line[name]:.1f} %" for name in ("em@1", "strict_accuracy") if not pd.isna(line[name])), "")
-    return (
-        f"{line['label']}, {line['task']}, {line['model']} {line['precision']}, seed {line['seed']}{score} [{id[-4:]}]"
-    )
+    score = next((f": {100 * row[name]:.1f} %" for name in ("em@1", "strict_accuracy") if not pd.isna(row[name])), "")
+    settings = f"{row['label']}, {row['task']}, {row['model']} {row['precision']}, seed {row['seed']}"
+    return f"{settings}{score} [{str(row.name)[-4:]}]"

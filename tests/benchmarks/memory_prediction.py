@@ -28,7 +28,7 @@ import small
 
 from nblib import generate, methods, models, plots, prompts, provenance, spec, tasks, train
 from nblib.memory import held, peak_of, predicting, shapes
-from nblib.plots.style import colour, context, empty, finish, page
+from nblib.plots.style import colour, context, finish, page, subplots
 from nblib.tasks import Example
 
 HEADS = 4
@@ -230,7 +230,7 @@ def table(found: list[Compared]) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     """How far each prediction is off, by the size of what was measured; a dot a peak."""
     with context():
-        figure, panels = empty(3.9, columns=2, sharex=True, sharey=True)
+        figure, panels = subplots(3.9, columns=2, sharex=True, sharey=True)
         for axes, (phase, rows) in zip(panels, frame.groupby("phase", sort=False), strict=True):
             for kind, dots in rows.groupby("method"):
                 at = dots["measured_bytes"] / 2**20, 100 * dots["error"]
@@ -246,7 +246,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         median = frame["error"].abs().median()
         about = f"{len(frame)} peaks of small models on a CPU · half of the predictions are within {median:.1%}"
         words = f"Errors of predicted memory by measured memory. {summary(frame)}".replace("\n", "; ")
-        finish(figure, "How far memory that was predicted from a configuration is off", (about, words))
+        finish(figure, "How far memory that was predicted from a configuration is off", about, words)
     return figure
 
 
