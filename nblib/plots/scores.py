@@ -135,7 +135,7 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1") -> Figure:
                 text.set(color=style.on(to_hex(shade)), size=10, linespacing=1.4)
             axes.set_xticklabels([wrapped(task.replace("+", " + "), 24) for task in asked], rotation=0)
             axes.set_yticklabels([wrapped(task.replace("+", " + "), 24) for task in trained], rotation=0)
-        for task in set(asked) & set(trained):
+        for task in [task for task in asked if task in trained]:
             corner = (asked.index(task) + 0.03, trained.index(task) + 0.05)
             axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor=OWN, lw=2.6))
         axes.set(xlabel="asked", ylabel="trained on")
