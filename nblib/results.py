@@ -319,8 +319,9 @@ def _run(row: Row) -> dict:
         line |= {name: score.get("mean")} | ({f"{name}_corpus": score["corpus"]} if "corpus" in score else {})
     line |= {name: None if cost is None else float(cost) for name, cost in costs.items()}
     peaks = [peak for phase in PHASES if (peak := costs.get(f"{phase}_peak_bytes")) is not None]
-    parts = [costs.get(f"train_{part}_bytes") for part in PARTS]
-    memory = costs.get("train_peak_bytes") if line["device"] == "cuda" else None if None in parts else sum(parts)
+    parts = [part for name in PARTS if (part := costs.get(f"train_{name}_bytes")) is not None]
+    tensors = sum(parts) if len(parts) == len(PARTS) else None
+    memory = costs.get("train_peak_bytes") if line["device"] == "cuda" else tensors
     return line | {"peak_bytes": max(peaks, default=None), "memory_bytes": memory if row.status == OK else None}
 
 

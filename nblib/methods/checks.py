@@ -87,7 +87,7 @@ def _check_custom(method: spec.Custom, tree: PreTrainedModel, precision: str) ->
     if initializing.from_rows(made) and begins != "eva" and quantized:
         raise ValueError(f"{begins} reads whole weights, and {precision} weights are not: take fp32, bf16 or eva")
     if hasattr(made, "target_modules") and not made.is_prompt_learning:
-        _try_on_a_layer(method, _quantized_layer(precision) if quantized else _plain_layer(tree), precision)
+        _try_on_a_layer(method, _one_layer(tree, precision), precision)
 
 
 def _try_on_a_layer(method: spec.Custom, model: nn.Module, precision: str) -> None:
@@ -119,23 +119,21 @@ def _try_on_a_layer(method: spec.Custom, model: nn.Module, precision: str) -> No
         raise ValueError(initializing.refusal(method.name))
 
 
-def _plain_layer(tree: PreTrainedModel) -> nn.Module:
-    """One layer of the tree's kind, on the CPU."""
-    transposed = any(isinstance(module, Conv1D) for module in tree.modules())
-    layer = Conv1D(2 * TRIAL_WIDTH, TRIAL_WIDTH) if transposed else nn.Linear(TRIAL_WIDTH, 2 * TRIAL_WIDTH)
-    return nn.Sequential(OrderedDict(layer=layer)).requires_grad_(False)
-
-
-def _quantized_layer(precision: str) -> nn.Module:
-    """One linear layer on the CPU; the model around it says how it is held, which is what tuners ask for."""
+def _one_layer(tree: PreTrainedModel, precision: str) -> nn.Module:
+    """A model of one layer of the tree's kind on the CPU, which says how it is held: tuners ask for that."""
     eight = precision == "int8"
-    model = nn.Sequential()
     if eight:
-        model.layer = bitsandbytes.nn.Linear8bitLt(TRIAL_WIDTH, TRIAL_WIDTH, has_fp16_weights=False)
+        layer = bitsandbytes.nn.Linear8bitLt(TRIAL_WIDTH, TRIAL_WIDTH, has_fp16_weights=False)
+    elif precision in spec.QUANTIZED:
+        layer = bitsandbytes.nn.Linear4bit(TRIAL_WIDTH, TRIAL_WIDTH, quant_type=precision[:3])
+        layer.support_avx512bf16_for_cpu = False  # as in models.load
+    elif any(isinstance(module, Conv1D) for module in tree.modules()):
+        layer = Conv1D(2 * TRIAL_WIDTH, TRIAL_WIDTH)
     else:
-        model.layer = bitsandbytes.nn.Linear4bit(TRIAL_WIDTH, TRIAL_WIDTH, quant_type=precision[:3])
-        model.layer.support_avx512bf16_for_cpu = False  # as in models.load
-    model.is_loaded_in_8bit, model.is_loaded_in_4bit = eight, not eight
+        layer = nn.Linear(TRIAL_WIDTH, 2 * TRIAL_WIDTH)
+    model = nn.Sequential(OrderedDict(layer=layer))
+    if precision in spec.QUANTIZED:
+        model.is_loaded_in_8bit, model.is_loaded_in_4bit = eight, not eight
     return model.to("cpu").requires_grad_(False)
 
 

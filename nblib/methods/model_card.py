@@ -10,6 +10,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from nblib import models
 from nblib.methods.bottleneck import BottleneckConfig, BottleneckModel
 
+Scores = Mapping[tuple[str, str], dict[str, dict]]  # (task, split) -> metric -> mean, n, missing
+
 PEFT_ALONE = """
 With PEFT alone:
 
@@ -46,7 +48,7 @@ vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}={fo
 """
 
 
-def text(folder: Path, contents: Path, noted: dict, scores: Mapping[tuple[str, str], dict[str, dict]]) -> str:
+def text(folder: Path, contents: Path, noted: dict, scores: Scores) -> str:
     """The card of an adapter that is to be in `folder`, whose files are in `contents` now.
 
     `noted` is as `saving.read` gives it, `scores` as `saving.card` takes them.
@@ -66,10 +68,14 @@ def text(folder: Path, contents: Path, noted: dict, scores: Mapping[tuple[str, s
     )
     name = models.MODELS.get(noted["base"], noted["base"])
     task = settings.get("train_task") or settings.get("task", "its own data")
+    means = [
+        (f"{metric} on {task} ({split})", "not defined" if score["mean"] is None else score["mean"], score["n"])
+        for task, split, metric, score in _flat_scores(scores)
+    ]
     parts = [
         f"---\n{data.to_yaml()}\n---\n\n# {folder.name}\n\n{method} for {name} (revision `{noted['revision']}`), "
         f"trained on {task} with nblib; {precision} weights of the base stayed as they are.\n",
-        _table("Scores", ("metric", "mean", "n"), _means(scores)),
+        _table("Scores", ("metric", "mean", "n"), means),
         _table("Validation loss", ("step", "loss"), facts.get("notes", {}).get("validation_losses", ())),
         _table("Settings", ("", ""), _flat(settings)),
         _table("Costs", ("", ""), facts.get("costs", {}).items()),
@@ -84,23 +90,18 @@ def for_the_hub(text: str, repo_id: str) -> str:
     return "\n".join(fetched if line.startswith("adapter = ") else line for line in text.split("\n"))
 
 
-def _results(pipeline: str, scores: Mapping[tuple[str, str], dict[str, dict]]) -> list[EvalResult] | None:
+def _results(pipeline: str, scores: Scores) -> list[EvalResult] | None:
     """The scores for the model index, from which the Hub makes its tables; None where there are none."""
     found = [
         EvalResult(pipeline, task, task, metric, score["mean"], dataset_split=split)
-        for (task, split), metrics in scores.items()
-        for metric, score in metrics.items()
+        for task, split, metric, score in _flat_scores(scores)
         if score["mean"] is not None
     ]
     return found or None
 
 
-def _means(scores: Mapping[tuple[str, str], dict[str, dict]]) -> list[tuple]:
-    return [
-        (f"{metric} on {task} ({split})", "not defined" if score["mean"] is None else score["mean"], score["n"])
-        for (task, split), metrics in scores.items()
-        for metric, score in metrics.items()
-    ]
+def _flat_scores(scores: Scores) -> list[tuple[str, str, str, dict]]:
+    return [(*of, metric, score) for of, metrics in scores.items() for metric, score in metrics.items()]
 
 
 def _loading(folder: Path, config: peft.PeftConfig, noted: dict, place: str) -> str:

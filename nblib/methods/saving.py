@@ -2,7 +2,6 @@
 
 import copy
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import peft
@@ -78,7 +77,7 @@ def read(folder: str | Path) -> dict:
     return json.loads((folder / FACTS).read_text(encoding="utf-8"))
 
 
-def card(folder: str | Path, *, scores: Mapping[tuple[str, str], dict[str, dict]]) -> Path:
+def card(folder: str | Path, *, scores: model_card.Scores) -> Path:
     """Writes a saved adapter's model card anew with its scores; its license is left to you.
 
     `scores` are by task and split those of a row: metric -> mean, n, missing.

@@ -66,8 +66,10 @@ class Verdict:
     @property
     def table(self) -> Table:
         """The numbers."""
-        shown = self.numbers.drop(columns="note", errors="ignore").dropna(axis=1, how="all")
-        return Table(shown, heads={"line": "method", "base": "against", "base_score": "score of that (%)"})
+        return Table(
+            self.numbers.drop(columns="note", errors="ignore"),
+            heads={"line": "method", "base": "against", "base_score": "score of that (%)"},
+        )
 
 
 def verdicts(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Verdict]:
