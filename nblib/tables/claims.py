@@ -166,8 +166,7 @@ def claim_lora(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") 
     first, lora = ranked.index[0], loras.index[0]
     gain = 1e5 * (ranked[metric] - (0.0 if pd.isna(zero) else zero)) / ranked["trainable_parameters"]
     ranked = ranked.assign(points_per_1000_parameters=gain)
-    more = ["trainable_parameters", "points_per_1000_parameters"]
-    numbers = _minus(first, ranked, answers, metric, more)
+    numbers = _minus(first, ranked, answers, metric, ["trainable_parameters", "points_per_1000_parameters"])
     count, verdict = 1 + rivals["kind"].nunique(), OPEN
     more = f" {count} PEFT methods were compared" + ("." if count >= LEAST else f", of at least {LEAST} that it takes.")
     if count >= LEAST and lora == first and (numbers.loc[rivals.index, "verdict"] == "lower").all():
