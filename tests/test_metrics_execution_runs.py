@@ -98,23 +98,20 @@ def test_dictionaries_with_integer_keys_and_long_integers():
 
 def test_a_failing_answer_is_shown_with_its_test_and_what_it_gives():
     called = Example("called", "Return the sum.", "", entry_point="f", inputs=("[[1, 2]]",), outputs=("3",))
-    asserted = Example("asserted", "", "xs.sort()", tests=("assert xs == [1, 2]",), test_setup="xs = [2, 1]")
-
-    def failure(examples, *codes):
-        return metrics.first_failure(examples, run(examples, [[code] for code in codes]), allow_code_execution=True)
-
-    found = failure([DOUBLE], "print(2 ** int(input()))")
-    assert (found.test, found.expected, found.got, found.verdict) == ("5\n", "10\n", "32\n", "wrong")
-    assert "print(2 ** int(input()))" in tables.failure(found).text
-    found = failure([DOUBLE, called], "print(", "def f(xs):\n    return max(xs)")  # wrong before what does not run
-    assert (found.example, found.test, found.got) == ("called", "[[1, 2]]", "2")
-    found = failure([DOUBLE], "print(1 / 0)")
-    assert found.verdict == "runtime_error"
-    assert "ZeroDivisionError" in found.got
-    assert failure([asserted], "xs.reverse; pass").test == "assert xs == [1, 2]"
-    assert failure([asserted], "xs.sort()") is None
-    found = failure([STACK], STACK.code.replace("self.xs[-1]", "0"))  # judged inside
-    assert (found.verdict, found.test) == ("wrong", STACK.tests[0])
+    examples = [DOUBLE, called, STACK]
+    answers = [["print(1 / 0)"], ["def f(xs): return max(xs)"], [STACK.code.replace("self.xs[-1]", "0")]]
+    done = run(examples, answers)
+    for chosen, shown in {(0, 1): ("called", "[[1, 2]]", "3", "2", "wrong"), (0,): ("double", "2\n", "4\n")}.items():
+        pair = [examples[place] for place in chosen], [done[place] for place in chosen]
+        found = metrics.first_failure(*pair, allow_code_execution=True)  # what runs and is wrong comes first
+        values = (found.example, found.test, found.expected, found.got, found.verdict)
+        assert values[: len(shown)] == shown
+    assert (found.verdict, "ZeroDivisionError" in found.got) == ("runtime_error", True)
+    assert "print(1 / 0)" in tables.failure(found).text
+    inside = metrics.first_failure([STACK], done[2:], allow_code_execution=True)  # shown as it was judged
+    assert (inside.verdict, inside.test, inside.expected) == ("wrong", STACK.tests[0], "it holds")
+    right = run([DOUBLE], [["print(2 * int(input()))"]])
+    assert metrics.first_failure([DOUBLE], right, allow_code_execution=True) is None
 
 
 # --- the shipped tasks ----------------------------------------------------------------------------------------------
@@ -168,8 +165,6 @@ HUMANEVAL = [
               "        encoded_str = encode(str)\n        assert candidate(encoded_str) == str"),
     humaneval(29, "", "def lamps(xs):", "    return ' '.join(xs)\n",
               "    assert candidate(['lamp', 'x']).startswith('lamp')\n    assert 'x' in candidate(['lamp', 'x'])"),
-    humaneval(99, "", "def tuples(x):", "    return (x, [x, {x: None}])\n",
-              "    assert candidate(1) == (1, [1, {1: None}])\n    assert tuple(candidate(2)) == candidate(2)"),
 ]  # fmt: skip
 
 
@@ -181,8 +176,6 @@ NODE = "class Node:\n    def __init__(self, data):\n        self.data = data\n  
 MBPP = [
     mbpp(11, "def remove(s, c):\r\n    return s.replace(c, '')", "assert remove('hello', 'l') == 'heo'",
          "assert remove('abc', 'x') == 'abc'"),
-    mbpp(12, "import math\ndef root(x):\n    return math.sqrt(x)", "assert root(4) == 2",
-         "assert math.isclose(root(2), 1.41421, rel_tol=0.001)", setup="import math"),
     mbpp(367, NODE + "def depth(root):\n    return 0 if root is None else 1 + depth(root.left)",
          "assert depth(root) == 2", "assert depth(None) == 0", setup="root = Node(1)\nroot.left = Node(2)"),
     mbpp(16, "def sum(a, b):\n    return a + b", "assert sum(10, 15) == 25", "assert sum(1, 2) == 3"),
@@ -204,12 +197,9 @@ def test_references_of_the_published_forms_pass(published):
         done = run_references(published[name])
         assert passing(done) == numbers(published[name])
         assert {row.example.split(":")[1] for row in done if verdicts.marked(row.verdicts[0])} == inside
-
-
-def test_a_helper_that_the_answer_defines_again_serves_the_answer_only(published):
-    example = next(row for row in published["humaneval"] if row.id.endswith("/38"))
-    wrong = "def encode(s):\n    return s\ndef decode(s):\n    return s"
-    assert ends(example, example.code, wrong) == ["passed", "wrong"]
+    decode = next(row for row in published["humaneval"] if row.id.endswith("/38"))
+    wrong = "def encode(s):\n    return s\ndef decode(s):\n    return s"  # its own helper serves the answer only
+    assert ends(decode, decode.code, wrong) == ["passed", "wrong"]
 
 
 # What stands for an answer, with {name} for the function.
@@ -221,9 +211,7 @@ WRONG = {
     "    def isdigit(s): return 'yes'\n    def startswith(s, x): return True\n    def __contains__(s, o): return True\n"
     "    def __eq__(s, o): return True\n    __hash__ = str.__hash__\n    def __iter__(s): return iter(())\n"
     "    def __sub__(s, o): return 0\n    def __lt__(s, o): return True\ndef {name}(*a): return All()",
-    "a printed mark": "print('ok')\ndef {name}(*a): print('ok')",
     "exit": "import os\ndef {name}(*a): os._exit(0)",
-    "SystemExit": "def {name}(*a): raise SystemExit(0)",
     "a class of the function's name": "class {name}:\n    def __init__(s, *a): pass\n    def __eq__(s, o): return True",
     "builtins shadowed": "class abs:\n    def __init__(s, *a): pass\n    def __lt__(s, o): return True\n"
     "any = all = set = sorted = tuple = lambda *a: True\ndef {name}(*a): return 0",
@@ -324,22 +312,10 @@ def usable(example) -> bool:
     return number not in FAILING and all(importlib.util.find_spec(name) for name in needed)
 
 
-@pytest.fixture(scope="module")
-def odex(real_data):
-    return tasks.load("odex-all", real_data / "odex").test
-
-
-def test_rows_of_odex_are_read_and_some_references_pass(odex):
-    assert FAILING | set(NEEDS) <= numbers(odex)
-    assert sum(map(usable, odex)) > 400
-    assert all(row.tests[0].startswith("def check(") for row in odex)
-    assert sum("import" in row.test_setup for row in odex) > 100  # what stands before the tests is set up
-    light = [row for row in odex if usable(row) and not {"numpy", "pandas", "matplotlib"} & set(row.libraries)]
-    assert passing(run_references(light[::16], ROOMY)) == numbers(light[::16])
-
-
 @pytest.mark.slow
-def test_references_of_odex_pass_as_often_as_in_plain_python(odex):
+def test_references_of_odex_pass_as_often_as_in_plain_python(real_data):
+    odex = tasks.load("odex-all", real_data / "odex").test
+    assert FAILING | set(NEEDS) <= numbers(odex)
     some = [row for row in odex if usable(row)]
     done = run_references(some, ROOMY)
     assert passing(done) == numbers(some)
@@ -355,23 +331,14 @@ ANSWERED_OTHERWISE = {"2378"}  # any of several answers is right, but the tests 
 ONLY_LOOSELY = {"2398"}  # columns may come in any order, and the first solution takes another than the tests
 
 
-@pytest.fixture(scope="module")
-def apps(real_data):
-    examples = list(tasks.read("apps", "train", real_data / "apps"))
-    assert len(examples) == 102
-    return examples
-
-
 @pytest.mark.slow
-def test_listed_solutions_of_apps_pass(apps):
+def test_listed_solutions_of_apps_pass_and_those_of_other_problems_do_not(real_data):
+    apps = list(tasks.read("apps", "train", real_data / "apps"))
     first = run(apps, [row.solutions[:1] for row in apps], Limits())
     assert passing(first) == numbers(apps) - ANSWERED_OTHERWISE
     loose = {row.example for row in first if row.scores["strict_accuracy"] != row.scores["strict_accuracy_ordered"]}
     assert {id.split(":")[1] for id in loose} == ONLY_LOOSELY
     left = [row for row in apps if numbers([row]) <= ANSWERED_OTHERWISE]
     assert passing(run(left, [row.solutions[1:9] for row in left], Limits())) == ANSWERED_OTHERWISE
-
-
-def test_solutions_of_other_problems_do_not_pass(apps):
     for called in True, False:
-        assert passing(of_the_next([row for row in apps if bool(row.entry_point) == called][::2])) == set()
+        assert passing(of_the_next([row for row in apps if bool(row.entry_point) == called])) == set()
