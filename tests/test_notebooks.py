@@ -125,12 +125,12 @@ def test_the_readmes_line_for_your_own_data_runs(root, tmp_path):
 def test_bad_parameters_are_refused_before_any_work(root, tmp_path, name, parameters, message):
     """The cells up to the plan, in this process, with parameters where Papermill injects them."""
     parameters = {"results_dir": str(tmp_path / "results"), "figures_dir": str(tmp_path / "figures")} | parameters
-    code = [
-        cell.source for cell in nbformat.read(root / "notebooks" / f"{name}.ipynb", 4).cells if cell.cell_type == "code"
-    ]  # the first is Colab's
+    code = [cell for cell in nbformat.read(root / "notebooks" / f"{name}.ipynb", 4).cells if cell.cell_type == "code"]
+    (first,) = [place for place, cell in enumerate(code) if "parameters" in cell.metadata.get("tags", [])]
+    defaults, *others = [cell.source for cell in code[first : first + 3]]
     injected = "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in parameters.items())])
     with pytest.raises((ValueError, OSError), match=message):
-        run_here([code[1], injected, code[2], code[3]])
+        run_here([defaults, injected, *others])
     assert not (tmp_path / "results").exists()
 
 
