@@ -177,14 +177,14 @@ def test_of_several_tasks_the_one_with_most_runs_comes_first(store):
 
 
 def test_buttons_export_what_the_filters_leave_or_say_why_not(store):
-    widget = explorer.show(store)
+    widget = explorer.show(store, exports=store / "mine")
     widget.filters["method"].value = "lora"
     for kind, count in (("csv", 1), ("png", 3), ("tex", 4)):
         widget.exports[kind].click()
-        assert len(list((store / "exports").iterdir())) == count
+        assert len(list((store / "mine" / "exports").iterdir())) == count
         assert widget.status.value.startswith("wrote explorer.")
-    assert len(pd.read_csv(store / "exports" / "explorer.csv")) == 1
-    (store / "file").write_text("in the way")
+    assert len(pd.read_csv(store / "mine" / "exports" / "explorer.csv")) == 1
+    (store / "mine" / "file").write_text("in the way")
     widget.place.value = "file"
     widget.exports["csv"].click()
     assert "file" in widget.status.value

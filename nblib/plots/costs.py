@@ -108,6 +108,8 @@ def _scale(axes: Axes, which: str, values: pd.Series, *, is_score: bool) -> None
         axis.set_ticks([*zero, *10.0 ** np.arange(first, last + 0.5)])
         axis.set_major_formatter(AMOUNTS)
         axis.set_minor_locator(NullLocator())
+    elif len(values) and not values.any():
+        getattr(axes, f"set_{which}lim")(-0.04, 1.0)  # no ticks below nothing
     else:
         getattr(axes, f"set_{which}margin")(0.12)
 

@@ -132,16 +132,19 @@ class ClickableFigure(anywidget.AnyWidget):
     chosen = traitlets.Unicode("").tag(sync=True)  # a run; empty: none
 
 
-def show(folder: str | Path, *, examples: Sequence[Example] = ()) -> "Explorer":
-    """The widget on a results folder; `examples` (a task's test examples) let it show intents and references."""
-    return Explorer(Path(folder), examples)
+def show(folder: str | Path, *, examples: Sequence[Example] = (), exports: str | Path | None = None) -> "Explorer":
+    """The widget on a results folder; `examples` (a task's test examples) let it show intents and references.
+
+    What is exported goes into a folder inside of `exports`; None: of the results folder.
+    """
+    return Explorer(Path(folder), examples, Path(exports or folder))
 
 
 class Explorer:
     """Filters and axes, the figure, a list of the runs in it, and what is to be known of the one chosen in either."""
 
-    def __init__(self, folder: Path, examples: Sequence[Example]):
-        self.folder, self.examples = folder, examples
+    def __init__(self, folder: Path, examples: Sequence[Example], exports: Path):
+        self.folder, self.examples, self.parent = folder, examples, exports
         self.everything = runs(folder)
         self.frame = self.everything  # what the filters leave
         self._make()
@@ -236,7 +239,7 @@ class Explorer:
 
     def _export(self, kind: str) -> None:
         try:
-            folder = self.folder / self.place.value
+            folder = self.parent / self.place.value
             written = export(self.frame, self.x.value, self.y.value, folder=folder, kinds=[kind])
             self.status.value = escape(f"wrote {', '.join(path.name for path in written)} to {self.place.value}")
         except (ValueError, OSError) as error:
