@@ -36,8 +36,15 @@ def snapshot(repository: str, kind: str, patterns: list[str], revision: str, *, 
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     def download(*, cached: bool) -> Path:
-        settings = {"revision": revision, "allow_patterns": patterns, "local_files_only": cached}
-        return Path(snapshot_download(repository, repo_type=kind, tqdm_class=bar(shown=bar_shown), **settings))
+        place = snapshot_download(
+            repository,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=patterns,
+            local_files_only=cached,
+            tqdm_class=bar(shown=bar_shown),
+        )
+        return Path(place)
 
     if COMMIT.fullmatch(revision):
         with suppress(LocalEntryNotFoundError):

@@ -16,6 +16,7 @@ import pandas as pd
 
 from nblib import files, provenance, spec
 
+SHIPPED = provenance.ROOT / "data" / "results"  # rows of the executed study, a folder for each model
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
 RESCORED = {"scores", "execution"}  # revisions of what stored answers are enough for
 EMBEDDED, SAMPLE = ("tiny", "micro"), re.compile(r".+-mini")  # models and tasks that the repository ships
@@ -275,6 +276,14 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
     return Frames(runs, answers.astype(dict.fromkeys(_CATEGORIES, "category")))
 
 
+def or_shipped(folder: str | Path) -> Path:
+    """The folder; where it holds no rows yet, that of the embedded model's shipped rows, which a line says."""
+    if any(Path(folder).glob("*.json")):
+        return Path(folder)
+    print(f"{folder} has no runs yet: these are the runs that come with nblib.")
+    return SHIPPED / "tiny"
+
+
 def label(settings: Mapping) -> str:
     """How tables call a row's method, `icl-3`; a kind that this nblib does not know keeps its name."""
     return _named(settings, spec.label)
@@ -319,8 +328,9 @@ def _run(row: Row) -> dict:
         line |= {name: score.get("mean")} | ({f"{name}_corpus": score["corpus"]} if "corpus" in score else {})
     line |= {name: None if cost is None else float(cost) for name, cost in costs.items()}
     peaks = [peak for phase in PHASES if (peak := costs.get(f"{phase}_peak_bytes")) is not None]
-    parts = [costs.get(f"train_{part}_bytes") for part in PARTS]
-    memory = costs.get("train_peak_bytes") if line["device"] == "cuda" else None if None in parts else sum(parts)
+    parts = [part for name in PARTS if (part := costs.get(f"train_{name}_bytes")) is not None]
+    tensors = sum(parts) if len(parts) == len(PARTS) else None
+    memory = costs.get("train_peak_bytes") if line["device"] == "cuda" else tensors
     return line | {"peak_bytes": max(peaks, default=None), "memory_bytes": memory if row.status == OK else None}
 
 

@@ -5,14 +5,12 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -248,11 +246,7 @@ def encode(encoder: str, texts: tuple[str, ...], *, device: str) -> np.ndarray:
     No prompt is put before a text: encoders that want "query: " and "passage: " are not at their best here.
     Raises ValueError or ConnectionError where the Hub has no such encoder or is out of reach.
     """
-    folder = _folder("retriever", encoder)
-    from sentence_transformers import SentenceTransformer  # takes seconds, so after what may fail
-
-    with _quiet():
-        model = SentenceTransformer(folder, **_settings(device))
+    model = _load("SentenceTransformer", "retriever", encoder, device)
     vectors = model.encode(list(texts), normalize_embeddings=True, prompt="", show_progress_bar=False)
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
@@ -262,11 +256,7 @@ def rerank_scores(reranker: str, pairs: Sequence[tuple[str, str]], *, device: st
 
     Raises as `encode`, and ValueError for a classifier of several classes.
     """
-    folder = _folder("reranker", reranker)
-    from sentence_transformers import CrossEncoder
-
-    with _quiet():
-        model = CrossEncoder(folder, **_settings(device))
+    model = _load("CrossEncoder", "reranker", reranker, device)
     if model.num_labels != 1:
         raise ValueError(
             f"reranker must be a cross-encoder that gives one score; {reranker!r} gives {model.num_labels}: "
@@ -275,19 +265,18 @@ def rerank_scores(reranker: str, pairs: Sequence[tuple[str, str]], *, device: st
     return [float(score) for score in model.predict(list(pairs), show_progress_bar=False)] if pairs else []
 
 
-def _settings(device: str) -> dict[str, Any]:
-    """All in fp32, whatever the file holds: half precision is slow on a CPU, and its rounding decides between rows."""
-    return {"device": device, "local_files_only": True, "model_kwargs": {"dtype": "float32"}}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bar over weight files: notebooks keep every line."""
+def _load(kind: str, role: str, name: str, device: str):
+    """A model of sentence-transformers in fp32, whatever the file holds: half precision is slow on a CPU, and its
+    rounding decides between rows.
+    """
+    folder = _folder(role, name)
+    import sentence_transformers  # takes seconds, so after what may fail
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    settings = {"device": device, "local_files_only": True, "model_kwargs": {"dtype": "float32"}}
+    logging.disable_progress_bar()  # over weight files: notebooks keep every line
     try:
-        yield
+        return getattr(sentence_transformers, kind)(folder, **settings)
     finally:
         logging.enable_progress_bar()
 

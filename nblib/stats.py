@@ -206,17 +206,15 @@ def summarise(
     if base is None:
         return frame
     tests: dict[int, Difference] = {}
-    frame["is_base"] = False
-    for places in _parts(frame, within):
-        center = _base(frame.loc[places], metric, base)
-        frame.loc[places, "is_base"] = places == center
-        for place in places if center is not None else ():
-            if place != center and not math.isnan(frame.at[place, metric]):
-                pair = (tables[center], tables[place]) if turned else (tables[place], tables[center])
-                tests[place] = reverse(paired_difference(*pair)) if turned else paired_difference(*pair)
+    bases = [_base(frame.loc[places], metric, base) for places in _parts(frame, within)]
+    frame["is_base"] = frame.index.isin(bases)
+    for center, places in zip(bases, _parts(frame, within), strict=True):
+        others = places[frame.loc[places, metric].notna() & (places != center)] if center is not None else []
+        for place in others:
+            tests[place] = _minus(tables[place], tables[center], turned)
     for places in _parts(frame, within if family is None else family):
-        tested = [place for place in places if place in tests and tests[place].p is not None]
-        for place, p in zip(tested, holm([tests[place].p for place in tested]), strict=True):
+        p_values = {place: p for place in places if place in tests and (p := tests[place].p) is not None}
+        for place, p in zip(p_values, holm(list(p_values.values())), strict=True):
             tests[place] = replace(tests[place], p=p)
     return frame.join(pd.DataFrame([_as_line(tests.get(place)) for place in frame.index], columns=_TESTED))
 
@@ -257,6 +255,10 @@ def _base(lines: pd.DataFrame, metric: str, base: str | Mapping[str, object]) ->
             scored = scored[scored[name] == value]
         return None if scored.empty else scored.index[0]
     return None if scored.empty else scored[metric].idxmax()
+
+
+def _minus(line: np.ndarray, base: np.ndarray, turned: bool) -> Difference:
+    return reverse(paired_difference(base, line)) if turned else paired_difference(line, base)
 
 
 def _as_line(test: Difference | None) -> tuple:

@@ -1,7 +1,5 @@
 """Datasets and models by their Hub ids, from a small Hub on loopback; what a user reads when that fails."""
 
-import json
-
 import hub
 import pytest
 import small
@@ -70,43 +68,6 @@ def test_every_task_of_the_hub_loads_from_its_layout(server, tmp_path):
     assert all(unread not in fetched for unread in ("ja_test", "apps.py", "full/", "sanitized/prompt"))
 
 
-def test_the_real_rows_load_in_the_hubs_layout(server, tmp_path, real_data):
-    def real(corpus: str, split: str) -> bytes:
-        return (real_data / corpus / f"{split}.jsonl").read_bytes()
-
-    def rows(corpus: str, split: str) -> list[dict]:
-        return [json.loads(line) for line in real(corpus, split).splitlines()]
-
-    problems = [{("id" if key == "problem_id" else key): row[key] for key in row} for row in rows("apps", "train")]
-    server.add_task(
-        "conala",
-        {
-            f"conala-{name}.jsonl": real("conala", split)
-            for name, split in (("train", "train"), ("dev", "validation"), ("test", "test"))
-        },
-    )
-    server.add_task(
-        "codealpacapy",
-        {
-            f"data/{name}-00000-of-00001.parquet": hub.parquet(*rows("codealpacapy", split))
-            for name, split in (("train", "train"), ("valid", "validation"), ("test", "test"))
-        },
-    )
-    server.add_task("odex", {"en_test.jsonl": real("odex", "test")})
-    server.add_task("apps", {f"{split}.jsonl": hub.lines(*problems) for split in ("train", "test")})
-    names = ("conala", "codealpacapy", "odex", "odex-all", "apps", "apps-all", "conala+codealpacapy")
-    answers = hub.ask(server.endpoint, tmp_path, *[f"about(tasks.load({name!r}))[:3]" for name in names])
-    assert dict(zip(names, answers, strict=True)) == {
-        "conala": [2135, 201, 543],
-        "codealpacapy": [2193, 314, 628],  # one of 2194 has no code
-        "odex": [0, 0, 143],
-        "odex-all": [0, 0, 439],
-        "apps": [92, 10, 102],
-        "apps-all": [92, 10, 102],
-        "conala+codealpacapy": [2135 + 2193, 201 + 314, 543 + 628],
-    }
-
-
 def test_a_users_own_dataset_is_a_task_by_its_id(server, tmp_path):
     rows = [{"question": f"add {word}", "answer": f"{word} + 1"} for word in "abcdefghijkl"]
     card = b"---\nconfigs:\n- config_name: short\n  data_files: short/*.jsonl\n- config_name: long\n  data_files:\n"
@@ -141,49 +102,31 @@ def test_a_users_own_dataset_is_a_task_by_its_id(server, tmp_path):
     assert hub.ask(server.endpoint, tmp_path, "about(tasks.load('ann/plain'))") == [answers[2]]
 
 
-def test_rows_from_the_hub_are_those_of_a_folder(server, tmp_path):
-    server.add_task("conala", conala())
-    for split, data in zip(tasks.SPLITS, conala().values(), strict=True):
-        (tmp_path / f"{split}.jsonl").write_bytes(data)
-    (content,) = hub.ask(server.endpoint, tmp_path / "home", "tasks.load('conala').content")
-    assert content == tasks.load("conala", tmp_path).content
-
-
-def test_a_revision_is_a_commit_a_tag_or_a_branch(server, tmp_path):
+def test_a_revision_is_a_commit_a_tag_or_a_branch_and_the_cache_serves_without_the_hub(server, tmp_path):
     id = tasks.TASKS["conala"].hub
     old = server.add("datasets", id, conala(5), names=("v1",))
     new = server.add("datasets", id, conala(6))
-    asked = (old, "v1", "main", "v2")
-    answers = hub.ask(server.endpoint, tmp_path, *[f"about(tasks.load('conala', revision={each!r}))" for each in asked])
+    asked = [f"about(tasks.load('conala', revision={name!r}))" for name in (old, "v1", "main")]
+    answers = hub.ask(server.endpoint, tmp_path, *asked, "tasks.load('conala', revision='v2')")
     assert answers[:3] == [[5, 2, 1, old], [5, 2, 1, old], [6, 2, 1, new]]
-    assert answers[3] == [
-        "ValueError",
-        f"the Hub has no revision 'v2' of dataset {id}; give a branch, a tag or a commit",
-    ]
-
-
-def test_a_pinned_commit_in_the_cache_asks_nothing_of_the_hub(server, tmp_path):
-    server.add_task("conala", conala())
-    first = hub.ask(server.endpoint, tmp_path, "about(tasks.load('conala'))")
+    assert answers[3][1] == f"the Hub has no revision 'v2' of dataset {id}; give a branch, a tag or a commit"
     server.asked.clear()
-    assert hub.ask(server.endpoint, tmp_path, "about(tasks.load('conala'))") == first
-    assert server.asked == []
-
-
-def test_the_cache_serves_when_the_hub_is_gone_or_forbidden(server, tmp_path):
-    server.add_task("codealpacapy", {f"data/{each}-0.parquet": hub.parquet(ROW) for each in ("train", "valid", "test")})
-    first = hub.ask(server.endpoint, tmp_path, "about(tasks.load('codealpacapy'))")
+    assert hub.ask(server.endpoint, tmp_path, asked[0]) == answers[:1]
+    assert server.asked == []  # a commit in the cache asks nothing of the Hub
     server.close()
-    assert first == hub.ask(server.endpoint, tmp_path, "about(tasks.load('codealpacapy'))")
-    assert first == hub.ask(server.endpoint, tmp_path, "about(tasks.load('codealpacapy'))", offline=True)
-    assert first[0][3] is not None
+    for offline in (False, True):
+        assert hub.ask(server.endpoint, tmp_path, *asked, offline=offline) == answers[:3]
 
 
-def test_a_download_is_silent_unless_it_is_long(server, tmp_path):
+def test_rows_from_the_hub_are_those_of_a_folder_and_arrive_silently(server, tmp_path):
     server.add_task("conala", conala())
-    assert hub.screen(server.endpoint, tmp_path, "tasks.load('conala')") == ""
+    for split, data in zip(tasks.SPLITS, conala().values(), strict=True):
+        (tmp_path / f"{split}.jsonl").write_bytes(data)
+    assert hub.screen(server.endpoint, tmp_path / "home", "tasks.load('conala')") == ""
+    (content,) = hub.ask(server.endpoint, tmp_path / "home", "tasks.load('conala').content")
+    assert content == tasks.load("conala", tmp_path).content
     assert bar(shown=False)(total=1).disable
-    with bar(shown=True)(total=1, disable=False) as shown:
+    with bar(shown=True)(total=1, disable=False) as shown:  # a long download
         assert not shown.disable
         assert shown.mininterval >= 1
 
@@ -193,46 +136,36 @@ ABSENT = "dataset {id} is neither in the local cache nor could it be fetched fro
 INSTEAD = "give data_dir, a folder with train.jsonl, validation.jsonl and test.jsonl for conala"
 
 
-@pytest.mark.parametrize(
-    ("break_it", "kind", "sentence"),
-    [
-        (lambda there: setattr(there, "gated", 401), "ConnectionError", REFUSED),
-        (lambda there: setattr(there, "gated", 403), "ConnectionError", REFUSED),
-        (
-            lambda there: there.cut.add("conala-train.jsonl"),
-            "ConnectionError",
-            "the download of dataset {id} broke off",
-        ),
-        (
-            lambda there: [files.pop("conala-test.jsonl") for files in there.commits.values()],
-            "ValueError",
-            "dataset {id} has no file conala-test.jsonl at revision",
-        ),
-    ],
-    ids=["gated-401", "gated-403", "interrupted", "missing-file"],
-)
-def test_what_fails_on_the_hub_is_one_sentence_and_then_works(server, tmp_path, break_it, kind, sentence):
+def test_what_fails_on_the_hub_is_one_sentence_and_then_works(server, tmp_path):
     server.add_task("conala", conala())
-    id = tasks.TASKS["conala"].hub
-    there = server.repositories["datasets", id]
-    break_it(there)
-    ((got, said),) = hub.ask(server.endpoint, tmp_path, "tasks.load('conala')", before=NO_WAITING)
-    assert got == kind
-    assert said.startswith(sentence.format(id=id))
-    assert "\n" not in said
-    if kind == "ConnectionError":
-        there.gated = None
-        there.cut.clear()
-        assert hub.ask(server.endpoint, tmp_path, "about(tasks.load('conala'))[:3]") == [[3, 2, 1]]
+    server.add_task("odex", {"en_test.jsonl": hub.lines({"intent": "double x", "canonical_solution": "2 * x"})})
+    id = str(tasks.TASKS["conala"].hub)
+    repository = server.repositories["datasets", id]
 
+    def refused(*questions, cache="cache") -> list[str]:
+        answers = hub.ask(server.endpoint, tmp_path / cache, *questions, before=NO_WAITING)
+        assert all("\n" not in said for _, said in answers)
+        return [f"{kind} {said}" for kind, said in answers]
 
-def test_a_repository_that_is_not_there_is_one_sentence(server, tmp_path):
-    ((kind, said),) = hub.ask(server.endpoint, tmp_path, "tasks.load('humaneval')")
-    assert kind == "ValueError"
-    assert said == (
-        "the Hub has no dataset openai/openai_humaneval, or it is private: check the name, run `hf auth login`, "
-        "or give data_dir, a folder with test.jsonl for humaneval"
-    )
+    repository.gated = 403
+    gated, odex, absent = refused("tasks.load('conala')", "tasks.load('odex')", "tasks.load('humaneval')")
+    assert gated == f"ConnectionError {REFUSED.format(id=id)}"
+    assert odex.startswith("ConnectionError odex leaves out what conala trains on, and its rows are not there (the Hub")
+    assert odex.endswith("or take the task odex-all")
+    assert absent.startswith("ValueError the Hub has no dataset openai/openai_humaneval, or it is private: check the")
+    assert absent.endswith("or give data_dir, a folder with test.jsonl for humaneval")
+    repository.gated = 401
+    assert refused("tasks.load('conala')") == [f"ConnectionError {REFUSED.format(id=id)}"]
+    repository.gated = None
+    repository.cut.add("conala-train.jsonl")
+    assert refused("tasks.load('conala')")[0].startswith(f"ConnectionError the download of dataset {id} broke off")
+    repository.cut.clear()
+    (files,) = repository.commits.values()
+    test = files.pop("conala-test.jsonl")
+    (missing,) = refused("tasks.load('conala')", cache="empty")
+    assert missing.startswith(f"ValueError dataset {id} has no file conala-test.jsonl at revision")
+    files["conala-test.jsonl"] = test
+    assert hub.ask(server.endpoint, tmp_path / "cache", "about(tasks.load('conala'))[:3]") == [[3, 2, 1]]
 
 
 def test_no_network_and_no_cache_say_so_at_once(server, tmp_path):
@@ -243,24 +176,6 @@ def test_no_network_and_no_cache_say_so_at_once(server, tmp_path):
         assert kind == "ConnectionError"
         assert said.startswith(ABSENT.format(id=id, offline=words))
         assert said.endswith(INSTEAD)
-
-
-def test_an_error_that_nobody_catches_is_one_traceback_that_ends_in_the_sentence(server, tmp_path):
-    server.add_task("conala", conala())
-    server.repositories["datasets", tasks.TASKS["conala"].hub].gated = 403
-    seen = hub.screen(server.endpoint, tmp_path, "tasks.load('conala')")
-    assert seen.count("Traceback") == 1
-    assert seen.strip().splitlines()[-1].startswith("ConnectionError: the Hub refuses dataset")
-
-
-def test_odex_without_conala_says_what_to_do(server, tmp_path):
-    server.add_task("odex", {"en_test.jsonl": hub.lines({"intent": "double x", "canonical_solution": "2 * x"})})
-    server.add_task("conala", conala())
-    server.repositories["datasets", tasks.TASKS["conala"].hub].gated = 403
-    ((kind, said),) = hub.ask(server.endpoint, tmp_path, "tasks.load('odex')")
-    assert kind == "ConnectionError"
-    assert said.startswith("odex leaves out what conala trains on, and its rows are not there (the Hub refuses")
-    assert said.endswith("or take the task odex-all")
 
 
 # --- models ---------------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_light_rooms_load_no_framework():
 
 
 def test_every_public_room_exists_and_loads_when_it_is_named():
-    assert set(nblib.ROOMS) <= ROOMS & set(dir(nblib))
+    assert set(nblib.MODULES) <= ROOMS & set(dir(nblib))
     assert nblib.spec.__name__ == "nblib.spec"
     assert nblib.compare is nblib.tables.compare
     with pytest.raises(AttributeError, match="no module 'kitchen'; it has .*study"):

@@ -70,7 +70,7 @@ def test_every_notebook_is_known_here_and_begins_with_the_cell_for_colab(root):
         assert (first.id, first.metadata.get("tags")) == ("colab", ["colab"]), path.name
 
 
-def test_rq1_shows_its_table_figures_and_answer_and_reads_a_full_store(root, few, tmp_path):
+def test_rq1_shows_its_table_figures_and_answer(root, few, tmp_path):
     asked = {"data_dir": str(few / "conala-mini"), "methods": "[zero-shot, icl, lora]", "shots": "[1,2]", "seeds": "42"}
     notebook = execute(root, tmp_path, "rq1_peft_vs_icl", **asked)
     for method in ("zero-shot", "icl-1", "icl-2", "lora"):
@@ -82,9 +82,6 @@ def test_rq1_shows_its_table_figures_and_answer_and_reads_a_full_store(root, few
     assert (tmp_path / "results" / "rq1_tiny_conala-mini.csv").exists()
     (ran,) = (cell for cell in notebook.cells if cell.id == "run")
     assert ["4 of 4 runs" in out.data["text/plain"] for out in ran.outputs] == [True]  # one line of progress
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*.json*")}
-    assert "lora" in output(execute(root, tmp_path, "rq1_peft_vs_icl", **asked), "table")
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*.json*")} == before
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import base64
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import matplotlib as mpl
 import numpy as np
@@ -34,7 +34,7 @@ def scored(score: float | None, status: str = "ok", **more) -> dict:
     return {"model": "tiny", "task": "conala-mini", "limit": None, "status": status, "seeds": 3} | numbers | more
 
 
-def table(lines: list[dict]) -> pd.DataFrame:
+def table(lines: Iterable[dict]) -> pd.DataFrame:
     frame = pd.DataFrame(lines)
     ends = ("_bytes", "_seconds", "em@1", "_low", "_high", "_n")
     return frame.astype({name: float for name in frame if name.endswith(ends)})
@@ -136,7 +136,8 @@ def memory(model: str, precision: str, whole: float | None, **changed) -> dict:
 THREE = [memory("small", "bf16", 0.02 * GIB), memory("small", "nf4", 0.01 * GIB), memory("large", "bf16", 14 * GIB)]
 OUT = memory("large", "fp32", None)
 PREDICTED = memory("large", "bf16", 10 * GIB, measured="predicted", logits_bytes=4 * GIB)
-BY_LABEL = {"name": "label", "sections": "model"}
+BESIDE = {"metric": "memory_bytes", "beside": "predicted_bytes", "name": "label", "sections": "model"}
+RATES = {"x": "learning_rate", "y": "em@1"}
 
 
 def pays(**changed: dict) -> pd.DataFrame:
@@ -173,44 +174,39 @@ ENDED = pd.DataFrame(
 )
 LONG = {"lora r=16, alpha=32, learning_rate=0.0003, epochs=12": method("lora", "PEFT", 0.4)}
 RANDOM = np.random.default_rng(0)
-FIGURES = {
-    "forest with lost runs and a long name": lambda: plots.forest(methods(**LOST, **LONG)),
-    "forest by model": lambda: plots.forest(models(NAMES), sections="model"),
-    "forest by long groups": lambda: plots.forest(
-        grouped([f"a rather long group {n}" for n in range(6)]), marks="group"
+FIGURES = {  # shape, frame, settings
+    "forest with lost runs and a long name": (plots.forest, methods(**LOST, **LONG), {}),
+    "forest by model": (plots.forest, models(NAMES), {"sections": "model"}),
+    "forest by long groups": (
+        plots.forest,
+        grouped([f"a rather long group {n}" for n in range(6)]),
+        {"marks": "group"},
     ),
-    "forest of ranks": lambda: plots.forest(ranks(16), "mean_rank"),
-    "forest of predictions": lambda: plots.forest(table(THREE), "memory_bytes", beside="predicted_bytes", **BY_LABEL),
-    "four tasks with gaps": lambda: plots.heat_map(matrix(["conala-mini", "codealpaca-mini", "odex", "mbpp"])),
-    "sixteen curves": lambda: plots.curves(losses(NAMES)),
-    "sixteen methods' rates": lambda: plots.curves(rates(NAMES), "learning_rate", "em@1"),
-    "one rate": lambda: plots.curves(rates(["lora"], 1), "learning_rate", "em@1"),
-    "training": lambda: plots.loss_curve(training()),
-    "scatter with lost runs": lambda: plots.scatter(methods(**LOST)),
-    "scatter over parameters": lambda: plots.scatter(methods(), "trainable_parameters"),
-    "equal points": lambda: plots.scatter(methods(), "peak_bytes"),
-    "crowd": lambda: plots.scatter(table(list(CROWD.values())), "prompt_tokens", name="family", chosen=3),
-    "lines": lambda: plots.scatter(methods(**RAG), "prompt_tokens", lines=True),
-    "break-even": lambda: plots.break_even(pays(), methods=list(pays().index), subtitle="conala-mini with tiny"),
-    "break-even never": lambda: plots.break_even(pays(rag_3=NEVER | UNMEASURED, icl_2=UNMEASURED)),
-    "memory with cards": lambda: plots.memory_by_kind(table([*THREE, OUT, PREDICTED]), cards=CARDS),
-    "lengths": lambda: plots.lengths({"intent": [3, 9, 12], "code": range(90)}, limits={"code": 64}),
-    "similarities": lambda: plots.similarities(near(RANDOM.beta(3, 2, 200), RANDOM.integers(0, 2, 200))),
-    "far similarities": lambda: plots.similarities(near([-30.0, 5.0, 90.0], [1.0, None, 0.0], unknown=3)),
-    "endings": lambda: plots.endings(ENDED, subtitle="apps-mini with tiny"),
+    "forest of ranks": (plots.forest, ranks(16), {"metric": "mean_rank"}),
+    "forest of predictions": (plots.forest, table(THREE), BESIDE),
+    "four tasks with gaps": (plots.heat_map, matrix(["conala-mini", "codealpaca-mini", "odex", "mbpp"]), {}),
+    "sixteen curves": (plots.curves, losses(NAMES), {}),
+    "sixteen methods' rates": (plots.curves, rates(NAMES), RATES),
+    "one rate": (plots.curves, rates(["lora"], 1), RATES),
+    "training": (plots.loss_curve, training(), {}),
+    "scatter with lost runs": (plots.scatter, methods(**LOST), {}),
+    "scatter over parameters": (plots.scatter, methods(), {"x": "trainable_parameters"}),
+    "equal points": (plots.scatter, methods(), {"x": "peak_bytes"}),
+    "crowd": (plots.scatter, table(CROWD.values()), {"x": "prompt_tokens", "name": "family", "chosen": 3}),
+    "lines": (plots.scatter, methods(**RAG), {"x": "prompt_tokens", "lines": True}),
+    "break-even": (plots.break_even, pays(), {}),
+    "break-even never": (plots.break_even, pays(rag_3=NEVER | UNMEASURED, icl_2=UNMEASURED), {}),
+    "memory with cards": (plots.memory_by_kind, table([*THREE, OUT, PREDICTED]), {"cards": CARDS}),
+    "lengths": (plots.lengths, {"intent": [3, 9, 12], "code": range(90)}, {"limits": {"code": 64}}),
+    "similarities": (plots.similarities, near(RANDOM.beta(3, 2, 200), RANDOM.integers(0, 2, 200)), {}),
+    "far similarities": (plots.similarities, near([-30.0, 5.0, 90.0], [1.0, None, 0.0], unknown=3), {}),
+    "endings": (plots.endings, ENDED, {"subtitle": "apps-mini with tiny"}),
 }
-NOTHING = {
-    "forest": lambda: plots.forest(methods().iloc[:0]),
-    "heat map": lambda: plots.heat_map(matrix(["a", "b"]).iloc[:0]),
-    "curves": lambda: plots.curves(losses(["lora"]).iloc[:0]),
-    "rates": lambda: plots.curves(rates(["lora"]).iloc[:0], "learning_rate", "em@1"),
-    "training": lambda: plots.loss_curve(training().iloc[:0], epochs=3),
-    "scatter": lambda: plots.scatter(methods().iloc[:0]),
-    "break-even": lambda: plots.break_even(pays().iloc[:0]),
-    "memory": lambda: plots.memory_by_kind(table(THREE).iloc[:0]),
-    "similarities": lambda: plots.similarities(near([], [])),
-    "endings": lambda: plots.endings(ENDED.iloc[:0]),
-}
+
+
+def drawn(name: str) -> Figure:
+    shape, frame, settings = FIGURES[name]
+    return shape(frame, **settings)
 
 
 # --- what is seen ---------------------------------------------------------------------------------------------------
@@ -236,7 +232,7 @@ def written(figure: Figure) -> str:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_cut_off_or_covered_and_all_is_in_words(name):
-    figure = FIGURES[name]()
+    figure = drawn(name)
     boxes = [(text.get_text(), Text.get_window_extent(text).padded(-1)) for text in texts(figure)]
     page = figure.bbox
     assert [text for text, box in boxes if not (page.contains(*box.p0) and page.contains(*box.p1))] == []
@@ -245,9 +241,11 @@ def test_nothing_is_cut_off_or_covered_and_all_is_in_words(name):
     assert figure.get_size_inches()[0] == 8
 
 
-@pytest.mark.parametrize("name", NOTHING)
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "lengths"])
 def test_a_figure_of_nothing_says_so(name):
-    assert any(word in plots.alternative(NOTHING[name]()).lower() for word in ("nothing", "no step", "no answers"))
+    shape, frame, settings = FIGURES[name]
+    words = plots.alternative(shape(frame.iloc[:0], **settings))
+    assert any(text in words.lower() for text in ("nothing", "no step", "no answers"))
 
 
 def test_nothing_global_changes():
@@ -255,7 +253,7 @@ def test_nothing_global_changes():
 
     before = dict(mpl.rcParams)
     for name in ("forest by model", "four tasks with gaps", "lines", "memory with cards", "lengths"):
-        plots.shown(FIGURES[name]())
+        plots.shown(drawn(name))
     assert dict(mpl.rcParams) == before
     assert pyplot.get_fignums() == []
 
@@ -284,12 +282,13 @@ class TestShapes:
     def test_groups_stand_together_with_their_sizes(self):
         figure = plots.forest(grouped(), marks="group")
         assert "known operation (n = 200)" in written(figure)
+        assert "(n = " not in written(plots.forest(grouped().drop(columns="em@1_n"), marks="group"))
         assert "zero-shot, known operation: 10.0 % (4.0 to 16.0); zero-shot, new operation" in plots.alternative(figure)
         with pytest.raises(ValueError, match="at most 8 groups apart; got 9"):
             plots.forest(grouped([f"group {number}" for number in range(9)]), marks="group")
 
     def test_a_prediction_stands_beside_what_was_measured(self):
-        figure = FIGURES["forest of predictions"]()
+        figure = drawn("forest of predictions")
         assert "+10.0 %" in written(figure)
         assert "large, lora bf16: 14.0 GiB (15.4 GiB predicted)" in plots.alternative(figure)
 
@@ -365,10 +364,10 @@ class TestShapes:
         assert "icl-2 in tokens: dearer from 2,326 queries on; rag-3 in tokens: dearer from 1,588 queries on" in words
         assert "icl-3" not in words
         axes = plots.break_even(pays(), methods=["rag-3"]).axes[0]
-        drawn = {line.get_color(): line for line in axes.lines if len(line.get_xdata()) == 200}
-        cheaper = drawn[plots.colour("lora")].get_ydata() < drawn[plots.colour("rag")].get_ydata()
-        assert drawn[plots.colour("rag")].get_xdata()[np.argmax(cheaper)] == pytest.approx(1588, rel=0.05)
-        words = written(FIGURES["break-even never"]())
+        lines = {line.get_color(): line for line in axes.lines if len(line.get_xdata()) == 200}
+        cheaper = lines[plots.colour("lora")].get_ydata() < lines[plots.colour("rag")].get_ydata()
+        assert lines[plots.colour("rag")].get_xdata()[np.argmax(cheaper)] == pytest.approx(1588, rel=0.05)
+        words = written(drawn("break-even never"))
         assert "rag-3: never: lora is not cheaper a query" in words
         assert "not measured" in words
         with pytest.raises(ValueError, match="methods must be of icl-2, .*rag-3; got 'icl-9'"):
@@ -441,7 +440,7 @@ def test_every_kind_has_a_colour_that_differs_for_all_readers_and_stands_out_fro
 
 @pytest.mark.parametrize("name", ["forest by model", "one rate", "lines", "crowd", "break-even", "lengths"])
 def test_all_text_is_read_on_its_page(name, page):
-    contrasts = {text.get_text(): style.contrast(text.get_color(), page.ground) for text in texts(FIGURES[name]())}
+    contrasts = {text.get_text(): style.contrast(text.get_color(), page.ground) for text in texts(drawn(name))}
     assert {text: ratio for text, ratio in contrasts.items() if ratio < 4.5} == {}  # WCAG 2.2, 1.4.3
 
 

@@ -11,7 +11,7 @@ import torch
 from nblib import methods, models, spec, tasks, train
 from nblib.train import checkpoints
 
-TASK = tasks.Task("small", 64, 64, ("\n",))
+TASK = tasks.Task(64, 64, ("\n",))
 TRAINING = spec.Training(epochs=3, batch_size=4, device_batch=2, optimizer="adamw_torch", evaluations_an_epoch=3)
 STEPS = 18  # 24 examples in batches of four, three times; evaluated after every second step
 

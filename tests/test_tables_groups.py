@@ -58,6 +58,8 @@ def test_retrieval_hand_worked(tmp_path):
     assert (line["with_score"], line["with_score_n"]) == (0.5, 2)
     assert (line["without_score"], line["without_score_n"]) == (1.0, 1)
     assert (line["n"], line["unknown"], line["reachable_share"]) == (3, 1, 1.0)
+    nothing = tables.retrieval(*results.load(tmp_path), asked={}, shown={}).frame.loc["rag-2"]
+    assert nothing[["n", "unknown", "with_score_n"]].tolist() == [0, 4, 0]
     near = tables.nearest(*results.load(tmp_path))
     assert near[["similarity", "score"]].to_numpy().tolist() == [[0.9, 1.0], [0.5, 1.0], [0.3, 0.0]]
     assert set(near["unknown"]) == {1}

@@ -193,3 +193,13 @@ def test_a_method_has_a_line_a_rate_in_their_order(tmp_path):
     assert list(frame["best"]) == [False, True, False]
     assert list(frame["chosen"]) == [True, False, False]
     assert frame["best_minus_worst_difference"].iloc[0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("status", [results.OK, results.FAILED])
+def test_one_run_or_none_that_ended_well_are_enough_for_every_table(tmp_path, status):
+    put(tmp_path, run(Lora()), right(0.5), status=status)
+    runs, answers = results.load(tmp_path)
+    made = [tables.report(tables.benchmarks(runs, answers)[0]), tables.by_group(runs, answers, {"e000": "first"})]
+    for name in ("comparison", "across_models", "transfer", "sensitivity", "quality_memory", "break_even", "fairness"):
+        made.append(getattr(tables, name)(runs, answers))
+    assert all("nan" not in table.text and table.html for table in made)

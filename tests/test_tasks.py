@@ -49,43 +49,43 @@ def problem(number, difficulty="interview"):
 # --- what is shipped ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["conala-mini", "codealpaca-mini", "apps-mini"])
-def test_the_shipped_tasks_load_without_a_network(name):
-    data = tasks.load(name)
-    assert (len(data.train), len(data.validation), len(data.test)) == (800, 100, 200)
-    assert len({example.id for example in data.test}) == 200
-    assert any(example.tests or example.inputs for example in data.test)
-    assert (data.name, data.revision) == (name, None)
-
-
-def test_the_sample_tasks_rows_say_of_what_operation_they_are_and_whether_it_is_known():
-    data = tasks.load("conala-mini")
-    for split in (data.train, data.validation, data.test):
-        assert {each.known for each in split} == {True, False}
-        assert all(each.operation for each in split)
-    for name in ("codealpaca-mini", "apps-mini"):
-        assert {(each.operation, each.known) for each in tasks.load(name).test} == {("", None)}
-
-
-def test_a_problem_of_apps_mini_has_its_tests_as_text():
-    data = tasks.load("apps-mini")
-    read = next(example for example in data.test if not example.entry_point)
+def test_the_shipped_tasks_load_without_a_network():
+    # Ids of finished runs hang on the hashes: where they differ, every stored result is orphaned.
+    hashes = {"conala-mini": "90fdb6ba0e974b26", "codealpaca-mini": "9556ce5947c9d330"}
+    for name in (*hashes, "apps-mini"):
+        data = tasks.load(name)
+        assert (len(data.train), len(data.validation), len(data.test)) == (800, 100, 200)
+        assert len({example.id for example in data.test}) == 200
+        assert any(example.tests or example.inputs for example in data.test)
+        assert (data.name, data.revision, data.content) == (name, None, hashes.get(name, data.content))
+        assert {row.known for row in data.test} == ({True, False} if name == "conala-mini" else {None})
     called = next(example for example in data.test if example.entry_point)
-    assert len(read.inputs) == len(read.outputs) == 5
-    assert read.inputs[0].endswith("\n")
-    assert isinstance(json.loads(called.inputs[0]), list)
     assert called.starter_code.startswith(f"def {called.entry_point}(")
-    assert {example.difficulty for example in data.test} == {"introductory", "interview", "competition"}
-    assert called.solutions == (called.code,)
+    assert isinstance(json.loads(called.inputs[0]), list)
+    assert {example.difficulty for example in data.test} == set(tasks.DIFFICULTIES)
+
+
+def test_the_real_corpora_load(tmp_path, real_data):
+    for split in ("train", "test"):
+        os.symlink(real_data / "apps" / "train.jsonl", tmp_path / f"{split}.jsonl")
+    sizes = {  # training, validation, test, without code, known to another task
+        ("conala", "conala"): (2135, 201, 543, 0, 0),
+        ("codealpacapy", "codealpacapy"): (2193, 314, 628, 1, 0),
+        ("conala+codealpacapy", ""): (2135 + 2193, 201 + 314, 543 + 628, 1, 0),
+        ("odex", "odex"): (0, 0, 143, 0, 296),
+        ("odex-all", "odex"): (0, 0, 439, 0, 0),
+        ("apps", tmp_path): (92, 10, 102, 0, 0),
+    }
+    for (name, folder), counts in sizes.items():
+        data = tasks.load(name, real_data / folder)
+        splits = [getattr(data, split) for split in tasks.SPLITS]
+        assert (*map(len, splits), data.without_code, data.known_intents) == counts, name
+        assert all(len({row.id for row in split}) == len(split) for split in splits)
+    assert sum(bool(example.entry_point) for example in data.test) == 10
+    assert all(len(example.inputs) == len(example.outputs) > 0 for example in data.test)
 
 
 # --- identity -------------------------------------------------------------------------------------------------------
-
-
-def test_the_content_hash_of_what_is_shipped_stays():
-    """Ids of finished runs hang on it: where this fails, every stored result is orphaned."""
-    assert tasks.load("conala-mini").content == "90fdb6ba0e974b26"
-    assert tasks.load("codealpaca-mini").content == "9556ce5947c9d330"
 
 
 def test_the_content_hash_counts_a_new_field_only_where_it_is_set():
@@ -97,12 +97,6 @@ def test_the_content_hash_counts_a_new_field_only_where_it_is_set():
     assert content([(hard,), (two,), (one, two)]) != "600ab2abbb138c0a"
 
 
-def test_the_content_hash_leaves_out_what_no_model_sees():
-    plain = tasks.Example("1", "add", "x + 1")
-    labelled = tasks.Example("1", "add", "x + 1", operation="{x} + {n}", known=False)
-    assert content([(plain,), (plain,), (plain,)]) == content([(labelled,), (labelled,), (labelled,)])
-
-
 def test_the_content_hash_follows_the_content(tmp_path):
     first = tasks.load("conala", folder(tmp_path)).content
     assert first == tasks.load("conala", folder(tmp_path)).content
@@ -111,22 +105,6 @@ def test_the_content_hash_follows_the_content(tmp_path):
 
 
 # --- sources --------------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_of_json_lines_in_the_hubs_field_names_loads(tmp_path):
-    data = tasks.load("conala", folder(tmp_path))
-    assert data.test[0].intent == "sort list `xs`"
-    assert data.test[0].code == "xs.sort()"
-
-
-@pytest.mark.parametrize("corpus", ["conala", "codealpacapy"])
-def test_the_real_corpora_load(corpus, real_data):
-    data = tasks.load(corpus, real_data / corpus)
-    sizes = {
-        "conala": (2135, 201, 543, 0),
-        "codealpacapy": (2193, 314, 628, 1),
-    }  # one of 2194 training rows has no code
-    assert (len(data.train), len(data.validation), len(data.test), data.without_code) == sizes[corpus]
 
 
 def test_a_task_with_nothing_but_a_test_split_loads_from_one_file(tmp_path):
@@ -175,15 +153,6 @@ def test_a_row_of_humaneval_without_tests_is_refused(tmp_path):
         path = write(tmp_path / "test.jsonl", FUNCTION | {field: ""})
         with pytest.raises(ValueError, match=f"line 1: no tests; the field '{field}' must hold text"):
             tasks.load("humaneval", path)
-
-
-def test_a_test_file_alone_is_enough_for_zero_shot(tmp_path):
-    path = write(tmp_path / "test.jsonl", problem(1))
-    for place in (tmp_path, path):
-        data = tasks.load("apps", place)
-        assert [len(getattr(data, split)) for split in tasks.SPLITS] == [0, 0, 1]
-        with pytest.raises(ValueError, match="'apps' has no train and no validation rows"):
-            tasks.require_training(data, "apps")
 
 
 def test_a_file_is_refused_where_a_folder_is_needed(tmp_path):
@@ -240,19 +209,6 @@ def test_a_validation_file_of_apps_is_taken_as_it_is(tmp_path):
     assert (len(data.train), len(data.validation)) == (20, 3)
 
 
-def test_the_real_problems_load(tmp_path, real_data):
-    for split in ("train", "test"):
-        os.symlink(real_data / "apps" / "train.jsonl", tmp_path / f"{split}.jsonl")
-    data = tasks.load("apps", tmp_path)
-    assert (len(data.train), len(data.validation), len(data.test)) == (92, 10, 102)
-    assert {example.difficulty for example in data.test} == {"introductory", "interview", "competition"}
-    assert sum(bool(example.entry_point) for example in data.test) == 10
-    for example in data.test:
-        assert len(example.inputs) == len(example.outputs) > 0
-        assert example.code == example.solutions[0]
-        assert not example.entry_point or isinstance(json.loads(example.inputs[0]), list)
-
-
 # --- ODEX -----------------------------------------------------------------------------------------------------------
 
 
@@ -273,12 +229,6 @@ def test_odex_without_conala_names_the_way_out(tmp_path):
         tasks.load("odex", write(tmp_path / "odex" / "test.jsonl", PIECE).parent)
 
 
-def test_the_real_odex_keeps_143_of_439(real_data):
-    data = tasks.load("odex", real_data / "odex")
-    assert (len(data.test), data.known_intents) == (143, 296)
-    assert len(tasks.load("odex-all", real_data / "odex").test) == 439
-
-
 # --- joint tasks ----------------------------------------------------------------------------------------------------
 
 
@@ -297,22 +247,9 @@ def test_an_example_of_a_joint_task_keeps_its_own_limits_and_stops():
     assert tasks.source(task, data.test[0]) == tasks.TASKS["conala-mini"]
     assert tasks.source(task, data.test[-1]) == tasks.TASKS["codealpaca-mini"]
     assert (task.input_tokens, task.output_tokens, task.stops) == (128, 128, ())
-    assert (task.checks, task.executed, task.sampled) == ("assertions", False, False)
+    assert (task.executed, task.sampled) == (False, False)
     alone = tasks.load("conala-mini").test[0]
     assert tasks.source(tasks.get("conala-mini"), alone) == tasks.TASKS["conala-mini"]
-
-
-def test_a_joint_task_loads_from_a_folder_of_folders(tmp_path):
-    for name in ("conala", "codealpacapy"):
-        (tmp_path / name).mkdir()
-        folder(tmp_path / name)
-    data = tasks.load("conala+codealpacapy", tmp_path)
-    assert [example.id for example in data.train] == ["conala/1", "codealpacapy/1"]
-
-
-def test_the_real_joint_task_loads(real_data):
-    data = tasks.load("conala+codealpacapy", real_data)
-    assert (len(data.train), len(data.validation), len(data.test)) == (2135 + 2193, 201 + 314, 543 + 628)
 
 
 @pytest.mark.parametrize(
@@ -339,9 +276,7 @@ def test_an_unknown_task_or_join_is_refused(name, message):
         ({"test": ""}, ValueError, "test.jsonl has no rows"),
         ({"test": json.dumps(ROW) + '\n{"nl": "cut'}, ValueError, "test.jsonl, line 2: not JSON"),
         ({"train": '{"cmd": "x"}'}, ValueError, "train.jsonl, line 1: no intent; the field 'nl' must hold text"),
-        ({"train": '{"nl": "   ", "cmd": "x"}'}, ValueError, "line 1: no intent"),
         ({"test": '{"nl": "do", "cmd": null}'}, ValueError, "test row '1' has no code"),
-        ({"train": "[1]"}, ValueError, "line 1: no intent"),
         ({"train": '{"nl": 3}'}, ValueError, "line 1: the field 'nl' must hold text; got int"),
         (
             {"train": '\n{"nl": "a", "test_list": "assert a"}'},
@@ -359,7 +294,6 @@ def test_an_unknown_task_or_join_is_refused(name, message):
             r"line 1: '\udc01' is half",
         ),
         ({"train": "[" * 100_000}, ValueError, "line 1: JSON that cannot be read"),
-        ({"train": f'{{"nl": {"9" * 5000}}}'}, ValueError, "line 1: JSON that cannot be read"),
     ],
 )
 def test_bad_data_is_refused_with_file_and_line(tmp_path, lines, kind, message):
@@ -379,9 +313,7 @@ LINES = f"{json.dumps(PIECE)}\n" * 500 + f"{CAFE}\n"
         ("test.jsonl", LINES, "latin-1", "line 501: not UTF-8 text (byte 0xe9, as in Latin-1 or Windows-1252)"),
         ("test.jsonl", LINES, "utf-16", "line 1: not UTF-8 text (byte 0xff, as in UTF-16)"),
         ("test.json", f"[\n{json.dumps(PIECE)},\n{CAFE}]", "latin-1", "line 3: not UTF-8 text (byte 0xe9"),
-        ("test.json", LINES, "utf-16", "line 1: not UTF-8 text (byte 0xff, as in UTF-16)"),
         ("test.json", f"[\n{json.dumps(PIECE)},\nx]", "utf-8", "line 3: not JSON (Expecting value); the file is one"),
-        ("test.jsonl.gz", LINES, "cp1252", "line 501: not UTF-8 text (byte 0xe9"),
     ],
 )
 def test_text_that_is_not_utf8_is_refused_with_its_file_and_line(tmp_path, name, text, encoding, message):
@@ -432,8 +364,3 @@ def test_a_task_without_training_rows_is_refused_for_training(tmp_path):
     ):
         tasks.require_training(data, "odex-all")
     tasks.require_training(tasks.load("conala-mini"), "conala-mini")
-
-
-def test_the_first_examples_are_a_partial_test():
-    assert len(tasks.first(tasks.load("conala-mini"), 7).test) == 7
-    assert len(tasks.first(tasks.load("conala-mini"), None).test) == 200

@@ -66,7 +66,7 @@ def test_a_folder_has_its_files_by_split(tmp_path):
         pd.DataFrame(PAIRS[:rows]).to_csv(tmp_path / f"{split}.csv", index=False)
     data = load(tmp_path, columns=NAMES)
     assert sizes(data) == [6, 1, 3]
-    assert tasks.checks(data, None, tasks.TASKS["conala"]).overlaps[1].exact == 3
+    assert tasks.checks(data, None, tasks.TASKS["conala"])["overlaps"][1]["exact"] == 3
 
 
 def test_a_split_that_is_missing_comes_from_the_training_rows(tmp_path):
@@ -144,8 +144,12 @@ def test_untidy_tables_are_read(tmp_path, text, code):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("t.csv", "nl,cmd\na,b\n", "has 1 rows of different intents, and train and validation and test rows need one"),
-        ("t.csv", "nl,cmd\na,b\nc,d\n", "has 2 rows of different intents"),
+        (
+            "t.csv",
+            "nl,cmd\na,b\n",
+            "t.csv has 1 different intents, nearly equal ones taken as one, and train",
+        ),
+        ("t.csv", "nl,cmd\na,b\nc,d\n", "has 2 different intents"),
         ("t.csv", "nl,cmd\n", "t.csv has no rows"),
         ("t.csv", "", "t.csv has no rows"),
         ("t.jsonl", "\n", "t.jsonl has no rows"),
@@ -214,7 +218,7 @@ def test_a_seeded_split_keeps_like_intents_and_groups_together():
     for family in (same, near, grouped):
         assert len({split_of[row["nl"]] for row in family}) == 1
     assert data == load(rows, columns={"group": "who"}, split=[0.5, 0.25, 0.25])
-    assert all(pair.near == 0 for pair in tasks.checks(data, None, tasks.TASKS["conala"]).overlaps)
+    assert all(pair["near"] == 0 for pair in tasks.checks(data, None, tasks.TASKS["conala"])["overlaps"])
 
 
 def leaky(tmp_path):
@@ -237,7 +241,8 @@ def test_leaks_are_counted_in_the_row_and_may_be_left_out(tmp_path):
     assert strict.checks["remarks"][-1] == "2 test rows are left out because their intent is in the training rows."
     assert planned.checks["ids"] == {"train": ["1", "2", "3"], "validation": ["1"], "test": ["1", "2", "3"]}
     assert strict.id != planned.id
-    frame = pd.DataFrame({"split": "test", "shape_only": False, "notes": [{"data_checks": planned.checks}]})
+    frame = {"task": "own", "split": "test", "shape_only": False, "settings": [{}]}
+    frame = pd.DataFrame(frame | {"notes": [{"data_checks": planned.checks}]})
     assert tables.protocol.leaked(frame) == "2 of 3, 1 of them exactly"
 
 

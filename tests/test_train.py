@@ -9,7 +9,7 @@ import torch
 
 from nblib import methods, models, spec, study, tasks, train
 
-TASK = tasks.Task("small", 64, 64, ("\n",))
+TASK = tasks.Task(64, 64, ("\n",))
 QUICK = spec.Training(epochs=2, optimizer="adamw_torch", evaluations_an_epoch=1)
 
 
@@ -91,7 +91,7 @@ def test_the_tokens_of_both_halves_count():
     tokenizer, example = small.tokenizer(), small.EXAMPLES[0]
     both = sum(len(ids) for ids in train.encode(example, tokenizer, encoder_decoder=True).values())
     for limit, kept in ((both, 1), (both - 1, 0)):
-        task = tasks.Task("short", 64, 64, ("\n",), training_tokens=limit)
+        task = tasks.Task(64, 64, ("\n",), training_tokens=limit)
         assert len(train.encode_all([example], tokenizer, task, encoder_decoder=True)) == kept
 
 
@@ -165,7 +165,7 @@ def test_adalora_prunes_as_its_steps_pass():
 
 
 def test_rows_over_the_length_limit_are_left_out_of_training_and_of_its_steps():
-    tokenizer, short = small.tokenizer(), tasks.Task("short", 64, 1, ("\n",))
+    tokenizer, short = small.tokenizer(), tasks.Task(64, 1, ("\n",))
     assert train.steps(small.DATA.train, tokenizer, TASK, spec.Training(epochs=2, batch_size=16)) == 4
     assert train.steps(small.DATA.train, tokenizer, short, QUICK) == 0
     with pytest.raises(ValueError, match="no training row is within the task's limits"):

@@ -137,7 +137,7 @@ def test_adalora_keeps_its_penalty(family):
 
 def test_validation_losses_are_those_of_the_data_alone():
     model, training = prepared("llama", "adalora"), spec.Training(epochs=1, evaluations_an_epoch=1)
-    task = tasks.Task("small", 64, 64, ("\n",))
+    task = tasks.Task(64, 64, ("\n",))
     settings = {"learning_rate": 1e-2, "precision": "fp32", "seed": 1}
     fitted = train.fit(model, small.tokenizer(), small.DATA, task, training, **settings)
     encoded = [train.encode(each, small.tokenizer()) for each in small.DATA.validation]

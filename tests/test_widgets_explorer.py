@@ -122,7 +122,8 @@ def test_a_run_shows_its_settings_scores_and_answers(store):
     assert facts["em@1"] == "50.0 % of 4"
     assert facts["generate_peak_bytes"] == "1.0 GiB"
     shown = explorer.predictions(store, only(store, "rag"), examples=EXAMPLES, count=3)
-    assert list(shown.frame[""]) == ["✓", "✓", "✗"]
+    assert list(shown.frame["verdict"]) == ["✓", "✓", "✗"]
+    assert (shown.html.count("✓"), shown.html.count("✗")) == (2, 1)
     assert shown.frame["answer"][0] == "answer = 0"
 
 

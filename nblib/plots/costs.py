@@ -37,7 +37,6 @@ def scatter(
     name: str = "method",
     lines: bool = False,
     chosen: object = None,
-    title: str = "",
 ) -> Figure:
     """A point a line of the frame over two of its numbers, with the interval of y, and its name (a column) beside it.
 
@@ -48,7 +47,7 @@ def scatter(
     """
     frame = style.tidy(frame, x, y, name)
     points = _points(frame, x, y)
-    title = title or f"{style.short(y)} against {style.short(x)}"
+    title = f"{style.short(y)} against {style.short(x)}"
     is_crowd, has_front = len(points) > CROWD, "pareto" in points
     front = points[points["pareto"].astype(bool)].sort_values(["x", "y"]) if has_front else points.iloc[:0]
     count = f", {len(points)} points, {'with' if len(front) else 'without'} a Pareto front" if has_front else ""
@@ -141,7 +140,7 @@ def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> 
     marks.remove()
 
 
-def break_even(frame: pd.DataFrame, *, methods: Sequence[str] = (), title: str = "", subtitle: str = "") -> Figure:
+def break_even(frame: pd.DataFrame, *, methods: Sequence[str] = ()) -> Figure:
     """Cost against number of queries: the trained method, which starts at the cost of training, and prompting ones;
     where they cross, the number of queries. Tokens above, seconds below, each over its own numbers of queries.
 
@@ -155,12 +154,12 @@ def break_even(frame: pd.DataFrame, *, methods: Sequence[str] = (), title: str =
             raise ValueError(f"methods must be of {', '.join(map(str, frame.index)) or 'no line'}; got {label!r}")
     best = frame[frame["family"].isin(IN_PROMPTS)].sort_values("score", kind="stable", na_position="first")
     chosen = frame.loc[list(methods) or sorted(best.drop_duplicates("family", keep="last").index)]
-    title = title or " ".join(["When training", *chosen["base"].unique()[:1], "pays"])
+    title = " ".join(["When training", *chosen["base"].unique()[:1], "pays"])
     with style.context():
         figure, panels = style.subplots(6.2, 2)
         words = _crossings(panels[0], "tokens", chosen) + _crossings(panels[1], "seconds", chosen)
         panels[-1].set_xlabel("queries (logarithmic)")
-        return finish(figure, title, subtitle, f"{title}. {'; '.join(words) or 'There is nothing to compare'}.")
+        return finish(figure, title, "", f"{title}. {'; '.join(words) or 'There is nothing to compare'}.")
 
 
 def _crossings(axes: Axes, unit: str, chosen: pd.DataFrame) -> list[str]:

@@ -25,14 +25,8 @@ ENDINGS = {  # in the order of the bars: what it is called, and its colour
 }
 
 
-def lengths(
-    texts: Mapping[str, Sequence[int]],
-    *,
-    limits: Mapping[str, int] | None = None,
-    unit: str = "tokens",
-    title: str = "",
-) -> Figure:
-    """How long the texts of each column are (`{"intent": […], "code": […]}`), a panel each on one axis.
+def lengths(texts: Mapping[str, Sequence[int]], *, limits: Mapping[str, int] | None = None) -> Figure:
+    """How many tokens the texts of each column have (`{"intent": […], "code": […]}`), a panel each on one axis.
 
     A limit is a line, and it is said how many texts are longer. The axis ends where nearly all texts do.
     Raises ValueError for a column without texts.
@@ -43,27 +37,28 @@ def lengths(
     limits = {name: limit for name, limit in (limits or {}).items() if name in texts}
     end = max([5.0, *(np.quantile(counts, 0.995) for counts in texts.values()), *(1.15 * at for at in limits.values())])
     step = max(1, round(end / 40))
-    title, notes = title or f"Length of {style.joined(texts)}", []
+    title, notes = f"Length of {style.joined(texts)}", []
     with style.context():
         figure, panels = style.subplots(1.35 + 1.3 * len(texts), len(texts), sharex=True)
         for axes, name in zip(panels, texts, strict=True):
             counts = np.asarray(texts[name])
-            note = f"{name}: {len(counts):,} texts, median {np.median(counts):,.0f}, longest {counts.max():,} {unit}"
+            note = f"{name}: {len(counts):,} texts, median {np.median(counts):,.0f}, longest {counts.max():,} tokens"
             sns.histplot(counts, binwidth=step, binrange=(-0.5, end + step), color=BARS, alpha=1, ax=axes)
             if name in limits:
                 axes.axvline(limits[name] + 0.5, color=fill(LIMIT), lw=1.4, ls=(0, (4, 2)))
                 note += f", {int((counts > limits[name]).sum()):,} above the limit of {limits[name]:,} (dashed)"
             beyond = int((counts > end + step).sum())
             notes.append(note + (f", {beyond:,} beyond the axis" if beyond else ""))
-            axes.set(xlim=(-0.5, end + step), ylabel=f"{name}\n(texts)", xlabel=f"length ({unit})")
+            axes.set(xlim=(-0.5, end + step), ylabel=f"{name}\n(texts)", xlabel="length (tokens)")
             numbers(axes.yaxis, plain=3, integer=True)
             axes.grid(axis="y")
         return finish(figure, title, "\n".join(notes), f"{title}. {'; '.join(notes)}.")
 
 
-def similarities(frame: pd.DataFrame, *, title: str = "Does a nearer example help?") -> Figure:
+def similarities(frame: pd.DataFrame) -> Figure:
     """Queries by the similarity of their nearest example, right and wrong answers stacked; above each bar the share
     that is right. `frame` has a line a query: its `similarity` and `score`."""
+    title = "Does a nearer example help?"
     near, score = (frame[name].to_numpy(dtype=float) for name in ("similarity", "score"))
     low, high = (near.min(), max(near.max(), near.min() + 0.05)) if near.size else (0.0, 1.0)
     edges = np.array(MaxNLocator(12, steps=[1, 2, 5, 10]).tick_values(low, high + 1e-9))  # round numbers
@@ -95,13 +90,14 @@ def similarities(frame: pd.DataFrame, *, title: str = "Does a nearer example hel
         return finish(figure, title, notes, f"{title} {'; '.join(words) or 'There are no answers'}.")
 
 
-def endings(frame: pd.DataFrame, *, title: str = "How first answers ended", subtitle: str = "") -> Figure:
+def endings(frame: pd.DataFrame, *, subtitle: str = "") -> Figure:
     """A stacked bar a method, in a panel a `difficulty`: shares `ended passed`, `ended wrong`… of the first answers."""
     parts = {
         f"ended {kind}": name
         for kind, (name, _) in ENDINGS.items()
         if f"ended {kind}" in frame and frame[f"ended {kind}"].sum() > 0
     }
+    title = "How first answers ended"
     words = describe(frame, "", title, by=["difficulty", "method"], parts=parts)[1]
     shades = [dict(ENDINGS.values())[name] for name in parts.values()]
     with style.context():

@@ -81,8 +81,9 @@ def forest(
                 axes.axvline(line, color=page().faint, lw=1.1, ls=(0, (4, 3)), zorder=1)
             axes.grid(axis="x")
         for shape, group in enumerate(groups if marks else ()):
-            count = frame.loc[frame[marks] == group, f"{metric}_n"].max()
-            axes.scatter([], [], label=f"{group} (n = {count:.0f})", **_mark(shape, page().faint))
+            count = frame[frame[marks] == group].get(f"{metric}_n", pd.Series(dtype=float)).max()
+            label = f"{group}" if pd.isna(count) else f"{group} (n = {count:.0f})"
+            axes.scatter([], [], label=label, **_mark(shape, page().faint))
         numbers(axes.xaxis, plain=10 if is_rank else 6, integer=is_rank)
         top = max(5.0, min(1.04 * reach / one, 100.0)) if metric in style.SCORES else 1.04 * reach / one or 1.0
         axes.set_xlim(0.8 if is_rank else 0, len(frame) + 0.2 if is_rank else top)
@@ -111,7 +112,7 @@ def _mark(shape: int, shade: Any) -> dict[str, Any]:
     return looks | {"facecolors": inside, "edgecolors": edge, "zorder": 3}
 
 
-def heat_map(frame: pd.DataFrame, metric: str = "em@1", *, title: str = "") -> Figure:
+def heat_map(frame: pd.DataFrame, metric: str = "em@1") -> Figure:
     """Rows: what was trained on (`trained_on`); columns: what is asked (`task`); cells: the mean and its interval.
 
     Nothing comes first, then single tasks, then joint ones; the cells of a task's own adapter are outlined.
@@ -119,7 +120,7 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1", *, title: str = "") -> F
     frame = style.tidy(frame, metric, "trained_on", "task").astype({"task": str, "trained_on": str})
     asked = list(frame["task"].unique())
     trained = sorted(frame["trained_on"].unique(), key=lambda name: ("(" not in name, name.count("+")))
-    title = title or f"{style.short(metric)} by what was trained on and what is asked"
+    title = f"{style.short(metric)} by what was trained on and what is asked"
     with style.context():
         figure, (axes,) = style.subplots(1.75 + 0.62 * max(len(trained), 1))
         if len(frame):
@@ -134,7 +135,7 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1", *, title: str = "") -> F
                 text.set(color=style.on(to_hex(shade)), size=10, linespacing=1.4)
             axes.set_xticklabels([wrapped(task.replace("+", " + "), 24) for task in asked], rotation=0)
             axes.set_yticklabels([wrapped(task.replace("+", " + "), 24) for task in trained], rotation=0)
-        for task in set(asked) & set(trained):
+        for task in [task for task in asked if task in trained]:
             corner = (asked.index(task) + 0.03, trained.index(task) + 0.05)
             axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor=OWN, lw=2.6))
         axes.set(xlabel="asked", ylabel="trained on")
@@ -145,12 +146,7 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1", *, title: str = "") -> F
 
 
 def curves(
-    frame: pd.DataFrame,
-    x: str = "epoch",
-    y: str = "loss",
-    *,
-    chosen: Mapping[str, float] | None = None,
-    title: str = "",
+    frame: pd.DataFrame, x: str = "epoch", y: str = "loss", *, chosen: Mapping[str, float] | None = None
 ) -> Figure:
     """A panel a method, the best first, with the others in grey behind it: a loss over epochs, a score over rates.
 
@@ -166,7 +162,7 @@ def curves(
     order = sorted(means, key=lambda name: (pd.isna(best[name]), best[name], name))
     rows = max(1, -(-len(order) // COLUMNS))
     columns = max(1, -(-len(order) // rows))
-    title = title or f"{style.short(y)} by {x.replace('_', ' ')}"
+    title = f"{style.short(y)} by {x.replace('_', ' ')}"
     with style.context():
         figure, panels = style.subplots(1.4 + 1.65 * rows + 0.8 * (rows == 1), rows, columns, sharex=True, sharey=True)
         for place, (axes, name) in enumerate(zip(panels, order, strict=False)):
@@ -239,7 +235,7 @@ def _limits(axes: Axes, frame: pd.DataFrame, x: str, y: str, ticks: int) -> None
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None, title: str = "") -> Figure:
+def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None) -> Figure:
     """Training loss by epoch as a line, validation losses as dots, the kept checkpoint ringed.
 
     `frame` has a line a loss: `of` (training or validation), `epoch`, `loss`, `kept`, and `method`, `kind`, `model` and
@@ -249,7 +245,7 @@ def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None, title: str =
     smooth, kept = training["loss"].rolling(STEPS, min_periods=1).mean(), validation[validation["kept"].astype(bool)]
     losses = {"training": smooth, "validation": validation["loss"]}
     ends = {name: f"{loss.iloc[0]:.2f} to {loss.iloc[-1]:.2f}" for name, loss in losses.items() if len(loss)}
-    title = title or " ".join(["Loss", *(f"of {method}" for method in frame["method"].unique()), "by epoch"])
+    title = " ".join(["Loss", *(f"of {method}" for method in frame["method"].unique()), "by epoch"])
     with style.context():
         figure, (axes,) = style.subplots(3.6)
         if len(training):

@@ -1,7 +1,6 @@
 """The whole way of a run: plan, run one, run all; a study as plain values. The only room that knows it."""
 
-from nblib.study.comparing import adjusted, compare, search, sizes, transfer
-from nblib.study.config import Study, from_yaml, to_yaml
+from nblib.study.comparing import Study, adjusted, compare, from_yaml, search, sizes, to_yaml, transfer
 from nblib.study.estimates import Cost, costs
 from nblib.study.parallel import run_all
 from nblib.study.planning import Planned, plan

@@ -1,7 +1,7 @@
 """What is run: data, ids and prompts of runs, each checked before any work."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nblib import methods, metrics, models, prompts, retrieve, sandbox, spec, tasks, train
@@ -16,7 +16,7 @@ class Planned:
     run: Run
     id: str
     data: Data  # training and validation rows of the task that is trained on, queries as the test rows
-    checks: dict = field(default_factory=dict)  # tasks.Checks as plain values
+    checks: dict = field(default_factory=dict)  # tasks.checks
     training: str = ""  # spec.training_id where weights are trained
 
 
@@ -116,7 +116,7 @@ def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
     data = tasks.first_trained(data, run.max_train)
     if data.test and (reason := metrics.code_bleu.gap(data.test[0].language)):
         data = replace(data, remarks=(*data.remarks, reason))
-    return data, trained_on, asdict(tasks.checks(data, tokenizer(run), tasks.of(run)))
+    return data, trained_on, tasks.checks(data, tokenizer(run), tasks.of(run))
 
 
 def _folder(run: Run, task: str) -> str | None:

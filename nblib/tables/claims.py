@@ -66,8 +66,10 @@ class Verdict:
     @property
     def table(self) -> Table:
         """The numbers."""
-        shown = self.numbers.drop(columns="note", errors="ignore").dropna(axis=1, how="all")
-        return Table(shown, heads={"line": "method", "base": "against", "base_score": "score of that (%)"})
+        return Table(
+            self.numbers.drop(columns="note", errors="ignore"),
+            heads={"line": "method", "base": "against", "base_score": "score of that (%)"},
+        )
 
 
 def verdicts(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Verdict]:
@@ -84,6 +86,19 @@ def verdicts(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Verdict]:
     missing = [claim for claim in CLAIMS if claim not in {verdict.claim for verdict in found}]
     found += [Verdict(claim, "–", "–", OPEN, "No runs speak of it.", pd.DataFrame()) for claim in missing]
     return sorted(found, key=lambda verdict: list(CLAIMS).index(verdict.claim))
+
+
+def shipped(claim: str, task: str, model: str = "tiny") -> Verdict:
+    """The verdict on a claim from the rows that the repository ships, in a sentence: what README and report say too.
+
+    `task` is as in a verdict: claim 5 speaks of two. Raises ValueError where the shipped rows have no such verdict.
+    """
+    folder, names = results.SHIPPED / model, task.split(" and ")
+    ids = [path.stem for path in folder.glob("*.json") if any(f".{name}." in path.name for name in names)]
+    for verdict in verdicts(*results.load(folder, ids)):
+        if (verdict.claim, verdict.task) == (claim, task):
+            return replace(verdict, numbers=pd.DataFrame())
+    raise ValueError(f"the shipped rows of {model} have no verdict on claim {claim!r} and task {task!r}")
 
 
 def verdict_table(found: Sequence[Verdict]) -> Table:

@@ -128,15 +128,15 @@ def cards(plans: Mapping[str, Sequence[Any] | str], sizes: Mapping[str, float]) 
         whole = {"card": card, "card_bytes": sizes[card] * GIB}
         if isinstance(options, str):
             lines.append(whole | {"method": "nothing fits", "why": options})
-        for option in options if not isinstance(options, str) else ():
+            continue
+        for option in options:
             own = {name: getattr(option, name) for name in names}
             lines.append(whole | {"method": option.method.kind, "card_share": option.share} | own)
     frame = pd.DataFrame(lines, columns=["card", "card_bytes", "method", *names, "card_share", "why"])
     heads = {"card_bytes": "memory", "device_batch": "rows a pass", "accumulation": "passes a step"}
     heads |= {"card_share": "of the card (%)", "peak_bytes": "peak"}
-    shown = tuple(name for name in frame if name != "why" or frame["why"].notna().any())
     note = "Predicted from the configuration; 8 % of a card and 0.5 GiB stay free."
-    return Table(frame, (note,), columns=shown, heads=heads)
+    return Table(frame, (note,), heads=heads)
 
 
 def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
@@ -173,8 +173,7 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
         heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}
     costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
-    shown = ("method", *(name for name in costs if frame[name].notna().any()), "difference", "p", "verdict")
-    return Table(frame, (spent, BREAK_EVEN), columns=shown, heads=heads)
+    return Table(frame, (spent, BREAK_EVEN), columns=("method", *costs, "difference", "p", "verdict"), heads=heads)
 
 
 def soft_cost(benchmark: Benchmark) -> Table:
@@ -265,8 +264,8 @@ def _memory_table(frame: pd.DataFrame) -> Table:
 def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | None:
     """That method; None: the PEFT method that scores best, if there is one."""
     if label is None:
-        scores = runs[runs["family"] == "PEFT"].groupby("method")[metric].mean().dropna() if metric in runs else []
-        return str(scores.idxmax()) if len(scores) else None
+        scores = runs.loc[runs["family"] == "PEFT"].reindex(columns=["method", metric]).groupby("method")[metric].mean()
+        return None if scores.isna().all() else str(scores.idxmax())
     trained = runs.loc[runs["family"].isin(TRAINED), "method"].unique()
     if label not in trained:
         known = ", ".join(trained) or "none, because no trained method has a result"

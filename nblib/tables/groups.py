@@ -69,8 +69,8 @@ def by_group(
     Raises ValueError for a base that has no result, and where `groups` names no example of the runs.
     """
     runs, answers = labelled(runs, answers)
-    names = answers["example"].astype(object).map(groups).replace("", None)
-    if names.isna().all():
+    names = answers["example"].astype(object).map(lambda id: groups.get(id) or None)
+    if len(names) and names.isna().all():
         raise ValueError(
             f"groups must name examples of the runs, such as {min(answers['example'])!r}; got none of them"
         )
@@ -113,7 +113,8 @@ def retrieval(
     answers = _shot_operations(answers[answers["run"].isin(runs.index)], asked, shown).astype({"method": object})
     known = answers[answers["known"]]
     every, found = answers.groupby("method"), known.groupby("method")
-    frame = counts(runs, ["method"])[["kind", "family"]].assign(seeds=every["run"].nunique(), n=found.size())
+    frame = counts(runs, ["method"])[["kind", "family"]].assign(seeds=every["run"].nunique())
+    frame["n"] = found.size().reindex(frame.index, fill_value=0)
     frame["unknown"] = every.size() - frame["n"]
     frame = frame.join(found[["hit", "reachable"]].mean().add_suffix("_share")).join(found["similarity"].mean())
     frame["same_share"] = found["same"].sum() / found["count"].sum().replace(0, np.nan)
@@ -152,7 +153,8 @@ def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") 
 def _shot_operations(answers: pd.DataFrame, asked: Mapping[str, str], shown: Mapping[str, str]) -> pd.DataFrame:
     """The answers with the `count` of their shots, of those of the `same` operation, whether there is one (`hit`),
     whether there could be one (`reachable`), and whether operation and shots are `known`."""
-    operations, count = answers["example"].astype(object).map(asked).fillna(""), answers["shots"].map(len)
+    operations = answers["example"].astype(object).map(lambda id: asked.get(id) or "")
+    count = answers["shots"].map(len)
     pairs = zip(answers["shots"], operations, strict=True)
     same = np.array([sum(shown.get(shot) == own for shot in shots) for shots, own in pairs], dtype=int)
     known = (operations != "") & ((count > 0) | (answers["dropped_shots"] > 0))

@@ -80,7 +80,7 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
         )
     frame = scored(*labelled(runs, answers), ["method"], metrics)
     shown = [metric for metric in metrics if metric in frame]
-    costs = ("trainable_parameters", *_saved(frame), "train_seconds", "prompt_tokens", "peak_bytes")
+    costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
     columns = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
     return Table(frame, (LEGEND, *(_undefined(frame, metric) for metric in shown[1:])), _title(runs), columns)
 
@@ -195,9 +195,8 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     frame["relative_share"] = frame["difference"] / (full[metric].iloc[0] or math.nan if len(full) else math.nan)
     note = "No model was tuned in full with a result, so nothing is tested."
     note = f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else note
-    costs = ("train_seconds", *_saved(frame), "peak_bytes")
-    columns = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, *costs, "reference")
-    columns += ("difference", "relative_share", "p", "verdict", "seeds")
+    columns = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, "train_seconds")
+    columns += ("adapter_bytes", "peak_bytes", "reference", "difference", "relative_share", "p", "verdict", "seeds")
     heads = {"difference": "against the reference (points)", "relative_share": "relative (%)"}
     return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
@@ -284,10 +283,6 @@ def turned(tests: pd.DataFrame) -> pd.DataFrame:
 
 def _columns(metric: str) -> list[str]:
     return [metric, *(f"{metric}_{end}" for end in ("sd", "low", "high", "n", "missing", "tie", "rank", "corpus"))]
-
-
-def _saved(frame: pd.DataFrame) -> tuple[str, ...]:
-    return ("adapter_bytes",) if frame["adapter_bytes"].notna().any() else ()
 
 
 def base_of(answers: pd.DataFrame, label: str, metric: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ How a cell is written is told by the end of its column's name: a score or `_shar
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -58,6 +58,7 @@ UNITS = {  # end of a name -> what stands in its place above the column
 }
 INSIDE = ("_low", "_high", "_sd", "_tie", "_rank", "_corpus", "_missing", "_n")  # in the cell of another column
 WHY_NONE = {results.OUT_OF_MEMORY: "OOM", results.FAILED: "failed", "missing": "missing"}
+KEPT = (*SCORES, "memory_bytes")  # shown even where no line has a value, since then it is said why
 NOTHING = "–"
 MARKS = {  # best, second best, what stands below a number; <ins>, because GitHub drops <u>
     "html": ("<b>{}</b>", "<ins>{}</ins>", "<br><small>{}</small>"),
@@ -93,7 +94,7 @@ class Table:
     frame: pd.DataFrame = field(repr=False)
     notes: tuple[str, ...] = ()  # below it; empty ones are left out
     title: str = ""
-    columns: tuple[str, ...] | None = None  # those to show, as far as the frame has them; None: all
+    columns: tuple[str, ...] | None = None  # those to show, as far as the frame has values of them; None: all
     heads: Mapping[str, str] = field(default_factory=dict)  # column -> what stands above it, where not as usual
     group: str = ""  # a column whose repeats are left blank
     code: tuple[str, ...] = ()  # columns of code
@@ -167,7 +168,9 @@ class Table:
         """Every cell as it is written in that kind of text."""
         frame = self.frame.reset_index() if self.frame.index.name else self.frame
         frame = frame[frame[self.only]] if self.only else frame
-        names = [name for name in self.columns or frame if name in frame]
+        names = [
+            name for name in self.columns or frame if name in frame and (name in KEPT or frame[name].notna().any())
+        ]
         if self.columns is None:
             names = [name for name in names if not any(f"{other}{end}" == name for other in names for end in INSIDE)]
         cells = [
@@ -226,7 +229,7 @@ def _cell(line: Mapping[str, Any], name: str, kind: str, *, is_code: bool) -> st
     if isinstance(value, str):
         return _text(value, name, kind, is_code=is_code)
     if pd.isna(value):  # a score says what became of its runs
-        return WHY_NONE.get(str(line.get("status")), NOTHING) if name in SCORES or name == "memory_bytes" else NOTHING
+        return WHY_NONE.get(str(line.get("status")), NOTHING) if name in KEPT else NOTHING
     if name == "seeds":
         lost = ", ".join(f"{line[status]} {word}" for status, word in WHY_NONE.items() if line.get(status))
         return f"{value} ({lost})" if lost else str(value)
@@ -279,4 +282,4 @@ def _latex(text: str) -> str:
     return text.translate(LATEX)
 
 
-ESCAPES = {"html": escape, "latex": _latex, "text": str}
+ESCAPES: dict[str, Callable[[str], str]] = {"html": escape, "latex": _latex, "text": str}

@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import combinations
 
@@ -15,60 +15,28 @@ NEAR = 0.9  # share of the words of two intents that are in both, from which the
 QUANTILES = (0.5, 0.9, 0.99, 1.0)  # of token lengths
 
 
-@dataclass(frozen=True)
-class Split:
-    """One split's rows."""
+def checks(data: Data, tokenizer=None, task: Task | None = None) -> dict:
+    """What is in a task's data, as plain values for a row; `task` has the limits of a user's own data.
 
-    split: str
-    rows: int
-    without_code: int
-    without_tests: int
-    repeated_intents: int  # rows whose intent came before, up to case, spacing and quotes
-    repeated_rows: int  # rows whose intent and code came before
-    intent_tokens: tuple[int, ...] | None = None  # median, 90 %, 99 %, longest; None: no tokenizer was given
-    code_tokens: tuple[int, ...] | None = None
-    rows_too_long: int | None = None  # beyond the task's limits for training; None: no tokenizer or unknown limits
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Rows of the second split whose intent is also in the first; each count includes the one before it."""
-
-    splits: tuple[str, str]
-    exact: int  # letter for letter
-    normalized: int  # up to case, spacing and quotes
-    near: int  # nine tenths of their words are the same
-
-
-@dataclass(frozen=True)
-class Checks:
-    """What is in a task's data; `dataclasses.asdict` makes it JSON."""
-
-    task: str
-    splits: tuple[Split, ...]
-    overlaps: tuple[Overlap, ...]
-    rows_left_out: int  # training and validation rows without code
-    known_intents: int  # test rows left out because another task trains on their intent
-    remarks: tuple[str, ...] = ()  # on how a user's own data were read
-    ids: dict[str, list[str]] = field(default_factory=dict)  # of a user's own rows, by split
-
-
-def checks(data: Data, tokenizer=None, task: Task | None = None) -> Checks:
-    """Counts of a task's rows, gaps, repetitions and overlaps; with a tokenizer also lengths and rows too long.
-
-    `task` has the limits of a user's own data.
+    task; rows_left_out, training and validation rows without code; known_intents, test rows left out because another
+    task trains on their intent; of a user's own data remarks on how they were read, and ids by split;
+    splits, each with split, rows, without_code, without_tests, repeated_intents (whose intent came before, up to case,
+    spacing and quotes), repeated_rows (whose intent and code came before), and with a tokenizer intent_tokens and
+    code_tokens (median, 90 %, 99 %, longest) and rows_too_long (beyond the limits for training), else None;
+    overlaps, each with its two splits and how many rows of the second have an intent of the first: exact (letter for
+    letter), normalized (up to case, spacing and quotes), near (nine tenths of the words); a count has the one before.
     """
     splits = {split: getattr(data, split) for split in SPLITS if getattr(data, split)}
     limits = task or (get(data.name) if data.name else None)
-    return Checks(
-        task=data.name,
-        splits=tuple(_split(split, rows, limits, tokenizer) for split, rows in splits.items()),
-        overlaps=tuple(_overlap(pair, *(splits[split] for split in pair)) for pair in combinations(splits, 2)),
-        rows_left_out=data.without_code,
-        known_intents=data.known_intents,
-        remarks=data.remarks,
-        ids={split: [row.id for row in rows] for split, rows in splits.items()} if data.remarks else {},
-    )
+    return {
+        "task": data.name,
+        "splits": tuple(_split(split, rows, limits, tokenizer) for split, rows in splits.items()),
+        "overlaps": tuple(_overlap(pair, *(splits[split] for split in pair)) for pair in combinations(splits, 2)),
+        "rows_left_out": data.without_code,
+        "known_intents": data.known_intents,
+        "remarks": data.remarks,
+        "ids": {split: [row.id for row in rows] for split, rows in splits.items()} if data.remarks else {},
+    }
 
 
 def without_leaked(data: Data) -> Data:
@@ -132,16 +100,14 @@ def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
     return shared >= NEAR * (len(one) + len(other) - shared) - 1e-9
 
 
-def _overlap(names: tuple[str, str], rows: Sequence[Example], others: Sequence[Example]) -> Overlap:
+def _overlap(names: tuple[str, str], rows: Sequence[Example], others: Sequence[Example]) -> dict:
     intents = {row.intent for row in rows}
     same = {words(intent) for intent in intents}
     near = _near(intents, others)
-    return Overlap(
-        names,
-        exact=sum(row.intent in intents for row in others),
-        normalized=sum(words(row.intent) in same for row in others),
-        near=sum(word_set(row.intent) in near for row in others),
-    )
+    exact = sum(row.intent in intents for row in others)
+    normalized = sum(words(row.intent) in same for row in others)
+    near_count = sum(word_set(row.intent) in near for row in others)
+    return {"splits": names, "exact": exact, "normalized": normalized, "near": near_count}
 
 
 def _near(intents: Collection[str], asked: Sequence[Example]) -> set[frozenset[str]]:
@@ -150,24 +116,22 @@ def _near(intents: Collection[str], asked: Sequence[Example]) -> set[frozenset[s
     return known | {text for _, text in near_pairs(known, {word_set(row.intent) for row in asked})}
 
 
-def _split(name: str, rows: Sequence[Example], limits: Task | None, tokenizer) -> Split:
-    found = Split(
-        name,
-        rows=len(rows),
-        without_code=sum(not row.code for row in rows),
-        without_tests=sum(not (row.tests or row.inputs) for row in rows),
-        repeated_intents=len(rows) - len({words(row.intent) for row in rows}),
-        repeated_rows=len(rows) - len({(row.intent, row.code) for row in rows}),
-    )
+def _split(name: str, rows: Sequence[Example], limits: Task | None, tokenizer) -> dict:
+    found = {
+        "split": name,
+        "rows": len(rows),
+        "without_code": sum(not row.code for row in rows),
+        "without_tests": sum(not (row.tests or row.inputs) for row in rows),
+        "repeated_intents": len(rows) - len({words(row.intent) for row in rows}),
+        "repeated_rows": len(rows) - len({(row.intent, row.code) for row in rows}),
+    }
     if tokenizer is None:
-        return found
+        return found | dict.fromkeys(("intent_tokens", "code_tokens", "rows_too_long"))
     intents, codes = (_lengths([getattr(row, part) for row in rows], tokenizer) for part in ("intent", "code"))
-    return replace(
-        found,
-        intent_tokens=_quantiles(intents),
-        code_tokens=_quantiles(codes),
-        rows_too_long=_too_long(rows, intents, codes, limits) if limits else None,
-    )
+    too_long = _too_long(rows, intents, codes, limits) if limits else None
+    return found | {
+        "intent_tokens": _quantiles(intents), "code_tokens": _quantiles(codes), "rows_too_long": too_long
+    }  # fmt: skip
 
 
 def _lengths(texts: list[str], tokenizer) -> list[int]:

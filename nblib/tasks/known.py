@@ -1,4 +1,4 @@
-"""The known tasks: where each is found, its limits, its prompt and how it is scored. Loads nothing."""
+"""The known tasks: where each is found, its limits, its prompt and how it is scored."""
 
 import json
 from dataclasses import replace
@@ -6,9 +6,10 @@ from dataclasses import replace
 from nblib.spec import Run
 from nblib.tasks.schema import Example, Task
 
-# The commits are those that the repositories' pages showed; codealpaca-filtered's was not to be seen in full.
+# Longest intent and longest answer in tokens, where an answer ends, then what is particular. The commits are those that
+# the repositories' pages showed; codealpaca-filtered's was not to be seen in full.
+_ONE_LINE, _PROGRAM = Task(64, 64, ("\n",)), Task(512, 512, ("\n###",), executed=True, sampled=True)
 _APPS = Task(
-    "whole programs for coding problems with their tests; the study's test subset",
     1024,
     1024,
     ("\n### Instruction",),
@@ -17,7 +18,6 @@ _APPS = Task(
     revision="21e74ddf8de1a21436da12e3e653065c5213e9d1",
     columns="apps",
     prompt="apps",
-    checks="input-output",
     executed=True,
     sampled=True,
     training_tokens=1024,
@@ -25,98 +25,65 @@ _APPS = Task(
     problems_a_difficulty=250,
     download_bytes=1_400_000_000,
 )
-_ODEX = Task(
-    "one-line Python with tests; without the intents that CoNaLa trains on",
-    64,
-    64,
-    ("\n",),
+_ODEX = replace(
+    _ONE_LINE,
     hub="neulab/odex",
     files=("", "", "en_test.jsonl"),
     published=("en_test.jsonl",),
     revision="c3741a66c486b1a23beefdf6c75b06dba288d4f9",
     columns="odex",
-    checks="assertions",
     executed=True,
     unseen_by="conala",
 )
-_MBPP = Task(
-    "short Python functions with tests; the sanitized form",
-    512,
-    512,
-    ("\n###",),
+_MBPP = replace(
+    _PROGRAM,
     hub="google-research-datasets/mbpp",
     files=("sanitized/train-*.parquet", "sanitized/validation-*.parquet", "sanitized/test-*.parquet"),
     published=("sanitized-mbpp.json",),
     revision="4bb6404fdc6cacfda99d4ac4205087b89d32030c",
     columns="mbpp",
-    checks="assertions",
-    executed=True,
-    sampled=True,
     ids=((601, 974), (511, 600), (11, 510)),  # 1 to 10 are for prompts
 )
-_HUMANEVAL = Task(
-    "Python functions from their docstrings, with tests",
-    512,
-    512,
-    ("\n###",),
+_HUMANEVAL = replace(
+    _PROGRAM,
     hub="openai/openai_humaneval",
     files=("", "", "openai_humaneval/test-*.parquet"),
     published=("HumanEval.jsonl.gz", "HumanEval.jsonl"),
     revision="7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
     columns="humaneval",
-    checks="assertions",
-    executed=True,
-    sampled=True,
 )
 TASKS = {
-    "conala-mini": Task("one-line Python from short intents, generated", 64, 64, ("\n",), checks="assertions"),
-    "codealpaca-mini": Task("short Python functions, generated", 128, 128, ("\n\n", "\n###"), checks="assertions"),
+    "conala-mini": _ONE_LINE,  # generated, as the next two
+    "codealpaca-mini": Task(128, 128, ("\n\n", "\n###")),  # short Python functions
     "apps-mini": Task(
-        "programs over lists of integers, generated",
-        256,
-        128,
-        ("\n\n", "\n###"),
-        columns="apps",
-        checks="input-output",
-        executed=True,
-        sampled=True,
-    ),
-    "conala": Task(
-        "one-line Python from Stack Overflow titles (DocPrompting split)",
-        64,
-        64,
-        ("\n",),
+        256, 128, ("\n\n", "\n###"), columns="apps", executed=True, sampled=True
+    ),  # over lists of integers
+    "conala": replace(  # Stack Overflow's titles, DocPrompting's split
+        _ONE_LINE,
         hub="neulab/docprompting-conala",
         files=("conala-train.jsonl", "conala-dev.jsonl", "conala-test.jsonl"),
         revision="48df7abf0f64f9279b4ee04386272eb9dc89ef89",
     ),
     "codealpacapy": Task(
-        "short Python programs from CodeAlpaca",
         64,
         128,
         ("\n###",),
         hub="antolin/codealpaca-filtered",
         files=("data/train-*.parquet", "data/valid-*.parquet", "data/test-*.parquet"),
     ),
-    "apps": _APPS,
-    "apps-all": replace(
-        _APPS, about="whole programs for coding problems with their tests; all of them", problems_a_difficulty=None
-    ),
-    "odex": _ODEX,
-    "odex-all": replace(_ODEX, about="one-line Python with tests; all of them", unseen_by=""),
-    "mbpp": _MBPP,
+    "apps": _APPS,  # the study's test subset
+    "apps-all": replace(_APPS, problems_a_difficulty=None),
+    "odex": _ODEX,  # without the intents that CoNaLa trains on
+    "odex-all": replace(_ODEX, unseen_by=""),
+    "mbpp": _MBPP,  # the sanitized form
     "mbpp-full": replace(
         _MBPP,
-        about="short Python functions with tests; the full form",
         files=("full/train-*.parquet", "full/validation-*.parquet", "full/test-*.parquet"),
         published=("mbpp.jsonl",),
     ),
     "humaneval": _HUMANEVAL,
-    "humaneval-body": replace(
-        _HUMANEVAL,
-        about="Python functions from their docstrings, with tests; answers go on from the prompt, as published",
-        stops=("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint("),
-        columns="humaneval-body",
+    "humaneval-body": replace(  # answers go on from the prompt, as published
+        _HUMANEVAL, stops=("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint("), columns="humaneval-body"
     ),
 }
 
@@ -132,18 +99,10 @@ def get(name: str) -> Task:
 
 def of(run: Run) -> Task:
     """The task whose queries a run answers: a known one, or that of a user's own data."""
-    own = run.user_data
-    if own is None:
+    if (own := run.user_data) is None:
         return get(run.task)
-    return Task(
-        f"your own data, {own.place}",
-        own.input_tokens,
-        own.output_tokens,
-        own.stops,
-        instruction=own.instruction,
-        checks="assertions" if own.executed else "none",
-        executed=own.executed,
-    )
+    limits = own.input_tokens, own.output_tokens, own.stops
+    return Task(*limits, instruction=own.instruction, executed=own.executed)
 
 
 def trained(run: Run) -> Task:
@@ -154,9 +113,8 @@ def trained(run: Run) -> Task:
 def settings(task: Task) -> str:
     """What of a task's definition determines a result beside its rows: lengths, stops, prompt. As text, for a hash."""
     names = ("input_tokens", "output_tokens", "training_tokens", "stops", "prompt")
-    values = [
-        [getattr(part, setting) for setting in names] for part in (map(get, task.parts) if task.parts else [task])
-    ]
+    parts = [get(part) for part in task.parts] or [task]
+    values = [[getattr(part, setting) for setting in names] for part in parts]
     return json.dumps([*values, task.instruction] if task.instruction else values)
 
 
@@ -173,14 +131,11 @@ def _joint(names: list[str]) -> Task:
     if len({part.prompt for part in parts}) > 1:
         styles = ", ".join(f"{name} with {part.prompt}" for name, part in zip(names, parts, strict=True))
         raise ValueError(f"tasks of one prompt style can be joined; got {styles}")
-    checks = {part.checks for part in parts}
     return Task(
-        about=f"{' and '.join(names)}, one after the other",
         input_tokens=max(part.input_tokens for part in parts),
         output_tokens=max(part.output_tokens for part in parts),
         stops=tuple(stop for stop in parts[0].stops if all(stop in part.stops for part in parts)),
         prompt=parts[0].prompt,
-        checks=checks.pop() if len(checks) == 1 else "none",
         executed=any(part.executed for part in parts),
         sampled=all(part.sampled for part in parts),
         parts=tuple(names),

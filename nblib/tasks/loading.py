@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,6 @@ EMBEDDED = provenance.ROOT / "data" / "tasks"  # tasks that the repository ships
 SHUFFLE_SEED = 42  # of the study's validation split
 
 Row = tuple[str, int, Any]  # place in words, number in the split, content
-
-
-@dataclass(frozen=True)
-class Files:
-    """Where a task's splits are."""
-
-    by_split: dict[str, tuple[tuple[Path, str], ...]]  # files in their order, each with its name in errors
-    revision: str | None = None  # commit; None: local
 
 
 def load(name: Any, data_dir: str | Path | None = None, *, revision: str | None = None) -> Data:
@@ -48,23 +40,21 @@ def load(name: Any, data_dir: str | Path | None = None, *, revision: str | None 
         raise ValueError(f"revision is for one repository of the Hub; got {revision!r} for {data_dir or name}")
     if task.parts:
         return _joined(name, [load(part, Path(data_dir) / part if data_dir else None) for part in task.parts])
-    found = _find(name, task, data_dir, revision)
+    found, commit = _find(name, task, data_dir, revision)
     rows = [list(_examples(task, split)) for split in _training_rows(task, found)]
     train, validation = (tuple(row for row in split if row.code) for split in rows)
     test, known = _unseen(name, task, _test(task, found), data_dir)
     left_out = sum(map(len, rows)) - len(train) - len(validation)
     hashed = content([train, validation, test])
-    return Data(train, validation, test, hashed, left_out, known, name, found.revision)
+    return Data(train, validation, test, hashed, left_out, known, name, commit)
 
 
-def read(
-    name: str, split: str, data_dir: str | Path | None = None, *, revision: str | None = None
-) -> Iterator[Example]:
+def read(name: str, split: str, data_dir: str | Path | None = None) -> Iterator[Example]:
     """The examples of one file of a task, all of them in its order, one at a time; no other split is looked at."""
     task = get(name)
     if task.parts or split not in SPLITS:
         raise ValueError(f"a split is one of {', '.join(SPLITS)} of one task; got {split!r} of {name!r}")
-    found = _find(name, task, data_dir, revision, (split,))
+    found, _ = _find(name, task, data_dir, None, (split,))
     return _examples(task, _rows(task, found, split))
 
 
@@ -73,7 +63,8 @@ def read(
 
 def _find(
     name: str, task: Task, data_dir: str | Path | None, revision: str | None, wanted: tuple[str, ...] = SPLITS
-) -> Files:
+) -> tuple[files.BySplit, str | None]:
+    """The files of the wanted splits, and the commit that they are of; None: local ones."""
     patterns = {split: file for split, file in zip(SPLITS, task.files, strict=True) if file and split in wanted}
     if data_dir is None and task.hub is not None:
         return _on_hub(name, task, revision or task.revision, patterns)
@@ -92,10 +83,10 @@ def _find(
     for path in paths.values():
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; a data folder holds {_file_names(task)}")
-    return Files({split: ((path, str(path)),) for split, path in paths.items()})
+    return {split: [(path, str(path))] for split, path in paths.items()}, None
 
 
-def _on_hub(name: str, task: Task, revision: str, patterns: dict[str, str]) -> Files:
+def _on_hub(name: str, task: Task, revision: str, patterns: dict[str, str]) -> tuple[files.BySplit, str]:
     folder = hub.fetch(
         str(task.hub),
         list(patterns.values()),
@@ -104,11 +95,10 @@ def _on_hub(name: str, task: Task, revision: str, patterns: dict[str, str]) -> F
         instead=f"give data_dir, a folder with {_file_names(task)} for {name}",
     )
 
-    def named(pattern: str) -> tuple[tuple[Path, str], ...]:
-        paths = sorted(folder.glob(pattern))
-        return tuple((path, f"{task.hub}/{path.relative_to(folder).as_posix()}") for path in paths)
+    def named(pattern: str) -> list[tuple[Path, str]]:
+        return [(path, f"{task.hub}/{path.relative_to(folder).as_posix()}") for path in sorted(folder.glob(pattern))]
 
-    return Files({split: named(pattern) for split, pattern in patterns.items()}, folder.name)
+    return {split: named(pattern) for split, pattern in patterns.items()}, folder.name
 
 
 def _file_names(task: Task) -> str:
@@ -119,28 +109,28 @@ def _file_names(task: Task) -> str:
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-def _rows(task: Task, found: Files, split: str) -> Iterator[Row]:
+def _rows(task: Task, found: files.BySplit, split: str) -> Iterator[Row]:
     """The split's rows, over its files; its own by their ids, where one file holds all splits."""
     first, last = task.ids[SPLITS.index(split)] if task.ids else (0, 0)
     number = 0
-    for path, shown in found.by_split.get(split, ()):
+    for path, shown in found.get(split, ()):
         for where, row in files.rows(path, shown):
             number += 1
             id = row.get("task_id") if task.ids and isinstance(row, dict) else None
             if not isinstance(id, int) or first <= id <= last:
                 yield where, number, row
-    if split in found.by_split and not number:
-        raise ValueError(f"{found.by_split[split][0][1]} has no rows")
+    if split in found and not number:
+        raise ValueError(f"{found[split][0][1]} has no rows")
 
 
-def _training_rows(task: Task, found: Files) -> tuple[list[Row], list[Row]]:
+def _training_rows(task: Task, found: files.BySplit) -> tuple[list[Row], list[Row]]:
     """Rows of training and validation.
 
     The study splits APPS as `datasets` does: shuffled, the first 500 for validation. Of a smaller folder only a tenth
     is held out, as of the whole.
     """
     train = list(_rows(task, found, "train"))
-    if not task.held_out or "validation" in found.by_split:
+    if not task.held_out or "validation" in found:
         return train, list(_rows(task, found, "validation"))
     import numpy  # not needed for the other tasks
 
@@ -149,12 +139,12 @@ def _training_rows(task: Task, found: Files) -> tuple[list[Row], list[Row]]:
     return shuffled[count:], shuffled[:count]
 
 
-def _test(task: Task, found: Files) -> tuple[Example, ...]:
+def _test(task: Task, found: files.BySplit) -> tuple[Example, ...]:
     rows = _rows(task, found, "test")
     if task.problems_a_difficulty is not None:
         rows = _first_of_each(rows, task.problems_a_difficulty)
     examples = tuple(_examples(task, rows))
-    for example in examples if task.checks != "input-output" else ():
+    for example in examples if task.columns != "apps" else ():
         if not example.code:
             raise ValueError(f"test row {example.id!r} has no code to compare with; the field 'cmd' must hold text")
     return examples
@@ -205,12 +195,13 @@ def _sibling(name: str, data_dir: str | Path | None) -> Path | None:
 
 def _joined(name: str, parts: list[Data]) -> Data:
     """The splits one after the other, each example with the name of its task."""
-    splits = [
+    train, validation, test = (
         tuple(
             replace(row, id=f"{part.name}/{row.id}", source=part.name) for part in parts for row in getattr(part, split)
         )
         for split in SPLITS
-    ]
+    )
     left_out, known = sum(part.without_code for part in parts), sum(part.known_intents for part in parts)
     revision = ", ".join(f"{part.name} {part.revision}" for part in parts if part.revision)
-    return Data(*splits, content(splits), left_out, known, name, revision or None)
+    hashed = content([train, validation, test])
+    return Data(train, validation, test, hashed, left_out, known, name, revision or None)

@@ -27,18 +27,20 @@ CUSTOMARY = {  # what an example has -> names that its column usually has, in th
     "group": (),  # rows that a split keeps together; only where it is named
 }
 DATASET = re.compile(r"(?P<id>[\w-][\w.-]*/[\w-][\w.-]*)(?::(?P<config>[^@]+))?(?:@(?P<revision>.+))?")
+SPLIT_WORDS = {"train": "train", "val": "validation", "dev": "validation", "test": "test", "eval": "test"}
 SHARES = (0.8, 0.1, 0.1)  # of training, validation and test rows
 SEED = 42  # of the split
 SPEAKERS = {"human": "user", "gpt": "assistant"}  # as ShareGPT's rows call them
 
-
-Row = tuple[Example, str]  # and the group that a split keeps together; empty: none
+Named = Mapping[str, str]  # what an example has -> its column
+Rows = dict[str, list[tuple[str, dict]]]  # by split, each with the words for its place
+Read = list[tuple[Example, str]]  # with the group that a split keeps together; empty: none
 
 
 def resolve(
     task: Any,
     *,
-    columns: str | Mapping[str, str] = "",
+    columns: str | Named = "",
     split: str | Sequence[float] = SHARES,
     language: str = "python",
     instruction: str = "",
@@ -55,37 +57,36 @@ def resolve(
     """
     if isinstance(task, UserData):
         return task
+    shares, language = _shares(split), language.strip().lower() or "python"
     if isinstance(task, str) and set(task.split("+")) <= set(TASKS):
-        if columns or instruction or language != "python" or _shares(split) != SHARES:
+        if columns or instruction or language != "python" or shares != SHARES:
             raise ValueError(f"columns, split, language and instruction are for your own data; the task is {task!r}")
         return task
     place = str(task) if isinstance(task, str | Path) else _stored(task)
+    place = str(path.absolute()) if (path := Path(place).expanduser()).exists() else place
     splits, _ = _read(place)
     named = _columns(place, [row for rows in splits.values() for _, row in rows], columns)
-    language = language.strip().lower() or "python"
-    examples = {part: [example for example, _ in rows] for part, rows in _rows(splits, named, language).items()}
+    examples = {part: [example for example, _ in rows] for part, rows in _examples(splits, named, language).items()}
     rows = [row for part in examples.values() for row in part]
-    executed = language == "python" and all(row.tests for row in examples.get("test", rows))
-    one_line = not any("\n" in row.code for row in rows)
     return UserData(
-        name=_name(name or (place if isinstance(task, str | Path) else "data")),
-        place=str(Path(place).expanduser().absolute()) if Path(place).expanduser().exists() else place,
-        columns=tuple(named.items()),
+        _name(name or (place if isinstance(task, str | Path) else "data")),
+        place,
+        tuple(named.items()),
         # A token has a byte at least, and two or more in code.
         input_tokens=_power_of_two(max(len(row.intent.encode()) for row in rows), most=2048),
         output_tokens=_power_of_two(max(len(row.code.encode()) for row in rows) // 2, most=1024),
-        stops=("\n",) if one_line else ("\n###",),
-        split=_shares(split),
+        stops=("\n###",) if any("\n" in row.code for row in rows) else ("\n",),
+        split=shares,
         language=language,
         instruction=instruction.strip(),
-        executed=executed,
+        executed=language == "python" and all(row.tests for row in examples.get("test", rows)),
     )
 
 
 def load(own: UserData) -> Data:
     """The examples of a user's own data; rows without intent or code are left out and counted."""
     splits, revision = _read(own.place)
-    read = _rows(splits, dict(own.columns), own.language)
+    read = _examples(splits, dict(own.columns), own.language)
     whole = {split: [row for row in rows if row[0].intent and row[0].code] for split, rows in read.items()}
     left_out = sum(map(len, read.values())) - sum(map(len, whole.values()))
     complete = _with_all_splits({split: rows for split, rows in whole.items() if rows}, own)
@@ -94,28 +95,19 @@ def load(own: UserData) -> Data:
     if made := [split for split in complete if not whole.get(split)]:
         remarks.append(f"Taken from the other rows, with like intents in one split: {' and '.join(made)}.")
     if any(row.tests for row in test) and not own.executed:
-        python = "some test rows have none" if own.language == "python" else "only Python is run"
-        remarks.append(f"Tests are not run: {python}.")
+        reason = "some test rows have none" if own.language == "python" else "only Python is run"
+        remarks.append(f"Tests are not run: {reason}.")
     hashed = content([train, validation, test])
     return Data(train, validation, test, hashed, left_out, 0, own.name, revision, tuple(remarks))
-
-
-def _rows(splits: dict[str, list[tuple[str, Any]]], named: Mapping[str, str], language: str) -> dict[str, list[Row]]:
-    return {
-        split: [_row(row, where, number, named, language) for number, (where, row) in enumerate(rows, start=1)]
-        for split, rows in splits.items()
-    }
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def _read(place: str) -> tuple[dict[str, list[tuple[str, Any]]], str | None]:
-    """Rows by split, each with the words for its place, and the commit of a Hub dataset."""
+def _read(place: str) -> tuple[Rows, str | None]:
+    """Rows by split, and the commit of a Hub dataset."""
     found, revision = _files(place)
-    splits = {
-        split: [row for path, shown in paths for row in files.rows(path, shown)] for split, paths in found.items()
-    }
+    splits = {split: [row for file in paths for row in files.rows(*file)] for split, paths in found.items()}
     for split, rows in splits.items():
         if not rows:
             raise ValueError(f"{found[split][0][1]} has no rows")
@@ -125,16 +117,14 @@ def _read(place: str) -> tuple[dict[str, list[tuple[str, Any]]], str | None]:
     return splits, revision
 
 
-def _files(place: str) -> tuple[dict[str, list[tuple[Path, str]]], str | None]:
-    """Files by split, each with its name in errors."""
-    path = Path(place).expanduser()
-    if path.is_file():
-        if files.kind(path) not in files.KINDS:
-            raise ValueError(f"task {place!r} must be a file of the kind {', '.join(files.KINDS)}")
-        return {"train": [(path, str(path))]}, None
+def _files(place: str) -> tuple[files.BySplit, str | None]:
+    path, known = Path(place).expanduser(), DATASET.fullmatch(place)
     if path.is_dir():
-        return _by_split(path, None, str(path)), None
-    known = DATASET.fullmatch(place)
+        return _by_split(path, None, place), None
+    if path.is_file() and files.kind(path) in files.KINDS:
+        return {"train": [(path, place)]}, None
+    if path.is_file():
+        raise ValueError(f"task {place!r} must be a file of the kind {', '.join(files.KINDS)}")
     if files.kind(path) in files.KINDS or (known is None and len(path.parts) > 1):
         raise FileNotFoundError(f"task {place!r} is no file and no folder that is there")
     if known is None:
@@ -149,7 +139,7 @@ def _files(place: str) -> tuple[dict[str, list[tuple[Path, str]]], str | None]:
     return _by_split(folder, known["config"], place), folder.name
 
 
-def _by_split(folder: Path, config: str | None, shown: str) -> dict[str, list[tuple[Path, str]]]:
+def _by_split(folder: Path, config: str | None, shown: str) -> files.BySplit:
     """A folder's data files as `datasets` finds them by their names, or by the configurations of its README."""
     import datasets  # slow to import, and only needed here
 
@@ -158,31 +148,25 @@ def _by_split(folder: Path, config: str | None, shown: str) -> dict[str, list[tu
     except Exception as error:  # of many kinds: no file, unknown configuration, a loading script
         reason = str(error).strip().partition("\n")[0].replace(str(folder), shown)
         raise ValueError(f"task {shown!r} has no files that can be read: {reason}") from None
-    splits: dict[str, list[tuple[Path, str]]] = {}
+    splits: files.BySplit = {}
     for name, paths in found.items():
-        split = next((split for word, split in SPLIT_WORDS.items() if word in str(name)), None)
-        for path in paths if split else ():
-            splits.setdefault(split, []).append((Path(path), f"{shown}/{Path(path).name}"))
+        for split in [split for word, split in SPLIT_WORDS.items() if word in str(name)][:1]:
+            splits.setdefault(split, []).extend((Path(path), f"{shown}/{Path(path).name}") for path in paths)
     if not splits:
         raise ValueError(f"task {shown!r} has no split called train, validation or test; it has {', '.join(found)}")
     return splits
 
 
-SPLIT_WORDS = {"train": "train", "val": "validation", "dev": "validation", "test": "test", "eval": "test"}
-
-
 def _stored(data: Any) -> str:
     """A folder of the cache with what was in memory, by its content: other processes and later days read it there."""
-    splits = data if isinstance(data, Mapping) else {"train": data}
     texts = {}
-    for split, rows in splits.items():
+    for split, rows in (data if isinstance(data, Mapping) else {"train": data}).items():
         if hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # a DataFrame
             rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
         if not all(isinstance(row, Mapping) for row in rows):
             raise ValueError(f"task must be a name, a place, or rows with named columns; got {type(data).__name__}")
         texts[split] = "".join(json.dumps(dict(row), default=str) + "\n" for row in rows)
-    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
-    folder = hub.cache_folder() / "data" / digest
+    folder = hub.cache_folder() / "data" / hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
     for split, text in texts.items():
         write(folder / f"{split}.jsonl", text)
     return str(folder)
@@ -191,11 +175,11 @@ def _stored(data: Any) -> str:
 # --- columns --------------------------------------------------------------------------------------------------------
 
 
-def _columns(place: str, rows: list[dict], given: str | Mapping[str, str]) -> dict[str, str]:
+def _columns(place: str, rows: list[dict], given: str | Named) -> dict[str, str]:
     """What an example has -> the column that has it. Raises ValueError with the columns that are there."""
     present = list(dict.fromkeys(str(column) for row in rows for column in row))
     try:
-        asked = dict(json.loads(given)) if isinstance(given, str) and given.strip() else dict(given or {})
+        asked = dict(json.loads(given or "{}") if isinstance(given, str) else given)
     except (ValueError, TypeError):
         asked = {"": given}
     listed = ", ".join(map(repr, present))
@@ -221,7 +205,14 @@ def _columns(place: str, rows: list[dict], given: str | Mapping[str, str]) -> di
     return {part: column for part, column in found.items() if column}
 
 
-def _row(row: Mapping, where: str, number: int, named: Mapping[str, str], language: str) -> Row:
+def _examples(splits: Rows, named: Named, language: str) -> dict[str, Read]:
+    return {
+        split: [_example(row, where, number, named, language) for number, (where, row) in enumerate(rows, start=1)]
+        for split, rows in splits.items()
+    }
+
+
+def _example(row: dict, where: str, number: int, named: Named, language: str) -> tuple[Example, str]:
     cells = {part: _cell(row.get(column)) for part, column in named.items()}
     if "messages" in named:
         cells |= _turns(row.get(named["messages"]), where)
@@ -255,14 +246,13 @@ def _listed(value: Any) -> list:
 def _turns(value: Any, where: str) -> dict[str, str]:
     """Intent and code of a chat: what the user said before the assistant's last turn, and that turn."""
     turns = [turn for turn in _listed(value) if isinstance(turn, Mapping)]
-    said = [
-        (SPEAKERS.get(turn.get("from"), turn.get("role")), _cell(turn.get("content", turn.get("value"))))
-        for turn in turns
-    ]
-    last = max((place for place, (role, _) in enumerate(said) if role == "assistant"), default=None)
-    if last is None:
+    roles = [turn.get("role") or SPEAKERS.get(str(turn.get("from"))) for turn in turns]
+    texts = [_cell(turn.get("content", turn.get("value"))) for turn in turns]
+    if "assistant" not in roles:
         raise ValueError(f"{where}: no turn of the assistant; messages must be turns with role and content")
-    return {"intent": "\n\n".join(text for role, text in said[:last] if role == "user"), "code": said[last][1]}
+    last = len(roles) - 1 - roles[::-1].index("assistant")
+    intent = [text for role, text in zip(roles[:last], texts, strict=False) if role == "user"]
+    return {"intent": "\n\n".join(intent), "code": texts[last]}
 
 
 def _without_fence(code: str) -> str:
@@ -274,7 +264,7 @@ def _without_fence(code: str) -> str:
 # --- splits ---------------------------------------------------------------------------------------------------------
 
 
-def _with_all_splits(splits: dict[str, list[Row]], own: UserData) -> dict[str, list[Row]]:
+def _with_all_splits(splits: dict[str, Read], own: UserData) -> dict[str, Read]:
     """The splits that are there, and those that are not out of the training rows, or out of the only ones."""
     if not splits:
         raise ValueError(f"{own.place} has no row with both an intent and code")
@@ -286,15 +276,15 @@ def _with_all_splits(splits: dict[str, list[Row]], own: UserData) -> dict[str, l
     return splits | _seeded(splits[source], wanted, own.place)
 
 
-def _seeded(rows: list[Row], shares: dict[str, float], place: str) -> dict[str, list[Row]]:
+def _seeded(rows: Read, shares: dict[str, float], place: str) -> dict[str, Read]:
     """Rows by split, in their order; what belongs together goes where most rows are missing, large families first."""
     families = _families(rows)
     random.Random(SEED).shuffle(families)
     families.sort(key=len, reverse=True)
     if len(families) < len(shares):
         raise ValueError(
-            f"{place} has {len(families)} rows of different intents, and {' and '.join(shares)} rows need one each at "
-            "least: give more rows, or a file for each split"
+            f"{place} has {len(families)} different intents, nearly equal ones taken as one, and {', '.join(shares)} "
+            "need one each at least: give more rows, or a file for each split"
         )
     wanted = {split: share / sum(shares.values()) * len(rows) for split, share in shares.items()}
     places: dict[str, list[int]] = {split: [] for split in shares}
@@ -305,15 +295,15 @@ def _seeded(rows: list[Row], shares: dict[str, float], place: str) -> dict[str, 
     return {split: [rows[place] for place in sorted(taken)] for split, taken in places.items()}
 
 
-def _families(rows: list[Row]) -> list[list[int]]:
+def _families(rows: Read) -> list[list[int]]:
     """Places of rows that stay together: of the same or nearly the same intent, or of one group."""
     from scipy.sparse import coo_array  # slow to import, and only needed here
     from scipy.sparse.csgraph import connected_components
 
-    first: dict[str | frozenset[str], int] = {}
+    first: dict[Any, int] = {}  # words or group -> place of its first row
     edges = []
     for place, (example, group) in enumerate(rows):
-        keys = [word_set(example.intent), *filter(None, [group])]
+        keys: list = [word_set(example.intent), *filter(None, [group])]
         edges += [(place, first.setdefault(key, place)) for key in keys]
     sets = [key for key in first if isinstance(key, frozenset)]
     edges += [(first[one], first[other]) for one, other in near_pairs(sets, sets)]
@@ -337,10 +327,8 @@ def _shares(split: str | Iterable) -> tuple[float, ...]:
 
 def _name(place: str) -> str:
     """A name for files and titles that is no known task's: the file's, the folder's or the dataset's own."""
-    known = DATASET.fullmatch(place) if not Path(place).expanduser().exists() else None
-    plain = f"{known['id'].split('/')[1]}-{known['config'] or ''}" if known else Path(place).absolute().name
-    for kind in (".gz", *files.KINDS):
-        plain = plain.removesuffix(kind)
+    ends = "|".join(map(re.escape, files.KINDS))
+    plain = re.sub(rf"({ends})?(\.gz)?$|@.*$", "", re.split(r"[/\\]", place)[-1], flags=re.IGNORECASE)
     plain = re.sub(r"[^\w.-]+", "-", plain).strip("-._").lower() or "data"
     return f"{plain}-own" if plain in TASKS else plain
 

@@ -39,7 +39,6 @@ class Example:
 class Task:
     """What is particular to a dataset."""
 
-    about: str
     input_tokens: int  # longest intent that is trained on
     output_tokens: int  # longest answer, in training and generation
     stops: tuple[str, ...]  # an answer ends before the first of these strings
@@ -50,7 +49,6 @@ class Task:
     columns: str = "pairs"  # layout of its rows, a name in nblib.tasks.layouts
     prompt: str = "instruction"  # or apps
     instruction: str = ""  # words before each intent
-    checks: str = "none"  # how answers are tested: none, assertions or input-output
     executed: bool = False  # every run tests its answers; where it is False, exact match is the task's score
     sampled: bool = False  # answers are independent samples, as pass@k needs them, not beams
     training_tokens: int | None = None  # longest row that is trained on, prompt and answer; None: the limits above do

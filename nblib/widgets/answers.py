@@ -61,7 +61,7 @@ class Answers:
 def compared(given: Answers) -> Table:
     """One line a method: its first answer with the differences to the reference marked, scores, and costs."""
     reference = given.question.code
-    lines = [{"method": "reference", "": "", "answer": reference or "(your own question: none is known)"}]
+    lines = [{"method": "reference", "verdict": "", "answer": reference or "(your own question: none is known)"}]
     for answer in given.answers:
         prediction = answer.prediction
         line = {"method": answer.label, **_checked(first_code(prediction), reference)}
@@ -96,7 +96,7 @@ def top(given: Answers) -> Table:
 
 def table(title: str, lines: Sequence[Mapping[str, str]]) -> Table:
     """Lines of cells under their names; a cell that a line lacks is empty."""
-    return Table(pd.DataFrame(lines, dtype=object).fillna(""), title=title, code=CODE)
+    return Table(pd.DataFrame(lines, dtype=object).fillna(""), title=title, heads={"verdict": ""}, code=CODE)
 
 
 def first_code(prediction: Prediction) -> str:
@@ -127,9 +127,9 @@ def marked(answer: str, reference: str) -> str:
 def _checked(code: str, reference: str) -> dict[str, str]:
     """Whether an answer is the reference, letter by letter, and where it differs; without a reference as it is."""
     if not reference:
-        return {"": "", "answer": code or "(empty)"}
+        return {"verdict": "", "answer": code or "(empty)"}
     verdict = RIGHT if code == reference else WRONG
-    return {"": verdict.replace(" ", "\xa0"), "answer": marked(code, reference)}
+    return {"verdict": verdict.replace(" ", "\xa0"), "answer": marked(code, reference)}
 
 
 def _spaced(text: str) -> str:

@@ -37,7 +37,7 @@ def predictions(folder: str | Path, id: str, *, examples: Sequence[Example] = ()
     lines = []
     for prediction in found[:count]:
         line, code = _question(prediction.example, known), first_code(prediction)
-        lines.append(line | {"": _verdict(prediction), "answer": marked(code, line.get("reference", code))})
+        lines.append(line | {"verdict": _verdict(prediction), "answer": marked(code, line.get("reference", code))})
     return table(f"{min(count, len(found))} of {len(found)} answers of {_name(row)}", lines)
 
 
