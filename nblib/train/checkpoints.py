@@ -27,35 +27,6 @@ MAX_OVERHEAD = 0.02  # seconds of writing checkpoints, as a share of the trainin
 WEIGHTS, STATE, WHOLE = "model.safetensors", "nblib.pt", "nblib.json"  # in a checkpoint: the Trainer's name, ours, last
 
 
-class Best(TrainerCallback):
-    """Keeps the weights of the lowest validation loss in memory, and reports how far training is."""
-
-    def __init__(self, model: nn.Module, report: Callable[[float], None]):
-        self.model, self.report = model, report
-        self.losses: list[tuple[int, float]] = []
-        self.best_step, self.best_loss = 0, math.inf
-        self.best: dict[str, torch.Tensor] = {}
-
-    def on_optimizer_step(self, args, state, control, **_):
-        methods.after_step(self.model, state.global_step + 1)  # the Trainer counts a step when its gradients are gone
-
-    def on_step_end(self, args, state, control, **_):
-        self.report(state.global_step / state.max_steps)
-
-    def on_evaluate(self, args, state, control, metrics, **_):
-        loss = metrics["eval_loss"]
-        self.losses.append((state.global_step, loss))
-        if loss < self.best_loss:
-            self.best_step, self.best_loss = state.global_step, loss
-            self.best = {name: weight.detach().to("cpu", copy=True) for name, weight in _trainable(self.model)}
-
-    def restore(self) -> None:
-        with torch.no_grad():
-            for name, parameter in _trainable(self.model):
-                if name in self.best:
-                    parameter.copy_(self.best[name])
-
-
 def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
 
@@ -113,12 +84,14 @@ class LeanTrainer(Trainer):
         save_file({name: weight.detach().contiguous() for name, weight in _trainable(self.model)}, place / WEIGHTS)
 
 
-class CheckpointCallback(TrainerCallback):
-    """Has the Trainer write checkpoints as often as that is cheap, with what it does not keep itself."""
+class FitCallback(TrainerCallback):
+    """Keeps the weights of the lowest validation loss in memory, and has checkpoints written as often as is cheap."""
 
-    def __init__(self, best: Best, checkpoints: Checkpoints | None):
-        self.best, self.checkpoints = best, checkpoints
-        self.folder = checkpoints.folder if checkpoints else None
+    def __init__(self, model: nn.Module, report: Callable[[float], None], checkpoints: Checkpoints | None):
+        self.model, self.report, self.checkpoints = model, report, checkpoints
+        self.losses: list[tuple[int, float]] = []
+        self.best_step, self.best_loss = 0, math.inf
+        self.best: dict[str, torch.Tensor] = {}
         self.since, self.took, self.writing = time.monotonic(), 0.0, False
         self.order: torch.Tensor | None = None  # the random state from which an epoch's order is drawn
         self.earlier_steps, self.earlier_loss = 0, 0.0  # before this process; the loss as a share of the mean
@@ -128,39 +101,49 @@ class CheckpointCallback(TrainerCallback):
             torch.set_rng_state(self.order)  # the Trainer draws this epoch's order again, from whatever it finds
         self.order = torch.get_rng_state()
 
-    def on_evaluate(self, args, state, control, **_):
+    def on_optimizer_step(self, args, state, control, **_):
+        methods.after_step(self.model, state.global_step + 1)  # the Trainer counts a step when its gradients are gone
+
+    def on_step_end(self, args, state, control, **_):
+        self.report(state.global_step / state.max_steps)
+
+    def on_evaluate(self, args, state, control, metrics, **_):
+        loss = metrics["eval_loss"]
+        self.losses.append((state.global_step, loss))
+        if loss < self.best_loss:
+            self.best_step, self.best_loss = state.global_step, loss
+            self.best = {name: weight.detach().to("cpu", copy=True) for name, weight in _trainable(self.model)}
         passed = time.monotonic() - self.since
-        if self.folder and passed >= max(MIN_INTERVAL_SECONDS, self.took / MAX_OVERHEAD):
+        if self.checkpoints and passed >= max(MIN_INTERVAL_SECONDS, self.took / MAX_OVERHEAD):
             self.since, self.writing, control.should_save = time.monotonic(), True, True
 
     def on_save(self, args, state, control, **_):
-        assert self.folder is not None
         assert self.checkpoints is not None
-        place, best = self.folder / f"checkpoint-{state.global_step}", self.best
+        place = self.checkpoints.folder / f"checkpoint-{state.global_step}"
         kept = {
-            "best": best.best if best.best_step != state.global_step else None,  # the weights are there once
-            "best_step": best.best_step,
-            "best_loss": best.best_loss,
-            "losses": best.losses,
+            "best": self.best if self.best_step != state.global_step else None,  # the weights are there once
+            "best_step": self.best_step,
+            "best_loss": self.best_loss,
+            "losses": self.losses,
             "order": torch.get_rng_state() if float(state.epoch).is_integer() else self.order,
-            "pruning": _pruning(best.model),
+            "pruning": _pruning(self.model),
         }
         torch.save(kept, place / STATE)
         _finish(place, self.checkpoints.facts())
-        for older in self.folder.glob("checkpoint-*"):
+        for older in self.checkpoints.folder.glob("checkpoint-*"):
             if older != place:
                 shutil.rmtree(older, ignore_errors=True)
         self.writing, self.took, self.since = False, time.monotonic() - self.since, time.monotonic()
 
     def latest_checkpoint(self) -> str | None:
         """The checkpoint to go on from, for the Trainer, when what it does not know of is restored."""
-        if self.folder is None or (place := _last_whole(self.folder)) is None:
+        if self.checkpoints is None or (place := _last_whole(self.checkpoints.folder)) is None:
             return None
-        kept, best = torch.load(place / STATE, map_location="cpu", weights_only=True), self.best
-        best.best_step, best.best_loss, best.losses = kept["best_step"], kept["best_loss"], kept["losses"]
-        best.best = load_file(place / WEIGHTS) if kept["best"] is None else kept["best"]
+        kept = torch.load(place / STATE, map_location="cpu", weights_only=True)
+        self.best_step, self.best_loss, self.losses = kept["best_step"], kept["best_loss"], kept["losses"]
+        self.best = load_file(place / WEIGHTS) if kept["best"] is None else kept["best"]
         self.order = kept["order"]
-        _prune_again(best.model, kept["pruning"])
+        _prune_again(self.model, kept["pruning"])
         logged = json.loads((place / "trainer_state.json").read_text(encoding="utf-8"))
         self.earlier_steps, last = logged["global_step"], 0
         for entry in logged["log_history"]:
@@ -168,6 +151,12 @@ class CheckpointCallback(TrainerCallback):
                 self.earlier_loss += entry["loss"] * (entry["step"] - last) / logged["max_steps"]
                 last = entry["step"]
         return str(place)
+
+    def restore_best(self) -> None:
+        with torch.no_grad():
+            for name, parameter in _trainable(self.model):
+                if name in self.best:
+                    parameter.copy_(self.best[name])
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -178,11 +167,12 @@ class CheckpointCallback(TrainerCallback):
         try:
             yield
         except Exception as problem:  # torch, safetensors and the system each have their own
-            if not self.writing:
+            if not self.writing or self.checkpoints is None:
                 raise
-            free = shutil.disk_usage(self.folder).free >> 20 if self.folder else 0  # torch does not say that it is that
+            folder = self.checkpoints.folder
+            free = shutil.disk_usage(folder).free >> 20  # torch does not say that it is that
             raise OSError(
-                f"a checkpoint cannot be written to {self.folder}, where {free} MiB are free: {problem}"
+                f"a checkpoint cannot be written to {folder}, where {free} MiB are free: {problem}"
             ) from problem
         finally:
             logger.setLevel(level)

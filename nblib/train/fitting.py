@@ -14,7 +14,7 @@ from nblib import models
 from nblib.spec import Training
 from nblib.tasks import Data, Task
 from nblib.train import losses
-from nblib.train.checkpoints import Best, CheckpointCallback, Checkpoints, LeanTrainer
+from nblib.train.checkpoints import Checkpoints, FitCallback, LeanTrainer
 from nblib.train.encoding import collate, encode_all, tokens
 from nblib.train.monitor import Monitor
 
@@ -70,31 +70,29 @@ def fit(
             f"no {'training' if not rows else 'validation'} row is within the task's limits of {task.input_tokens} "
             f"tokens for an intent and {task.output_tokens} for code"
         )
-    best = Best(model, monitor.report)
+    state = FitCallback(model, monitor.report, checkpoints)
     with monitor.callbacks() as (callbacks, settings), tempfile.TemporaryDirectory() as unused:
-        saving = CheckpointCallback(best, checkpoints)
+        folder = str(checkpoints.folder if checkpoints else unused)
         trainer = LeanTrainer(
             model=model,
-            args=_arguments(
-                training, learning_rate, precision, seed, len(rows), str(saving.folder or unused), settings
-            ),
+            args=_arguments(training, learning_rate, precision, seed, len(rows), folder, settings),
             train_dataset=rows,
             eval_dataset=sorted(checks, key=tokens, reverse=True),  # little padding, and the most memory first
             data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
             processing_class=tokenizer,
-            callbacks=[best, saving, *callbacks],
+            callbacks=[state, *callbacks],
         )
         trainer.remove_callback(PrinterCallback)  # it would print a line an evaluation
         trainer.model_accepts_loss_kwargs = True  # so that accumulated steps are weighed by their tokens, T5's too
-        with losses.lean(model), saving.explained():
-            done = trainer.train(resume_from_checkpoint=saving.latest_checkpoint())
-    best.restore()
+        with losses.lean(model), state.explained():
+            done = trainer.train(resume_from_checkpoint=state.latest_checkpoint())
+    state.restore_best()
     return Fitted(
         steps=done.global_step,
         train_tokens=sum(map(tokens, rows)) * training.epochs,
-        train_loss=saving.earlier_loss + done.training_loss * (1 - saving.earlier_steps / done.global_step),
-        validation_losses=tuple(best.losses),
-        best_step=best.best_step,
+        train_loss=state.earlier_loss + done.training_loss * (1 - state.earlier_steps / done.global_step),
+        validation_losses=tuple(state.losses),
+        best_step=state.best_step,
         rows=len(rows),
         rows_too_long=len(data.train) - len(rows),
     )
@@ -124,7 +122,7 @@ def _arguments(
         train_sampling_strategy="group_by_length",
         eval_strategy="steps",
         eval_steps=evaluated,
-        save_strategy="no",  # but when CheckpointCallback says so
+        save_strategy="no",  # but when FitCallback says so
         logging_strategy="steps",  # of the loss until then, which a checkpoint has
         disable_tqdm=True,
         remove_unused_columns=False,
