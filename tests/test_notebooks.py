@@ -45,7 +45,9 @@ def output(notebook, id) -> str:
 
 def pictures(notebook) -> set[str]:
     """The cells that draw one; the shipped figure at the head is none of them."""
-    return {cell.id for cell in notebook.cells if "image/png" in json.dumps(cell.get("outputs", []))} - {"shipped"}
+    """Cells that show one, but for the shipped answer's."""
+    shown = {cell.id for cell in notebook.cells if "image/png" in json.dumps(cell.get("outputs", []))}
+    return shown - {"shipped"} - {"shipped"}
 
 
 @pytest.fixture
