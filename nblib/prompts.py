@@ -82,7 +82,7 @@ def asked(example, tokenizer, task: Task = PLAIN, *, shots: Sequence = ()) -> st
     answers = [*(f"{shot.code}\n{FENCE}" for shot in shots), _CODE_HERE]
     turns = []
     for row, answer in zip([*shots, example], answers, strict=True):
-        contents = {"user": _request(row, task, chat=True), "assistant": f"{FENCE}{row.language}\n{answer}"}
+        contents = {"user": _request(row, task, chat=True), "assistant": f"{FENCE}{task.language}\n{answer}"}
         turns += [{"role": role, "content": _with_stand_ins(text, tokenizer)} for role, text in contents.items()]
     return _rendered(turns, tokenizer).rpartition(_CODE_HERE)[0]
 
@@ -115,8 +115,8 @@ def _request(example, task: Task, *, chat: bool = False) -> str:
     if task.prompt == "instruction" and task.instruction:
         return f"{task.instruction}\n\n{example.intent}"
     if task.prompt == "instruction":
-        language = LANGUAGES.get(example.language, example.language.capitalize())
-        words = CODE_ONLY.replace("Python", language) if chat or example.language != "python" else "{intent}"
+        language = LANGUAGES.get(task.language, task.language.capitalize())
+        words = CODE_ONLY.replace("Python", language) if chat or task.language != "python" else "{intent}"
         return words.format(intent=example.intent)
     start = f"\n\n{example.starter_code.strip()}" if example.starter_code.strip() else ""
     how = BY_CALL if example.entry_point else BY_STANDARD_INPUT

@@ -16,6 +16,7 @@ import pandas as pd
 
 from nblib import files, provenance, spec
 
+SHIPPED = provenance.ROOT / "data" / "results"  # rows of the executed study, a folder for each model
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
 RESCORED = {"scores", "execution"}  # revisions of what stored answers are enough for
 EMBEDDED, SAMPLE = ("tiny", "micro"), re.compile(r".+-mini")  # models and tasks that the repository ships
@@ -273,6 +274,14 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
     shared = {name: answers["run"].map(runs[name]) for name in ANSWERED}
     answers = pd.concat([answers[["run", "example"]], pd.DataFrame(shared), answers.iloc[:, 2:]], axis=1)
     return Frames(runs, answers.astype(dict.fromkeys(_CATEGORIES, "category")))
+
+
+def or_shipped(folder: str | Path) -> Path:
+    """The folder; where it holds no rows yet, that of the embedded model's shipped rows, which a line says."""
+    if any(Path(folder).glob("*.json")):
+        return Path(folder)
+    print(f"{folder} has no runs yet: these are the runs that come with nblib.")
+    return SHIPPED / "tiny"
 
 
 def label(settings: Mapping) -> str:

@@ -209,9 +209,9 @@ def summarise(
     bases = [_base(frame.loc[places], metric, base) for places in _parts(frame, within)]
     frame["is_base"] = frame.index.isin(bases)
     for center, places in zip(bases, _parts(frame, within), strict=True):
-        others = places[frame.loc[places, metric].notna() & (places != center)] if center is not None else []
-        for place in others:
-            tests[place] = _minus(tables[place], tables[center], turned)
+        if center is not None:
+            for place in places[frame.loc[places, metric].notna() & (places != center)]:
+                tests[place] = _minus(tables[place], tables[center], turned)
     for places in _parts(frame, within if family is None else family):
         p_values = {place: p for place in places if place in tests and (p := tests[place].p) is not None}
         for place, p in zip(p_values, holm(list(p_values.values())), strict=True):

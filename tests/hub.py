@@ -28,18 +28,6 @@ class Repository:
     gated: int | None = None  # the status that its files are refused with
     cut: set[str] = field(default_factory=set)  # files that break off half way
 
-    def commit(self, files: dict[str, bytes], *, names: tuple[str, ...] = (MAIN,), sha: str | None = None) -> str:
-        """Adds a commit with these files and moves the names to it."""
-        sha = (
-            sha
-            or hashlib.sha1(
-                json.dumps(sorted((name, _etag(data)) for name, data in files.items())).encode()
-            ).hexdigest()
-        )
-        self.commits[sha] = files
-        self.names |= dict.fromkeys(names, sha)
-        return sha
-
 
 class Hub:
     """Serves repositories by kind ("datasets", "models") and id until it is closed; `asked` holds every request."""
@@ -47,7 +35,7 @@ class Hub:
     def __init__(self):
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.asked: list[str] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
 
@@ -55,9 +43,16 @@ class Hub:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def add(self, kind: str, id: str, files: dict[str, bytes], **settings) -> str:
-        """Adds a commit to a repository, new or not; returns it."""
-        return self.repositories.setdefault((kind, id), Repository()).commit(files, **settings)
+    def add(
+        self, kind: str, id: str, files: dict[str, bytes], *, names: tuple[str, ...] = (MAIN,), sha: str | None = None
+    ) -> str:
+        """Adds a commit with these files to a repository, new or not, and moves the names to it; returns it."""
+        hashed = json.dumps(sorted((name, _etag(data)) for name, data in files.items())).encode()
+        sha = sha or hashlib.sha1(hashed).hexdigest()
+        repository = self.repositories.setdefault((kind, id), Repository())
+        repository.commits[sha] = files
+        repository.names |= dict.fromkeys(names, sha)
+        return sha
 
     def add_task(self, name: str, files: dict[str, bytes]) -> str:
         """Adds the commit that a task is pinned to; returns it."""
@@ -71,102 +66,67 @@ class Hub:
         self.server.server_close()
         self.thread.join()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        hub = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
 
-            def do_GET(self):
-                hub.asked.append(f"{self.command} {self.path}")
-                _answer(hub, self)
+    def do_GET(self):
+        self.hub.asked.append(f"{self.command} {self.path}")
+        path = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
+        api = path[0] == "api" and path.pop(0)
+        kind = path.pop(0) if path[0] in ("datasets", "models") else "models"
+        id, called, revision = "/".join(path[:2]), path[2:3], path[3] if len(path) > 3 else MAIN
+        repository = self.hub.repositories.get((kind, id))
+        if not api and called != ["resolve"]:
+            self._refuse(404)
+        elif repository is None:
+            self._refuse(401, "RepoNotFound")  # what the Hub says to people without a token
+        elif (sha := repository.names.get(revision, revision)) not in repository.commits:
+            self._refuse(404, "RevisionNotFound")
+        elif api:
+            self._send(json.dumps(_described(id, sha, repository.commits[sha], called)).encode(), {})
+        else:
+            self._file(repository, sha, "/".join(path[4:]))
 
-            do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET  # noqa: N815
 
-            def log_message(self, *_):
-                pass
+    def log_message(self, *_):
+        pass
 
-        return Handler
+    def _file(self, repository: Repository, sha: str, name: str) -> None:
+        files, headers = repository.commits[sha], {"X-Repo-Commit": sha}
+        if repository.gated:
+            self._refuse(repository.gated, "GatedRepo")
+        elif name not in files:
+            self._refuse(404, "EntryNotFound", headers)
+        else:
+            headers |= {"ETag": f'"{_etag(files[name])}"', "Accept-Ranges": "bytes"}
+            self._send(files[name], headers, cut=name in repository.cut)
 
+    def _send(self, data: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
+        headers |= {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        self._begin(206 if start else 200, headers | {"Content-Length": str(len(data) - start)})
+        if self.command != "HEAD":
+            self.wfile.write(data[start : len(data) // 2 if cut else len(data)])
+            self.close_connection = cut
 
-def _answer(hub: Hub, request: BaseHTTPRequestHandler) -> None:
-    path = [unquote(part) for part in urlsplit(request.path).path.strip("/").split("/")]
-    if path[0] == "api":
-        _api(hub, request, path[1], "/".join(path[2:4]), path[4:])
-        return
-    kind = path.pop(0) if path[0] == "datasets" else "models"
-    if len(path) < 5 or path[2] != "resolve":
-        _refuse(request, 404)
-        return
-    _file(hub, request, kind, "/".join(path[:2]), path[3], "/".join(path[4:]))
+    def _refuse(self, status: int, code: str = "", headers: dict[str, str] | None = None) -> None:
+        self._begin(status, {"X-Error-Code": code, "Content-Length": "0"} | (headers or {}))
 
-
-def _api(hub: Hub, request: BaseHTTPRequestHandler, kind: str, id: str, rest: list[str]) -> None:
-    """Repository info, with the commit of a revision, and its list of files."""
-    if not (found := _commit(hub, request, kind, id, rest[1] if len(rest) > 1 else MAIN)):
-        return
-    sha, files = found
-    if rest[:1] == ["tree"]:
-        listed = [{"type": "file", "path": name, "size": len(data), "oid": _etag(data)} for name, data in files.items()]
-        _send(request, json.dumps(listed).encode(), {})
-        return
-    info = {"id": id, "sha": sha, "siblings": [{"rfilename": name} for name in files], "tags": [], "private": False}
-    _send(request, json.dumps(info).encode(), {})
-
-
-def _file(hub: Hub, request: BaseHTTPRequestHandler, kind: str, id: str, revision: str, name: str) -> None:
-    if not (found := _commit(hub, request, kind, id, revision)):
-        return
-    sha, files = found
-    repository = hub.repositories[kind, id]
-    if repository.gated:
-        _refuse(request, repository.gated, "GatedRepo")
-    elif name not in files:
-        _refuse(request, 404, "EntryNotFound", {"X-Repo-Commit": sha})
-    else:
-        headers = {"X-Repo-Commit": sha, "ETag": f'"{_etag(files[name])}"', "Accept-Ranges": "bytes"}
-        _send(request, files[name], headers, cut=name in repository.cut)
-
-
-def _commit(hub: Hub, request: BaseHTTPRequestHandler, kind: str, id: str, revision: str):
-    """The commit of a revision and its files; None where the request was refused."""
-    repository = hub.repositories.get((kind, id))
-    if repository is None:
-        _refuse(request, 401, "RepoNotFound")  # what the Hub says to people without a token
-        return None
-    sha = repository.names.get(revision, revision)
-    if sha not in repository.commits:
-        _refuse(request, 404, "RevisionNotFound")
-        return None
-    return sha, repository.commits[sha]
+    def _begin(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
 
 
-def _send(request: BaseHTTPRequestHandler, data: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
-    start = int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
-    request.send_response(206 if start else 200)
-    for name, value in headers.items():
-        request.send_header(name, value)
-    if start:
-        request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-    request.send_header("Content-Length", str(len(data) - start))
-    request.end_headers()
-    if request.command == "HEAD":
-        return
-    if cut:
-        request.wfile.write(data[start : len(data) // 2])
-        request.close_connection = True
-        return
-    request.wfile.write(data[start:])
-
-
-def _refuse(
-    request: BaseHTTPRequestHandler, status: int, code: str = "", headers: dict[str, str] | None = None
-) -> None:
-    request.send_response(status)
-    for name, value in {**({"X-Error-Code": code} if code else {}), **(headers or {})}.items():
-        request.send_header(name, value)
-    request.send_header("Content-Length", "0")
-    request.end_headers()
+def _described(id: str, sha: str, files: dict[str, bytes], called: list[str]) -> list | dict:
+    """A repository's list of files, or what is said of it."""
+    if called == ["tree"]:
+        return [{"type": "file", "path": name, "size": len(data), "oid": _etag(data)} for name, data in files.items()]
+    return {"id": id, "sha": sha, "siblings": [{"rfilename": name} for name in files], "tags": [], "private": False}
 
 
 def _etag(data: bytes) -> str:

@@ -28,7 +28,7 @@ STAGES = {  # one letter each, told at every call
     "a": (methods, "save"),
     "g": (resume.Answers, "keep"),
     "s": (metrics, "score"),
-    "w": (results, "_replace"),
+    "w": (results, "_write"),
 }
 KILLS = 2 * "ltttcaggggsww"  # by stage
 OFTEN = "tgcw"  # stages that a study reaches several times

@@ -142,8 +142,8 @@ def test_what_fails_on_the_hub_is_one_sentence_and_then_works(server, tmp_path):
     id = str(tasks.TASKS["conala"].hub)
     repository = server.repositories["datasets", id]
 
-    def refused(*questions) -> list[str]:
-        answers = hub.ask(server.endpoint, tmp_path, *questions, before=NO_WAITING)
+    def refused(*questions, cache="cache") -> list[str]:
+        answers = hub.ask(server.endpoint, tmp_path / cache, *questions, before=NO_WAITING)
         assert all("\n" not in said for _, said in answers)
         return [f"{kind} {said}" for kind, said in answers]
 
@@ -162,9 +162,10 @@ def test_what_fails_on_the_hub_is_one_sentence_and_then_works(server, tmp_path):
     repository.cut.clear()
     (files,) = repository.commits.values()
     test = files.pop("conala-test.jsonl")
-    assert refused("tasks.load('conala')")[0].startswith(f"ValueError dataset {id} has no file conala-test.jsonl at")
+    (missing,) = refused("tasks.load('conala')", cache="empty")
+    assert missing.startswith(f"ValueError dataset {id} has no file conala-test.jsonl at revision")
     files["conala-test.jsonl"] = test
-    assert hub.ask(server.endpoint, tmp_path / "new", "about(tasks.load('conala'))[:3]") == [[3, 2, 1]]
+    assert hub.ask(server.endpoint, tmp_path / "cache", "about(tasks.load('conala'))[:3]") == [[3, 2, 1]]
 
 
 def test_no_network_and_no_cache_say_so_at_once(server, tmp_path):

@@ -282,6 +282,7 @@ class TestShapes:
     def test_groups_stand_together_with_their_sizes(self):
         figure = plots.forest(grouped(), marks="group")
         assert "known operation (n = 200)" in written(figure)
+        assert "(n = " not in written(plots.forest(grouped().drop(columns="em@1_n"), marks="group"))
         assert "zero-shot, known operation: 10.0 % (4.0 to 16.0); zero-shot, new operation" in plots.alternative(figure)
         with pytest.raises(ValueError, match="at most 8 groups apart; got 9"):
             plots.forest(grouped([f"group {number}" for number in range(9)]), marks="group")

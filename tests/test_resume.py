@@ -169,7 +169,7 @@ def test_a_disk_that_becomes_full_loses_nothing_that_was_done(stage, planned, tm
             write = resume.Answers._write
             patch.setattr(resume.Answers, "_write", lambda own, x: full() if len(own.known) > 5 else write(own, x))
         else:
-            patch.setattr(*((methods, "save") if stage == "the adapter" else (results, "_replace")), full)
+            patch.setattr(*((methods, "save") if stage == "the adapter" else (results, "_write")), full)
         with pytest.raises(OSError, match=r"No space left on device; what was done until then is kept in .*"):
             study.run_all([run], tmp_path / "results")
     seen, trained, fit = generated(monkeypatch), [], train.fit

@@ -2,26 +2,33 @@ import gzip
 import json
 import os
 import re
-import shutil
-from dataclasses import replace
 
 import pytest
 
 from nblib import tasks
-from nblib.tasks import content
+from nblib.tasks import content, files, layouts
 
 ROW = {"nl": "sort list `xs`", "cmd": "xs.sort()"}
 PIECE = {
-    "task_id": 5,
-    "intent": "double x",
-    "canonical_solution": "2 * x",
-    "test": ["\n    assert candidate(1) == 2\n"],
+    "task_id": 9,
+    "prompt": "def f_9(xs):\n\txs = ",
+    "suffix": "\n\treturn xs",
+    "canonical_solution": "sorted(xs)",
+    "test_start": "\nimport math\n\ndef check(candidate):",
+    "test": [
+        "\n    first = [2, 1]\n    assert candidate(first) == [1, 2]\n",
+        "\n    assert candidate(first[:1]) == [2]\n",
+    ],
+    "entry_point": "f_9",
+    "intent": "sort `xs`",
+    "library": ["math"],
 }
-PIECE |= {
-    "prompt": "def f_5(x):\n\treturn ",
-    "suffix": "",
-    "test_start": "\ndef check(candidate):",
-    "entry_point": "f_5",
+FUNCTION = {
+    "task_id": "HumanEval/1",
+    "prompt": 'import math\n\ndef half(x):\n    return x / 2\n\ndef root(x: float):\n    """Root of half of x."""\n',
+    "canonical_solution": "    return math.sqrt(half(x))\n",
+    "test": "\nMETADATA = {}\n\ndef check(candidate):\n    assert candidate(8) == 2\n",
+    "entry_point": "root",
 }
 
 
@@ -97,19 +104,12 @@ def test_the_content_hash_counts_a_new_field_only_where_it_is_set():
     assert content([(hard,), (two,), (one, two)]) != "600ab2abbb138c0a"
 
 
-def test_the_content_hash_follows_the_content(tmp_path):
-    first = tasks.load("conala", folder(tmp_path)).content
-    assert first == tasks.load("conala", folder(tmp_path)).content
-    changed = folder(tmp_path, test=json.dumps(ROW | {"cmd": "sorted(xs)"}))
-    assert first != tasks.load("conala", changed).content
-
-
 # --- sources --------------------------------------------------------------------------------------------------------
 
 
 def test_a_task_with_nothing_but_a_test_split_loads_from_one_file(tmp_path):
     data = tasks.load("odex-all", write(tmp_path / "mine.jsonl", PIECE, PIECE | {"task_id": 6}))
-    assert [example.id for example in data.test] == ["1:5", "2:6"]
+    assert [example.id for example in data.test] == ["1:9", "2:6"]
     assert (data.train, data.validation) == ((), ())
 
 
@@ -121,15 +121,6 @@ def test_one_file_of_mbpp_is_split_by_its_published_ids(tmp_path):
     assert [example.id for example in data.test] == ["2:11", "3:510"]
     assert [example.id for example in data.validation] == ["4:511", "5:600"]
     assert [example.id for example in data.train] == ["6:601", "7:974"]
-
-
-FUNCTION = {
-    "task_id": "HumanEval/0",
-    "prompt": 'def f(x):\n    """Double x."""\n',
-    "canonical_solution": "    return 2 * x\n",
-    "test": "\ndef check(candidate):\n    assert candidate(1) == 2\n",
-    "entry_point": "f",
-}
 
 
 def test_published_files_are_found_in_a_folder_by_their_names(tmp_path):
@@ -153,13 +144,6 @@ def test_a_row_of_humaneval_without_tests_is_refused(tmp_path):
         path = write(tmp_path / "test.jsonl", FUNCTION | {field: ""})
         with pytest.raises(ValueError, match=f"line 1: no tests; the field '{field}' must hold text"):
             tasks.load("humaneval", path)
-
-
-def test_a_file_is_refused_where_a_folder_is_needed(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"is a file; conala needs a folder with train.jsonl, validation.jsonl and test"
-    ):
-        tasks.load("conala", write(tmp_path / "train.jsonl", ROW))
 
 
 def test_a_revision_without_a_hub_is_refused(tmp_path):
@@ -200,13 +184,9 @@ def test_apps_holds_out_validation_rows_in_the_order_in_which_datasets_shuffles(
     shuffled = datasets.Dataset.from_dict({"id": list(range(40))}).shuffle(seed=42)["id"]
     assert [int(example.id.split(":")[1]) for example in (*data.validation, *data.train)] == list(shuffled)
     assert (len(data.train), len(data.validation)) == (36, 4)
-
-
-def test_a_validation_file_of_apps_is_taken_as_it_is(tmp_path):
-    for split, count in (("train", 20), ("validation", 3), ("test", 1)):
-        write(tmp_path / f"{split}.jsonl", *[problem(number) for number in range(count)])
+    write(tmp_path / "validation.jsonl", problem(1), problem(2))
     data = tasks.load("apps", tmp_path)
-    assert (len(data.train), len(data.validation)) == (20, 3)
+    assert (len(data.train), len(data.validation)) == (40, 2)
 
 
 # --- ODEX -----------------------------------------------------------------------------------------------------------
@@ -216,17 +196,10 @@ def test_odex_leaves_out_what_conala_trains_on(tmp_path):
     write(tmp_path / "odex" / "test.jsonl", PIECE, PIECE | {"intent": ROW["nl"]}, PIECE | {"intent": "halve x"})
     write(tmp_path / "conala" / "train.jsonl", ROW)
     data = tasks.load("odex", tmp_path / "odex")
-    assert [example.intent for example in data.test] == ["double x", "halve x"]
-    assert [example.id for example in data.test] == ["1:5", "3:5"]  # as in the whole file
+    assert [example.intent for example in data.test] == ["sort `xs`", "halve x"]
+    assert [example.id for example in data.test] == ["1:9", "3:9"]  # as in the whole file
     assert data.known_intents == 1
     assert len(tasks.load("odex-all", tmp_path / "odex").test) == 3
-
-
-def test_odex_without_conala_names_the_way_out(tmp_path):
-    with pytest.raises(
-        ConnectionError, match=r"rows are not there .* put a folder conala .* or take the task odex-all"
-    ):
-        tasks.load("odex", write(tmp_path / "odex" / "test.jsonl", PIECE).parent)
 
 
 # --- joint tasks ----------------------------------------------------------------------------------------------------
@@ -239,17 +212,16 @@ def test_a_joint_task_is_its_parts_one_after_the_other():
     assert len({example.id for example in joint.test}) == 400
     assert joint.test[0].id.startswith("conala-mini/")
     assert joint.content not in [part.content for part in parts]
-
-
-def test_an_example_of_a_joint_task_keeps_its_own_limits_and_stops():
-    name = "conala-mini+codealpaca-mini"
-    task, data = tasks.get(name), tasks.load(name)
-    assert tasks.source(task, data.test[0]) == tasks.TASKS["conala-mini"]
-    assert tasks.source(task, data.test[-1]) == tasks.TASKS["codealpaca-mini"]
-    assert (task.input_tokens, task.output_tokens, task.stops) == (128, 128, ())
-    assert (task.executed, task.sampled) == (False, False)
-    alone = tasks.load("conala-mini").test[0]
-    assert tasks.source(tasks.get("conala-mini"), alone) == tasks.TASKS["conala-mini"]
+    task = tasks.get(joint.name)
+    assert tasks.source(task, joint.test[0]) == tasks.source(tasks.get("conala-mini"), parts[0].test[0])
+    assert tasks.source(task, joint.test[-1]) == tasks.TASKS["codealpaca-mini"]
+    assert (task.input_tokens, task.output_tokens, task.stops, task.executed, task.sampled) == (
+        128,
+        128,
+        (),
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -333,30 +305,6 @@ def test_a_byte_order_mark_and_blank_lines_at_the_end_are_passed_over(tmp_path, 
     assert example.intent == PIECE["intent"]
 
 
-@pytest.mark.parametrize("end", ["\r\n", "\r"])
-def test_other_line_ends_change_no_example_of_any_task(tmp_path, end):
-    for name, task in tasks.TASKS.items():
-        if task.hub:
-            continue
-        shutil.copytree(tasks.EMBEDDED / name, tmp_path / name)
-        for path in (tmp_path / name).glob("*.jsonl"):
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            path.write_text("".join(json.dumps(ended(row, end)) + "\n" for row in rows))
-        found, own = tasks.load(name, tmp_path / name), tasks.load(name)
-        for split in tasks.SPLITS:
-            for one, other in zip(getattr(found, split), getattr(own, split), strict=True):
-                assert one == replace(other, inputs=one.inputs, outputs=one.outputs)
-
-
-def ended(value, end: str):
-    """A row with other line ends in all its texts."""
-    if isinstance(value, dict):
-        return {key: ended(each, end) for key, each in value.items()}
-    if isinstance(value, list):
-        return [ended(each, end) for each in value]
-    return value.replace("\n", end) if isinstance(value, str) else value
-
-
 def test_a_task_without_training_rows_is_refused_for_training(tmp_path):
     data = tasks.load("odex-all", write(tmp_path / "test.jsonl", PIECE))
     with pytest.raises(
@@ -364,3 +312,173 @@ def test_a_task_without_training_rows_is_refused_for_training(tmp_path):
     ):
         tasks.require_training(data, "odex-all")
     tasks.require_training(tasks.load("conala-mini"), "conala-mini")
+
+
+# --- layouts: rows in their datasets' own fields ----------------------------------------------------------------------
+
+
+def example(layout, row):
+    return layouts.example(layout, row, "here, line 1", 1)
+
+
+def apps(**row):
+    return example("apps", {"problem_id": 3, "question": "Do it."} | row)
+
+
+def run(shown: tasks.Example, answer: str) -> None:
+    """What a scorer does, without its protection: only for rows that stand in this file."""
+    names: dict = {}
+    exec("\n".join([shown.test_setup, tasks.program(shown, answer), *shown.tests]), names)
+
+
+def test_line_ends_are_unix_ones_and_known_is_true_false_or_not_said():
+    row = {"nl": "sort\r\n`xs`", "cmd": "xs\r.sort()"}
+    assert (example("pairs", row).intent, example("pairs", row).code) == ("sort\n`xs`", "xs\n.sort()")
+    assert [example("pairs", row | known).known for known in ({}, {"known": False})] == [None, False]
+    with pytest.raises(ValueError, match="here, line 1: the field 'known' must hold true or false; got str"):
+        example("pairs", row | {"known": "yes"})
+
+
+# --- APPS -----------------------------------------------------------------------------------------------------------
+
+
+def test_standard_input_and_output_stay_text():
+    given = apps(input_output=json.dumps({"inputs": ["1\n2\n", ["1", "2"], 3], "outputs": ["3\n", ["3", "4"], 5]}))
+    assert given.inputs == ("1\n2\n", "1\n2", "3")
+    assert given.outputs == ("3\n", "3\n4", "5")
+    assert given.entry_point == ""
+
+
+def test_a_called_function_has_its_arguments_and_value_as_json():
+    tests = {"fn_name": "f", "inputs": [[[1, 2], "a\u00e9"], 7], "outputs": [{"1": [True, None]}, [1.50]]}
+    given = apps(input_output=json.dumps(tests), starter_code="def f(xs):")
+    assert given.entry_point == "f"
+    assert [json.loads(each) for each in given.inputs] == [[[1, 2], "a\u00e9"], [7]]
+    assert [json.loads(each) for each in given.outputs] == [{"1": [True, None]}, [1.5]]
+
+
+def test_numbers_keep_their_digits():
+    long = "7" * 5000
+    called = f'{{"fn_name": "f", "inputs": [[{long}, 1.10]], "outputs": [-{long}]}}'
+    given = apps(input_output=called)
+    assert given.inputs == (f"[{long}, 1.10]",)
+    assert given.outputs == (f"-{long}",)
+    assert apps(input_output=called.replace('"fn_name": "f", ', "")).outputs == (f"-{long}",)
+
+
+@pytest.mark.parametrize("empty", ["", "  ", None, "null", "{}", '{"inputs": [], "outputs": []}'])
+def test_a_problem_without_tests_has_none(empty):
+    assert apps(input_output=empty).inputs == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "solutions"),
+    [
+        ("", ()),
+        (None, ()),
+        ("[]", ()),
+        ('["a = 1\\n", "", "b"]', ("a = 1", "b")),
+        ('["a = 1", "cut', ()),
+        ("print(1)", ("print(1)",)),
+        (["a"], ("a",)),
+    ],
+)
+def test_solutions_are_read_as_far_as_they_are_any(text, solutions):
+    given = apps(solutions=text)
+    assert given.solutions == solutions
+    assert given.code == (solutions[0] if solutions else "")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"input_output": "{'inputs'"}, "the field 'input_output' must hold JSON"),
+        ({"input_output": "[1]"}, "the field 'input_output' must hold lists called inputs and outputs"),
+        ({"input_output": '{"inputs": "1", "outputs": ["1"]}'}, "must hold lists called inputs and outputs"),
+        ({"question": ""}, "no intent; the field 'question' must hold text"),
+        ({"difficulty": 3}, "the field 'difficulty' must hold text; got int"),
+    ],
+)
+def test_a_broken_problem_is_refused_with_its_line(row, message):
+    with pytest.raises(ValueError, match="here, line 1: ") as refused:
+        apps(**row)
+    assert message in str(refused.value)
+
+
+def test_a_test_problem_without_code_stays_and_a_training_problem_does_not(tmp_path):
+    row = {"id": 1, "question": "Do it.", "solutions": "", "input_output": '{"inputs": ["1"], "outputs": ["1"]}'}
+    (tmp_path / "test.jsonl").write_text(json.dumps(row))
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"solutions": '["print(1)"]'}))
+    data = tasks.load("apps", tmp_path)
+    assert (len(data.train), data.without_code) == (1, 1)
+    assert data.test[0].code == ""
+    assert data.test[0].inputs == ("1",)
+
+
+# --- ODEX, MBPP, HumanEval ------------------------------------------------------------------------------------------
+
+
+def test_an_answer_to_odex_stands_in_its_function():
+    given = example("odex", PIECE)
+    assert (given.code, given.libraries, given.entry_point) == ("sorted(xs)", ("math",), "f_9")
+    run(given, given.code)
+    run(given, "def f_9(xs):\n    return sorted(xs)")
+    run(given, "xs\n\treturn sorted(xs)")
+    with pytest.raises(AssertionError):
+        run(given, "xs")
+
+
+@pytest.mark.parametrize(
+    ("answer", "whole"),
+    [
+        ("class Solution:\n    def f(self):\n        return 1", True),
+        ("f = lambda: 1", True),
+        ("return f2()", False),
+        ("def f2():\n    return 1", False),
+    ],
+)
+def test_an_answer_is_whole_where_it_defines_what_is_called(answer, whole):
+    given = apps(input_output='{"fn_name": "f", "inputs": [[]], "outputs": [1]}', starter_code="def f():\n    ")
+    assert tasks.program(given, answer) == (answer if whole else f"def f():\n    {answer}")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"text": "Square root.", "test_setup_code": "import math", "challenge_test_list": ["assert False"]},
+        {"prompt": "Square root.", "test_imports": ["import math"], "source_file": "a.ipynb"},
+    ],
+    ids=["full", "sanitized"],
+)
+def test_mbpp_names_its_function_by_its_tests(form):
+    code = "def help(x):\r\n    return x\r\n\r\ndef root(x):\r\n    return math.sqrt(help(x))"
+    given = example(
+        "mbpp", form | {"task_id": 2, "code": code, "test_list": ["assert root(4) == 2", "assert root(0) == 0"]}
+    )
+    assert given.intent == "Square root.\nYour code should pass these tests:\nassert root(4) == 2\nassert root(0) == 0"
+    assert (given.entry_point, given.id, given.test_setup) == ("root", "1:2", "import math")
+    assert "\r" not in given.code
+    run(given, given.code)
+    with pytest.raises(AssertionError):
+        run(given, "def root(x):\n    return x")
+
+
+def test_humaneval_gives_every_answer_the_imports_and_helpers_of_its_prompt():
+    given = example("humaneval", FUNCTION)
+    assert given.intent.startswith("Complete this function; answer with the whole of it.\nimport math")
+    assert given.test_setup == "import math\n\ndef half(x):\n    return x / 2"
+    run(given, given.code)
+    run(given, "def root(x):\n    return math.sqrt(half(x))")
+    with pytest.raises(AssertionError):
+        run(given, "def root(x):\n    return x")
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_blank_lines_and_compressed_files_are_read(tmp_path):
+    text = '{"a": 1}\n\n{"a": 2}\n'
+    (tmp_path / "rows.jsonl").write_text(text)
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("rows.jsonl", "rows.jsonl.gz"):
+        assert list(files.rows(tmp_path / name, name)) == [(f"{name}, line 1", {"a": 1}), (f"{name}, line 3", {"a": 2})]

@@ -81,8 +81,9 @@ def forest(
                 axes.axvline(line, color=page().faint, lw=1.1, ls=(0, (4, 3)), zorder=1)
             axes.grid(axis="x")
         for shape, group in enumerate(groups if marks else ()):
-            count = frame.loc[frame[marks] == group, f"{metric}_n"].max()
-            axes.scatter([], [], label=f"{group} (n = {count:.0f})", **_mark(shape, page().faint))
+            count = frame[frame[marks] == group].get(f"{metric}_n", pd.Series(dtype=float)).max()
+            label = f"{group}" if pd.isna(count) else f"{group} (n = {count:.0f})"
+            axes.scatter([], [], label=label, **_mark(shape, page().faint))
         numbers(axes.xaxis, plain=10 if is_rank else 6, integer=is_rank)
         top = max(5.0, min(1.04 * reach / one, 100.0)) if metric in style.SCORES else 1.04 * reach / one or 1.0
         axes.set_xlim(0.8 if is_rank else 0, len(frame) + 0.2 if is_rank else top)
@@ -134,7 +135,7 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1") -> Figure:
                 text.set(color=style.on(to_hex(shade)), size=10, linespacing=1.4)
             axes.set_xticklabels([wrapped(task.replace("+", " + "), 24) for task in asked], rotation=0)
             axes.set_yticklabels([wrapped(task.replace("+", " + "), 24) for task in trained], rotation=0)
-        for task in set(asked) & set(trained):
+        for task in [task for task in asked if task in trained]:
             corner = (asked.index(task) + 0.03, trained.index(task) + 0.05)
             axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor=OWN, lw=2.6))
         axes.set(xlabel="asked", ylabel="trained on")

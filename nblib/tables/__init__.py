@@ -19,6 +19,7 @@ from nblib.tables.claims import (
     claim_4,
     claim_5,
     claim_lora,
+    shipped,
     verdict_table,
     verdicts,
 )
@@ -65,5 +66,5 @@ __all__ += ["beats", "benchmarks", "break_even", "by_difficulty", "by_group", "c
 __all__ += ["claim_4", "claim_5", "claim_lora", "compare", "comparison", "data_checks", "difficulties", "examples"]
 __all__ += ["failure", "fairness", "layers", "leakage", "learning_curves", "mean_ranks", "measured_vs_predicted"]
 __all__ += ["memory", "names", "nearest", "paragraph", "plan", "predicted_memory", "provenance", "quality_memory"]
-__all__ += ["report", "retrieval", "sensitivity", "side_by_side", "size", "skipped", "soft_cost", "tested", "transfer"]
-__all__ += ["verdict_table", "verdicts", "versus"]
+__all__ += ["report", "retrieval", "sensitivity", "shipped", "side_by_side", "size", "skipped", "soft_cost", "tested"]
+__all__ += ["transfer", "verdict_table", "verdicts", "versus"]

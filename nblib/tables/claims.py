@@ -88,6 +88,19 @@ def verdicts(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Verdict]:
     return sorted(found, key=lambda verdict: list(CLAIMS).index(verdict.claim))
 
 
+def shipped(claim: str, task: str, model: str = "tiny") -> Verdict:
+    """The verdict on a claim from the rows that the repository ships, in a sentence: what README and report say too.
+
+    `task` is as in a verdict: claim 5 speaks of two. Raises ValueError where the shipped rows have no such verdict.
+    """
+    folder, names = results.SHIPPED / model, task.split(" and ")
+    ids = [path.stem for path in folder.glob("*.json") if any(f".{name}." in path.name for name in names)]
+    for verdict in verdicts(*results.load(folder, ids)):
+        if (verdict.claim, verdict.task) == (claim, task):
+            return replace(verdict, numbers=pd.DataFrame())
+    raise ValueError(f"the shipped rows of {model} have no verdict on claim {claim!r} and task {task!r}")
+
+
 def verdict_table(found: Sequence[Verdict]) -> Table:
     """One line a claim, model and task."""
     lines = [
@@ -153,8 +166,7 @@ def claim_lora(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") 
     first, lora = ranked.index[0], loras.index[0]
     gain = 1e5 * (ranked[metric] - (0.0 if pd.isna(zero) else zero)) / ranked["trainable_parameters"]
     ranked = ranked.assign(points_per_1000_parameters=gain)
-    more = ["trainable_parameters", "points_per_1000_parameters"]
-    numbers = _minus(first, ranked, answers, metric, more)
+    numbers = _minus(first, ranked, answers, metric, ["trainable_parameters", "points_per_1000_parameters"])
     count, verdict = 1 + rivals["kind"].nunique(), OPEN
     more = f" {count} PEFT methods were compared" + ("." if count >= LEAST else f", of at least {LEAST} that it takes.")
     if count >= LEAST and lora == first and (numbers.loc[rivals.index, "verdict"] == "lower").all():

@@ -117,7 +117,7 @@ def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@
     return Table(frame, columns=("method", metric, "memory_bytes", "pareto", "seeds"))
 
 
-def cards(plans: Mapping[str, Sequence[Any] | str], sizes: Mapping[str, float]) -> Table:
+def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> Table:
     """One line a card and way that fits, from memory.plan: card -> its options, or the sentence of why there is none.
 
     `sizes` are those of the cards in GiB.

@@ -102,7 +102,7 @@ def of(run: Run) -> Task:
     if (own := run.user_data) is None:
         return get(run.task)
     limits = own.input_tokens, own.output_tokens, own.stops
-    return Task(*limits, instruction=own.instruction, executed=own.executed)
+    return Task(*limits, language=own.language, instruction=own.instruction, executed=own.executed)
 
 
 def trained(run: Run) -> Task:

@@ -283,8 +283,8 @@ def _seeded(rows: Read, shares: dict[str, float], place: str) -> dict[str, Read]
     families.sort(key=len, reverse=True)
     if len(families) < len(shares):
         raise ValueError(
-            f"{place} has {len(families)} rows of different intents, and {' and '.join(shares)} rows need one each at "
-            "least: give more rows, or a file for each split"
+            f"{place} has {len(families)} different intents, nearly equal ones taken as one, and {', '.join(shares)} "
+            "need one each at least: give more rows, or a file for each split"
         )
     wanted = {split: share / sum(shares.values()) * len(rows) for split, share in shares.items()}
     places: dict[str, list[int]] = {split: [] for split in shares}

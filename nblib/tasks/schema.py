@@ -48,6 +48,7 @@ class Task:
     revision: str = "main"  # commit, tag or branch of that repository
     columns: str = "pairs"  # layout of its rows, a name in nblib.tasks.layouts
     prompt: str = "instruction"  # or apps
+    language: str = "python"  # that answers are asked for in
     instruction: str = ""  # words before each intent
     executed: bool = False  # every run tests its answers; where it is False, exact match is the task's score
     sampled: bool = False  # answers are independent samples, as pass@k needs them, not beams
