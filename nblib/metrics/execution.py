@@ -9,8 +9,8 @@ from math import ceil, log2
 from nblib import sandbox
 from nblib.metrics.compare import PASSED, WRONG, printed, returned
 from nblib.metrics.jobs import OUTSIDE, Inside, Run, find_inside, has_tests, hopeless, job
-from nblib.metrics.matching import pairs, reached
-from nblib.metrics.verdicts import INSIDE, UNDECIDED, Verdicts, kind, passes, plain, scores
+from nblib.metrics.scores import pairs
+from nblib.metrics.verdicts import INSIDE, UNDECIDED, Verdicts, kind, passes, plain, reached, scores
 from nblib.results import Prediction
 from nblib.sandbox import Limits, Outcome
 from nblib.tasks import Example

@@ -1,12 +1,28 @@
-"""Scores of predictions that need no execution, and the means of all scores."""
+"""Predictions with their examples, their scores that need no execution, and the means of all scores."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from nblib.metrics import code_bleu, text, verdicts
-from nblib.metrics.matching import pairs
 from nblib.results import Prediction
 from nblib.tasks import DIFFICULTIES, Example, unix_lines
+
+
+def pairs(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[tuple[Example, Prediction]]:
+    """Each prediction with its example, in the order of the predictions.
+
+    Raises ValueError, with an id, unless each example has exactly one prediction.
+    """
+    asked, answered = Counter(row.id for row in examples), Counter(row.example for row in predictions)
+    for id in asked | answered:
+        if not asked[id] == answered[id] == 1:
+            raise ValueError(
+                f"example {id!r} comes {asked[id]} times among the examples and {answered[id]} times among the "
+                "predictions; it must be once in each"
+            )
+    by_id = {row.id: row for row in examples}
+    return [(by_id[row.example], row) for row in predictions]
 
 
 def score(

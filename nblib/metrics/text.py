@@ -9,7 +9,7 @@ from functools import cache
 from sacrebleu.metrics import CHRF
 
 from nblib.metrics import code_bleu
-from nblib.metrics.matching import reached
+from nblib.metrics.verdicts import reached
 
 CHRF_NAMES = ("chrf", "chrf++")
 EM_STUDY, CODEBLEU_STUDY = "em_study", "codebleu_study"

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from math import comb
 
 from nblib.metrics.compare import PASSED, PASSED_LOOSELY, WRONG
-from nblib.metrics.matching import reached
 from nblib.sandbox import COMPILE_ERROR, OUT_OF_MEMORY, RUNTIME_ERROR, TIME_OUT
 
 Verdicts = tuple[str, ...]  # of one answer, one a test
@@ -47,6 +46,14 @@ def pass_at_k(answers: int, passed: int, k: int) -> float:
         raise ValueError(f"passed must be from 0 to the number of answers, {answers}; got {passed}")
     ways = comb(answers, k)
     return (ways - comb(answers - passed, k)) / ways
+
+
+def reached(ks: Sequence[int], answers: Sequence) -> list[int]:
+    """The k, of `ks`, up to the number of answers. Raises ValueError for one below 1."""
+    for k in ks:
+        if k < 1:
+            raise ValueError(f"k must be 1 or more; got {k}")
+    return [k for k in ks if k <= len(answers)]
 
 
 def passes(verdicts: Verdicts) -> bool:
