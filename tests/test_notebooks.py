@@ -261,5 +261,5 @@ def test_a_store_with_gaps_becomes_a_report_and_one_that_is_not_there_is_no_erro
     assert {"a.csv", "a.tex", "claims.tex", "appendix.csv", "a_first_5_examples.csv"} <= made
     assert {path.name: path.read_bytes() for path in store.glob("*.json*")} == before
     notebook = execute(root, tmp_path, "report", results_dir=str(tmp_path / "nowhere"))
-    assert "the runs that come with nblib" in output(notebook, "check")
+    assert "the runs that come with nblib" in output(notebook, "read")
     assert "PEFT beats" in output(notebook, "claims")
