@@ -1,7 +1,10 @@
 """The sandbox's own functions: several workers, workers that end, layers and consent."""
 
+import gc
+import itertools
 import os
 import sys
+import threading
 
 import pytest
 
@@ -57,6 +60,27 @@ def test_an_error_of_the_caller_ends_all_workers(workers):
     with pytest.raises(ZeroDivisionError):
         run(jobs, workers=2, report=lambda share: 1 / 0)
     assert [each.process.poll() is None for each in workers] == [False] * len(workers)
+
+
+def test_a_worker_that_starts_after_such_an_error_leaves_nothing_open(monkeypatch):
+    first_is_done, started, numbers = threading.Event(), [], itertools.count()
+
+    def start():
+        if next(numbers):
+            first_is_done.wait(30)  # then it takes a while to start, and finds that all has ended
+        started.append(Worker())
+        return started[-1]
+
+    def report(share):
+        first_is_done.set()
+        raise ZeroDivisionError
+
+    sandbox.layers()  # starts one, once
+    monkeypatch.setattr(sandbox, "Worker", start)
+    with pytest.raises(ZeroDivisionError):
+        run([Script("print(1)")] * 2, workers=2, report=report)
+    gc.collect()  # what is still open is a warning, and that an error
+    assert [worker.process.poll() is None for worker in started] == [False] * len(started)
 
 
 def test_a_job_that_ends_every_worker_fails_alone(monkeypatch):

@@ -128,8 +128,9 @@ class _Crew:
     def _start(self) -> Worker:
         worker = Worker()
         self.started.append(worker)
-        if self.closed:
+        if self.closed:  # meanwhile, by an error of the caller
             self.close()
+            raise wire.ClosedError("the run has ended")
         return worker
 
     def close(self) -> None:
