@@ -1,5 +1,7 @@
 """The shipped study: its rows make the README's tables, and the figures that are committed."""
 
+import json
+import re
 import shutil
 
 import numpy as np
@@ -22,6 +24,17 @@ def test_the_rows_are_sound_and_whole(root):
     assert {row.settings["limit"] for row in answering} == {None}
     assert all(row.scores and results.predictions(shipped.KEPT, row.id) for row in answering)
     assert {row.settings["model"] for row in answering} == {"tiny", "micro"}
+
+
+def test_rows_of_the_pretrained_model_are_sound_and_hold_only_ids_of_the_data_and_the_models_answers():
+    folder = results.SHIPPED / shipped.PRETRAINED
+    assert results.problems(folder) == results.problems(folder / "search") == {}
+    rows = results.read(folder)
+    assert {(row.status, row.settings["limit"]) for row in rows} == {(results.OK, 200)}
+    for row in rows:
+        for prediction in results.predictions(folder, row.id):
+            others = vars(prediction) | {"completions": (), "codes": ()}
+            assert re.search(r"\w \w", json.dumps(others)) is None
 
 
 @pytest.mark.parametrize("path", shipped.DOCUMENTS, ids=lambda path: path.name)

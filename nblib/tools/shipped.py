@@ -14,7 +14,8 @@ from pathlib import Path
 from nblib import provenance, results, tables
 from nblib.tools import notebooks
 
-KEPT = provenance.ROOT / "data" / "results" / "tiny"  # rows and predictions, without the adapters
+KEPT = results.SHIPPED / "tiny"  # rows and predictions, without the adapters
+PRETRAINED = "smollm2-135m-instruct"  # whose rows tests/benchmarks/real_study.py makes
 WORKING = provenance.ROOT / "results"  # where the notebooks write
 DOCUMENTS = (provenance.ROOT / "README.md", provenance.ROOT / "docs" / "results.md")  # have tables between marks
 FIRST = "rq1_peft_vs_icl"
@@ -29,6 +30,7 @@ CHOICE = {  # the README's few methods, and what a reader weighs
     "methods": ("zero-shot", "icl-3", "rag-3", "lora", "qlora-4bit", "full"),
     "columns": ("method", "em@1", "codebleu", "prompt_tokens", "train_seconds", "memory_bytes"),
 }
+REAL = ("method", "em@1", "em@10", "codebleu", "chrf", "prompt_tokens", "train_seconds")
 SHOWN = ("method", "em@1", "em@10", "codebleu", "trainable_parameters", "train_seconds", "memory_bytes")
 
 
@@ -83,9 +85,13 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
     report = tables.report(chosen)
     tiny = report.frame[report.frame["model"] == "tiny"]
     few = tiny[tiny["method"].isin(CHOICE["methods"])]
+    pretrained = tables.benchmarks(*results.load(results.SHIPPED / PRETRAINED))[0]
+    verdict = tables.claim_1(pretrained.runs, pretrained.answers)
     return {
         "claims": replace(verdicts, columns=("claim", "model", "task", "verdict")).to_markdown(),
         "methods": replace(report, frame=tiny, columns=SHOWN).to_markdown(),
+        "real_claim": f"> **{verdict.answer}.** {verdict.sentence}",
+        "real": replace(tables.report(pretrained), columns=REAL).to_markdown(),
         "choice": replace(report, frame=few, columns=CHOICE["columns"]).to_markdown(),
     }
 
