@@ -9,12 +9,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, MutableMapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from IPython import get_ipython
+
 from nblib.provenance import ROOT
 
+PACKAGE = Path(__file__).parent
+REFUSALS = (ValueError, OSError, RuntimeError, ImportError)  # kinds of errors that say what to do
 INJECTED = "# Parameters"  # the first line of the cell that Papermill adds
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 PINNED = ("torch", "torchvision", "torchaudio", "numpy")  # Colab's own builds, made for each other and for its driver
@@ -33,8 +38,10 @@ def check(cells: Sequence[str], namespace: MutableMapping) -> None:
 
     `cells` are the sources of the cells run so far, in order: `In` in a notebook; `namespace` is its `globals()`.
     Papermill itself only warns of unknown names, and hands on `-p force false` as a text, which Python takes for true.
-    Raises ValueError with one sentence that names the parameter.
+    From here on, what nblib refuses is shown as its one sentence. Raises ValueError with one that names the parameter.
     """
+    if shell := get_ipython():
+        shell.set_custom_exc(REFUSALS, _in_a_sentence)
     kinds = {bool: as_bool, int: as_count, str: as_text}
     for before, cell in itertools.pairwise(cells):
         if cell.startswith(INJECTED):
@@ -46,6 +53,14 @@ def check(cells: Sequence[str], namespace: MutableMapping) -> None:
                     raise ValueError(f"this notebook has no parameter {name!r}{hint} It has {', '.join(defaults)}")
                 if convert := kinds.get(type(defaults[name])):
                     namespace[name] = convert(value, name=name)
+
+
+def _in_a_sentence(shell, kind, error, trace, tb_offset=None) -> None:
+    """Shows an error: what nblib itself has raised without the way to it, unless NBLIB_DEBUG is set."""
+    *_, (frame, _) = traceback.walk_tb(trace)
+    if Path(frame.f_code.co_filename).is_relative_to(PACKAGE) and not os.environ.get("NBLIB_DEBUG"):
+        error._render_traceback_ = lambda: [f"{kind.__name__}: {error}"]  # IPython asks for it
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
 
 def as_bool(value, *, name: str) -> bool:

@@ -9,6 +9,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from nblib import notebook
 from nblib.tools import notebooks
@@ -28,6 +30,23 @@ def test_a_misspelt_name_is_refused_with_the_near_one():
     with pytest.raises(ValueError, match="no parameter 'modle', did you mean 'model'\\? It has model, shots, limit"):
         checked('modle = "other"')
     notebook.check([CELL, "modle = 3"], {})  # a later cell may have any name
+
+
+def test_what_nblib_refuses_is_one_sentence_and_other_errors_keep_their_traceback(monkeypatch, capsys):
+    shell = InteractiveShell(colors="nocolor", config=Config({"HistoryManager": {"enabled": False}}))
+    monkeypatch.setattr(notebook, "get_ipython", lambda: shell)
+    notebook.check([], {})
+
+    def shown(code):
+        shell.run_cell(code)
+        return capsys.readouterr().out.strip()
+
+    refused = "from nblib import spec\nspec.Lora(r=-1)"
+    assert shown(refused) == "ValueError: r must be a whole number, 1 or more; got -1"
+    for other in ("int('x')", "import json\njson.loads('{')", "def f():\n    raise OSError('mine')\nf()"):
+        assert "Traceback" in shown(other)
+    monkeypatch.setenv("NBLIB_DEBUG", "1")
+    assert "Traceback" in shown(refused)
 
 
 @pytest.mark.parametrize(
