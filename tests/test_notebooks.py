@@ -138,14 +138,18 @@ def test_bad_parameters_are_refused_before_any_work(root, tmp_path, name, parame
 
 
 @pytest.mark.slow
-def test_papermill_runs_it_from_the_notebooks_folder(root, tmp_path):
-    command = [sys.executable, "-m", "papermill", "rq1_peft_vs_icl.ipynb", str(tmp_path / "out.ipynb")]
-    for name, value in (("model", "tiny"), ("limit", "3"), ("methods", "[zero-shot]")):
+def test_papermill_runs_it_from_the_notebooks_folder_and_changes_nothing_in_the_clone(root, tmp_path):
+    def clone():
+        kept = [path for name in ("data", "docs", "figures", "notebooks") for path in (root / name).rglob("*")]
+        return {path: path.stat().st_mtime_ns for path in kept if path.is_file()}
+
+    command, before = [sys.executable, "-m", "papermill", "rq1_peft_vs_icl.ipynb", str(tmp_path / "out.ipynb")], clone()
+    for name, value in (("limit", "3"), ("methods", "[zero-shot]"), ("results_dir", str(tmp_path / "results"))):
         command += ["-p", name, value]
-    for name in ("results_dir", "figures_dir"):
-        command += ["-p", name, str(tmp_path / name)]
     done = subprocess.run(command, cwd=root / "notebooks", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert clone() == before
+    assert list((tmp_path / "results" / "figures").glob("rq1_*.png"))
 
 
 @pytest.mark.slow
