@@ -379,3 +379,10 @@ def test_a_run_takes_what_its_kind_took_here_for_as_many_examples_and_a_shared_t
     results.write(tmp_path, made(planned[0], load_seconds=1.0, generate_seconds=16.0))
     results.write(tmp_path, made(planned[1], load_seconds=1.0, train_seconds=50.0, generate_seconds=8.0))
     assert seconds() == [0.0, 0.0, 59.0, 9.0, 9.0]
+
+
+@pytest.mark.skipif(models.device() != "cpu", reason="the shipped rows are a CPU's")
+def test_in_an_empty_folder_a_run_takes_what_the_shipped_one_took(tmp_path):
+    planned = study.plan(study.compare("tiny", "conala-mini", names=["zero-shot", "lora"], seeds=[42]))
+    quick, trained = (cost.seconds for cost in study.costs(planned, tmp_path))
+    assert 0 < quick < trained

@@ -20,23 +20,29 @@ ROWS = 500  # of the training data, whose longest stands for all
 class Cost:
     """What a run will need; None: not known before it runs."""
 
-    seconds: float | None  # None: no run of its kind has ended here; 0: its row is there
+    seconds: float | None  # None: no run of its kind has ended here or is shipped; 0: its row is there
     peak_bytes: int | None  # None: cannot be predicted for this method or model
 
 
 def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
     """What each run will need on this machine, in their order.
 
-    Seconds are the mean of runs of the same kind, another seed or number of examples aside, in that folder.
+    Seconds are the mean of runs of the same kind, another seed or number of examples aside, in that folder; where it
+    has none, of those that the repository ships, which another machine made.
     """
     folder = Path(folder)
-    ended = [row for row in results.read(folder, quiet=True) if row.status == results.OK and _is_here(row)]
+    ended, shipped = (
+        [row for row in results.read(place, quiet=True) if row.status == results.OK and _is_here(row)]
+        for place in (folder, results.SHIPPED / "tiny")
+    )
     there: set[str] = set()  # trainings that an earlier run of the plan will have made
     found = []
     for one in planned:
         saved = one.training in there or fitting.is_saved(fitting.adapter_folder(folder, one))
         shared = saved and bool(one.training) and not isinstance(one.run.method, spec.FullTuning)
         seconds = 0.0 if results.finished(folder, one.id) else _seconds(one, ended, shared)
+        if seconds is None:
+            seconds = _seconds(one, shipped, shared)
         found.append(Cost(seconds, peak_bytes(one)))
         there.add(one.training)
     return found

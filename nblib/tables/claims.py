@@ -41,7 +41,7 @@ TESTS = ["difference", "difference_low", "difference_high", "p", "verdict"]
 COLUMNS = ["line", "base", "score", "base_score", *TESTS]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """What the runs say of one claim; a notebook shows the sentence and its numbers."""
 
@@ -60,8 +60,8 @@ class Verdict:
     def _repr_html_(self) -> str:
         return f"<blockquote><b>{self.answer}.</b> {escape(self.sentence)}</blockquote>\n{self.table.html}"
 
-    def __str__(self) -> str:
-        return f"{self.answer}. {self.sentence}\n{self.table.text}"
+    def __repr__(self) -> str:
+        return f"{self.answer}. {self.sentence}\n{self.table.text}".strip()
 
     @property
     def table(self) -> Table:

@@ -45,7 +45,7 @@ def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = Non
     if costs:
         frame["minutes left"] = pd.Series([cost.seconds for cost in costs], dtype=float) / 60
         frame["memory (GiB)"] = pd.Series([cost.peak_bytes for cost in costs], dtype=float) / 2**30
-        how["minutes left"] = lambda left: "unknown" if left.isna().any() else f"{left.sum():.1f}"
+        how["minutes left"] = _minutes
         how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "unknown"
     left = [_time_left(frame["minutes left"])] if costs else []
     decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} an example"
@@ -315,12 +315,16 @@ def _settings(run: Run) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {settings[name]:g}" for name in PLANNED if name in settings)
 
 
+def _minutes(left: pd.Series) -> str:
+    return "unknown" if left.isna().any() else f"{left.sum():.1f}" if left.any() else "–"
+
+
 def _time_left(minutes: pd.Series) -> str:
     unknown = minutes.isna().sum()
-    if unknown == len(minutes):
-        return "Minutes are unknown; no run of the kind of these has ended here yet. Memory is predicted."
-    others = f"; no run of the kind of {unknown} has ended here yet" if unknown else ""
-    return f"About {minutes.sum():.1f} minutes, as such runs took on this machine{others}. Memory is predicted."
+    known = f"About {minutes.sum():.1f} minutes" if minutes.any() else "All runs are done" if not unknown else ""
+    others = f"no run like {unknown} of these has ended before, so their minutes are unknown" if unknown else ""
+    sentence = "; ".join(part for part in (known, others) if part)
+    return f"{sentence[0].upper()}{sentence[1:]}. Memory is predicted."
 
 
 def _overlaps(runs: pd.DataFrame) -> pd.DataFrame:
