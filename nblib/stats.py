@@ -165,6 +165,15 @@ def mean_ranks(scores: Sequence[Sequence[Sequence[float]]], *, resamples: int = 
     return np.stack([ranks, np.minimum(low, ranks), np.maximum(high, ranks)], axis=1)
 
 
+def front(points: np.ndarray) -> np.ndarray:
+    """Which points are on the Pareto front: no other is as high in every column and higher in one.
+
+    One line a point, higher is better in each column; a point with NaN is not on it.
+    """
+    beaten = (points[None] >= points[:, None]).all(axis=2) & (points[None] > points[:, None]).any(axis=2)
+    return ~(np.any(beaten, axis=1) | np.isnan(points).any(axis=1))
+
+
 def summarise(
     answers: pd.DataFrame,
     by: str | Sequence[str],

@@ -124,6 +124,12 @@ def test_mcnemar_hand_worked():
         stats.mcnemar([0.5], [1.0])
 
 
+def test_a_front_hand_worked():
+    points = np.array([[3, 1], [2, 2], [2, 1], [1, 3], [3, 1], [np.nan, 9]], float)
+    assert stats.front(points).tolist() == [True, True, False, True, True, False]
+    assert stats.front(np.empty((0, 2))).tolist() == []
+
+
 def test_mean_ranks_share_places_and_their_intervals_hold_the_truth():
     first = [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
     second = [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]

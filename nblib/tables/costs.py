@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nblib import results, spec
+from nblib import results, spec, stats
 from nblib.tables.labels import KINDS, Benchmark, counts, labelled, named
 from nblib.tables.scores import comparison, tests, turned
 from nblib.tables.show import SCORES, Table, number
@@ -109,11 +109,8 @@ def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@
     labels = frame.pop("label")
     if labels.is_unique:
         frame.index = pd.Index(labels, name="method")
-    points = frame.reindex(columns=[metric, "memory_bytes"]) * [-1, 1]
-    frame["pareto"] = [
-        bool(point.notna().all() and not ((points <= point).all(axis=1) & (points < point).any(axis=1)).any())
-        for _, point in points.iterrows()
-    ]
+    points = frame.reindex(columns=[metric, "memory_bytes"]).astype(float) * [1, -1]
+    frame["pareto"] = stats.front(points.to_numpy())
     return Table(frame, columns=("method", metric, "memory_bytes", "pareto", "seeds"))
 
 

@@ -17,7 +17,6 @@ from nblib.tables.show import SCORES, Table, paragraph
 
 RIGHT, WRONG, UNKNOWN = "✓ right", "✗ wrong", "? not scored"
 PLANNED = ("learning_rate", "r", "alpha", "virtual_tokens")  # settings that a plan shows
-ORIGIN = ("commit", "clean", "device", "device_name", "threads", "processes", "data", "weights", "python", "system")
 FOUND = ("only in b", "only in a", "differs", "same")
 LEAKS = "A test row whose intent is in the train split is answered from memory: scores on it are too high."
 Example = Any  # a tasks.Example, of which the id, the intent and the code are read

@@ -10,7 +10,7 @@ import pandas as pd
 import traitlets
 from matplotlib.figure import Figure
 
-from nblib import plots, results
+from nblib import plots, results, stats
 from nblib.plots import COSTS, NOTHING_FOR_PROMPTS, SCORES
 from nblib.tables import Table, names, paragraph
 from nblib.tables.protocol import Example
@@ -62,11 +62,9 @@ def front(frame: pd.DataFrame, x: str, y: str) -> list[str]:
     if not _is_comparable(frame):
         return []
     signs = [1 if name in SCORES else -1 for name in (x, y)]
-    found = frame[[x, y]].astype(float).dropna()
-    points = found.to_numpy() * signs
-    others = points[None]
-    beaten = ((others >= points[:, None]).all(axis=2) & (others > points[:, None]).any(axis=2)).any(axis=1)
-    return list(found[~beaten].sort_values([x, y]).index)
+    points = frame[[x, y]].astype(float)
+    found = points[stats.front((points * signs).to_numpy())]
+    return list(found.sort_values([x, y]).index)
 
 
 def figure(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1", *, chosen: str = "") -> Figure:
