@@ -1,7 +1,7 @@
 """Scores of some of the examples: by difficulty, by group, by what the prompt held."""
 
 import pytest
-from made_rows import EXAMPLES, put, right, run
+from made_rows import EXAMPLES, put, put_seeds, right, run
 
 from nblib import results, tables
 from nblib.spec import Ia3, Lora, Retrieved, ZeroShot
@@ -31,7 +31,7 @@ def test_difficulties_stand_from_easy_to_hard_with_how_answers_ended_and_were_ju
 
 
 def test_groups_are_tested_and_examples_without_one_are_told(tmp_path):
-    put(tmp_path, run(Lora()), [0.0, 1.0] * 60)
+    put_seeds(tmp_path, run(Lora()), [0.0, 1.0] * 60)
     put(tmp_path, run(ZeroShot()), [0.0] * 120)
     frame = tables.by_group(*results.load(tmp_path), KNOWN, base="zero-shot").frame
     assert list(frame["group"]) == ["new", "new", "known", "known"]

@@ -319,7 +319,7 @@ def value_text(row: pd.Series, column: str) -> str:
 
 
 def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
-    """`conala-mini with tiny · n = 120, 1 to 3 seeds · bars: 95 % intervals over examples and seeds`."""
+    """`conala-mini with tiny · n = 120, 1 to 3 seeds · bars: 95 % intervals over examples`."""
     frame = frame[frame[metric].notna()] if metric and len(frame) else frame
     if frame.empty:
         return "there is nothing to show"
@@ -333,7 +333,8 @@ def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
     counts = {"n = {}": f"{metric}_n", "{} seeds": "seeds"}
     parts.append(", ".join(_range(frame[name], text) for text, name in counts.items() if name in frame))
     if f"{metric}_low" in frame and frame[f"{metric}_low"].notna().any():
-        parts.append("bars: 95 % intervals" + " over examples and seeds" * ("seeds" in frame))
+        several = ("", " and, where several, seeds")[bool((frame["seeds"] > 1).any())] if "seeds" in frame else ""
+        parts.append(f"bars: 95 % intervals over examples{several}")
     if "limit" in frame and frame["limit"].notna().any():
         parts.append("only the first examples: a partial result")
     return " · ".join(filter(None, parts))

@@ -139,14 +139,14 @@ def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> T
 def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
     """One line an ICL or RAG method: from how many queries on one training of `base` and its queries cost no more.
 
-    `base` is the label of a trained method; None: the PEFT method that scores best. In tokens and in seconds, means
+    `base` is the label of a trained method; None: LoRA, else the first PEFT method. In tokens and in seconds, means
     over seeds: `tokens_once` of training, `tokens_base` and `tokens_method` a query, `tokens_queries` (None:
     `tokens_why` says the reason). Beside it `base` minus the method in `metric`.
     Raises ValueError for a base that is no trained method with a result.
     """
     runs, answers = labelled(runs, answers)
-    runs = runs[runs["status"] == results.OK].astype({"method": object})
-    trained = _trained_base(runs, base, metric)
+    runs = runs[runs["status"] == results.OK]
+    trained, runs = _trained_base(runs, base), runs.astype({"method": object})
     frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family"]]
     frame = frame if trained else frame[:0]
     means = _query_costs(runs, metric)
@@ -258,11 +258,11 @@ def _memory_table(frame: pd.DataFrame) -> Table:
     return Table(frame, notes, columns=(*shown, "saving_full_share", "step_seconds"), heads=heads)
 
 
-def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | None:
-    """That method; None: the PEFT method that scores best, if there is one."""
+def _trained_base(runs: pd.DataFrame, label: str | None) -> str | None:
+    """That method; None: the PEFT method that is first in the house order, LoRA where it has run."""
     if label is None:
-        scores = runs.loc[runs["family"] == "PEFT"].reindex(columns=["method", metric]).groupby("method")[metric].mean()
-        return None if scores.isna().all() else str(scores.idxmax())
+        first = runs.loc[runs["family"] == "PEFT", "method"].min()
+        return None if pd.isna(first) else first
     trained = runs.loc[runs["family"].isin(TRAINED), "method"].unique()
     if label not in trained:
         known = ", ".join(trained) or "none, because no trained method has a result"

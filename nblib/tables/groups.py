@@ -7,7 +7,7 @@ import pandas as pd
 
 from nblib import results
 from nblib.tables.labels import Benchmark, counts, labelled, plain_index
-from nblib.tables.scores import base_of, has, summary
+from nblib.tables.scores import SEEDS, base_of, has, summary
 from nblib.tables.show import EXECUTION, SCORES, Table
 
 DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS, from easy to hard
@@ -31,7 +31,7 @@ def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mappi
         frame = frame.join(summary(answers, by, metric)[[metric, f"{metric}_low", f"{metric}_high"]])
     ended = answers.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
     frame = frame.join(plain_index(ended.add_prefix("ended ").reset_index(), by)).reset_index()
-    return Table(frame, _judging(runs), columns=(*by, *EXECUTION, "seeds", "n"))
+    return Table(frame, (SEEDS, *_judging(runs)), columns=(*by, *EXECUTION, "seeds", "n"))
 
 
 def difficulties(benchmark: Benchmark) -> Table:
@@ -78,14 +78,14 @@ def by_group(
     order = [name for name in dict.fromkeys([*groups.values(), "other"]) if name in set(answers["group"])]
     answers["group"] = pd.Categorical(answers["group"], order, ordered=True)
     chosen = None if base is None else base_of(answers, base, metric)
-    found = summary(answers, by, metric, base=chosen, within=["group"], family=(), turned=False)
+    found = summary(answers, by, metric, base=chosen, within=["group"], family=())
     about = ["kind", "family", "model", "task", "limit", "status", "seeds"]
     frame = _each_method(runs, "group", order)[about].join(found.drop(columns="seeds")).reset_index()
     total = frame["group"].map(answers.groupby("group", observed=True)["example"].nunique()).astype(int)
     frame[f"{metric}_n"] = frame["examples"].fillna(0).astype(int)
     frame[f"{metric}_missing"] = total - frame[f"{metric}_n"]
     tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
-    notes = ("95 % intervals over examples and seeds.", tested if base else "")
+    notes = (SEEDS, tested if base else "")
     columns = (*by, metric, "difference", "p", "verdict", "seeds", f"{metric}_n")
     return Table(frame, notes, columns=columns, heads={"group": "examples", "difference": f"against {base} (points)"})
 
@@ -124,7 +124,7 @@ def retrieval(
     frame = frame.fillna({"with_score_n": 0, "without_score_n": 0})
     reach, unknown = frame["reachable_share"].dropna(), frame["unknown"].sum()
     notes = (
-        "n: queries over all seeds; below scores the 95 % interval, then the number of examples.",
+        f"n: queries over all seeds; below scores the interval, then the number of examples. {SEEDS}",
         f"{100 * reach.iloc[0]:.1f} % of the queries ask for an operation of training." if len(reach) else "",
         f"Not said in {unknown} answers, which are left out." if unknown else "",
     )

@@ -119,7 +119,17 @@ def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
     answer["every run ended well"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
     answer["every shot fitted the context"] = f"no: not in {dropped} runs" if dropped else "yes"
     answer["no test intent is in the training rows"] = f"no: {leaks}" if (leaks := leaked(runs)) else "yes"
-    return Table(pd.DataFrame({"check": answer.keys(), "answer": answer.values()}))
+    chosen = [_chosen(settings["method"]) for settings in runs["settings"]]
+    note = f"Chosen for a method beside its rate, and unlike its defaults: {'; '.join(sorted({*chosen} - {''}))}."
+    table = pd.DataFrame({"check": answer.keys(), "answer": answer.values()})
+    return Table(table, (note,) if any(chosen) else ())
+
+
+def _chosen(settings: Mapping) -> str:
+    """`lora alpha 64, dropout 0.0`: what else than rate and shots is not as the method has it by default."""
+    own = spec.changed(spec.method(**settings)) if settings["kind"] in spec.METHODS else {}
+    words = [f"{name} {value}" for name, value in own.items() if name not in ("learning_rate", "shots")]
+    return f"{settings['kind']} {', '.join(words)}" if words else ""
 
 
 def leaked(runs: pd.DataFrame) -> str:
@@ -240,7 +250,7 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
     skipped = [
         f"Skipped in {name}: {file} {why}." for name in folders for file, why in results.problems(folders[name]).items()
     ]
-    note = "b minus a, paired over the same examples; p with Holm's correction over all pairs of runs."
+    note = "b minus a, paired over the same examples; p with Holm's correction. It compares these runs, not methods."
     shown = ("label", "found", "a_score", "b_score", "difference", "p", "other_answers_share", "verdict", "provenance")
     heads = {"label": "run", "other_answers_share": "other first answers (%)", "provenance": "what else differs"}
     frame = frame.reset_index(drop=True).assign(changed=lambda table: table["found"] != "same")
@@ -281,7 +291,8 @@ def _paired(stores: Mapping[str, results.Frames], pairs: pd.Index, metric: str) 
     """By pair: b minus a over the same examples."""
     answers = pd.concat([store.answers.assign(store=name) for name, store in stores.items()])
     answers = answers[answers["pair"].isin(pairs)]
-    settings = {"within": ["pair"], "family": (), "turned": False}
+    answers = answers.assign(stochastic=False)  # of two runs with the same seed, not of two methods
+    settings: dict = {"within": ["pair"], "family": ()}
     found = tests(answers, ["pair", "store"], metric, {"store": "a"}, **settings)
     return found[found.index.get_level_values("store") == "b"].droplevel("store")
 
