@@ -1,6 +1,8 @@
 """Examples to batches to trained weights, and who follows a training meanwhile."""
 
 import importlib.util
+import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -8,6 +10,7 @@ import small
 import torch
 
 from nblib import methods, models, spec, study, tasks, train
+from nblib.train import attention
 
 TASK = tasks.Task(64, 64, ("\n",))
 QUICK = spec.Training(epochs=2, optimizer="adamw_torch", evaluations_an_epoch=1)
@@ -210,6 +213,38 @@ def test_training_lowers_the_loss_of_every_family_and_changes_only_the_methods_w
     assert min(losses[1:]) < losses[0]
     after = {name.replace(".base_layer", ""): each for name, each in base.named_parameters()}
     assert all(each.equal(after[name]) for name, each in before.items()) == (kind != "full")
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "codegen", "t5"])
+def test_attention_in_fp32_gives_a_bf16_step_gradients_as_near_to_exact_ones(tmp_path, family):
+    place = small.folder(tmp_path, family)
+    rows, off = [], {False: 0.0, True: 0.0}
+    for precision, wide in (("fp32", False), ("bf16", False), ("bf16", True)):
+        base, tokenizer = models.load(place, precision)
+        model = methods.attach(base, spec.method("lora"), tokenizer, seed=1)
+        half = model.config.is_encoder_decoder
+        rows = rows or train.encode_all(small.DATA.train[:8], tokenizer, TASK, encoder_decoder=half)
+        batch = train.collate(rows, tokenizer.pad_token_id)
+        kind = base.config._attn_implementation
+        step = attention.wide(model) if wide else nullcontext()
+        with step, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            model(**batch).loss.backward()
+        assert base.config._attn_implementation == kind
+        gradient = torch.cat([each.grad.flatten().float() for each in model.parameters() if each.grad is not None])
+        if precision == "fp32":
+            exact = gradient
+        else:
+            off[wide] = ((gradient - exact).norm() / exact.norm()).item()
+    assert 0 < off[True] < 1.1 * off[False] < 0.1
+
+
+@pytest.mark.parametrize("kind", sorted(set(spec.METHODS) - {"zero-shot", "icl", "rag", spec.Custom.kind}))
+def test_every_method_trains_in_bf16(tmp_path, kind):
+    base, tokenizer = models.load(small.folder(tmp_path), "bf16")
+    method = spec.method(kind, **({"block_size": 24} if kind == "oft" else {}))
+    attached = methods.attach(base, method, tokenizer, seed=1, steps=8)
+    fitted = fit(attached, tokenizer, data=replace(small.DATA, train=small.DATA.train[:16]), precision="bf16")
+    assert all(map(math.isfinite, (loss for _, loss in fitted.validation_losses)))
 
 
 def test_where_nothing_can_be_reported_to_is_said_before_training(tmp_path, monkeypatch):
