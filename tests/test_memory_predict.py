@@ -151,7 +151,7 @@ class TestByKind:
 
 
 @pytest.mark.parametrize(
-    ("method", "asked", "sentence"),
+    ("method", "sizes", "sentence"),
     [
         (spec.Lora(), {"batch": -1}, "batch must be a whole number, 1 or more; got -1"),
         (spec.Lora(), {"prompt_length": 0}, "prompt_length must be a whole number, 1 or more; got 0"),
@@ -221,7 +221,7 @@ def test_large_models_train_over_4_bits_on_one_card():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "device", "asked", "change"),
+    ("model", "device", "sizes", "change"),
     [
         ("13b", "T4", {"methods": LORA, "precisions": ["fp16"]}, "T4 with 16 GiB: precision int8 would"),
         ("34b", "T4", {"methods": LORA}, "T4 with 16 GiB: RTX A5000 with 24 GiB would do"),
@@ -234,7 +234,7 @@ def test_where_nothing_fits_the_smallest_change_is_named(model, device, sizes, c
 
 
 @pytest.mark.parametrize(
-    ("device", "asked", "sentence"),
+    ("device", "sizes", "sentence"),
     [
         ("RTX 9999", {}, "device must be one of T4, .*, or a number of GiB; got 'RTX 9999'"),
         (0.5, {}, "device must have more than .* GiB.*; got 0.5"),

@@ -167,7 +167,7 @@ def test_rq2_shows_what_retrieval_finds_buys_and_costs(root, few, tmp_path):
         assert text in output(notebook, cell)
     settings = {"methods": "[rag]", "shots": "[1]", "seeds": "42", "task": "codealpaca-mini", "limit": 2}
     notebook = execute(root, tmp_path, "rq2_peft_vs_rag", data_dir=str(few / "codealpaca-mini"), **settings)
-    assert "not said" in output(notebook, "new")  # that task names no operations
+    assert "unknown" in output(notebook, "new")  # that task names no operations
 
 
 @pytest.mark.slow

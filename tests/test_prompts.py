@@ -170,5 +170,5 @@ def test_shots_that_do_not_fit_are_dropped_first_ones_first_and_the_query_is_nev
     cut = prompts.build(QUERY, SHOTS, tokenizer, max_tokens=whole.tokens - 1)
     assert cut.dropped_shots == 1
     assert cut.text == prompts.build(QUERY, SHOTS[1:], tokenizer, max_tokens=2000).text
-    with pytest.raises(ValueError, match="the query of example 'q' has .* leaves room for 5"):
+    with pytest.raises(ValueError, match="the query of example 'q' has .* has room for 5"):
         prompts.build(QUERY, SHOTS, tokenizer, max_tokens=5)

@@ -113,14 +113,14 @@ def _mark(shape: int, shade: Any) -> dict[str, Any]:
 
 
 def heat_map(frame: pd.DataFrame, metric: str = "em@1") -> Figure:
-    """Rows: what was trained on (`trained_on`); columns: what is asked (`task`); cells: the mean and its interval.
+    """Rows: what was trained on (`trained_on`); columns: what is tested (`task`); cells: the mean and its interval.
 
     Nothing comes first, then single tasks, then joint ones; the cells of a task's own adapter are outlined.
     """
     frame = style.tidy(frame, metric, "trained_on", "task").astype({"task": str, "trained_on": str})
     tasks = list(frame["task"].unique())
     trained = sorted(frame["trained_on"].unique(), key=lambda name: ("(" not in name, name.count("+")))
-    title = f"{style.short(metric)} by what was trained on and what is asked"
+    title = f"{style.short(metric)} by training and test task"
     with style.context():
         figure, (axes,) = style.subplots(1.75 + 0.62 * max(len(trained), 1))
         if len(frame):
@@ -138,7 +138,7 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1") -> Figure:
         for task in [task for task in tasks if task in trained]:
             corner = (tasks.index(task) + 0.03, trained.index(task) + 0.05)
             axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor=OWN, lw=2.6))
-        axes.set(xlabel="asked", ylabel="trained on")
+        axes.set(xlabel="tested on", ylabel="trained on")
         axes.tick_params(length=0)
         subtitle, words = describe(frame, metric, title, by=["trained_on", "task"])
         notes = f"{subtitle.replace('bars:', 'in brackets:')} · outlined: trained on the task that is asked"

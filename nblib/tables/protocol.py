@@ -175,7 +175,7 @@ def leakage(runs: pd.DataFrame) -> Table:
     frame = frame[~unknown].drop_duplicates().sort_values(by, kind="stable", ignore_index=True)
     is_so = [frame["splits"].isna(), frame["normalized"] > 0, frame["near"] > 0]
     frame["so"] = np.select(is_so, ["not checked", "leaks", "look at the near ones"], "clean")
-    heads = {"task": "asked", "exact": "same intents", "normalized": "same up to case, spacing, quotes"}
+    heads = {"task": "task", "exact": "same intents", "normalized": "same up to case, spacing, quotes"}
     heads |= {"near": "nearly the same", "known_intents": "test rows left out", "so": "so it is"}
     return Table(frame, (LEAKS, UNSEEN), heads=heads)
 
