@@ -348,8 +348,8 @@ def _duels(frame: pd.DataFrame, answers: pd.DataFrame, metric: str, line: str | 
 def _decided(numbers: pd.DataFrame) -> str:
     """The verdict on a claim that its line beats every base."""
     numbers = numbers.reindex(columns=["difference", "p"]).astype(float)
-    said = stats.decide_all(list(numbers["difference"]), list(numbers["p"]))
-    return {"higher": HOLDS, "lower": FAILS, "tie": OPEN}[said]
+    decision = stats.decide_all(list(numbers["difference"]), list(numbers["p"]))
+    return {"higher": HOLDS, "lower": FAILS, "tie": OPEN}[decision]
 
 
 def _tests(answers: pd.DataFrame, metric: str, base: str, **settings) -> pd.DataFrame:
