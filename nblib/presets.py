@@ -88,8 +88,8 @@ PRESETS = {
         compared=(*STUDY, "full"),
         sampling=replace(FIVE_SAMPLES, batch_size=20),
     ),
-    # Weyssow et al. 2025, the defaults of its replication package; what it does not have keeps its paper's values. Full
-    # tuning is for small models: ask for it.
+    # Weyssow et al. 2025, the defaults of its replication package; what it does not have keeps its paper's values. The
+    # study trained with the seed 42 only, which decides nothing. Full tuning is for small models: ask for it.
     "paper": Preset(
         methods=(
             spec.ZeroShot(),

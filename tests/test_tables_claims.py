@@ -177,7 +177,7 @@ def test_one_adapter_for_two_tasks(tmp_path, joint, verdict):
 # --- how often a verdict is wrong -------------------------------------------------------------------------------------
 
 EXAMPLES = {"default": 200, "paper": 543}  # test rows of conala-mini and of CoNaLa
-STUDIES = 150  # of which 5 % are wrong in 12 at most, in 97 of 100 tests
+STUDIES = 50  # for each spread
 LARGER, QUANTIZED = ["lora", "qlora-4bit"], ["lora", "qlora-8bit", "qlora-4bit"]
 
 
@@ -186,20 +186,20 @@ def runs_of(claim: str, preset: str) -> list:
     how = {"preset": preset}
     match claim:
         case "1":
-            return study.compare("tiny", "a", names=["zero-shot", "icl", "rag", "lora", "ia3"], **how)
+            return study.compare("tiny", "conala-mini", names=["zero-shot", "icl", "rag", "lora", "ia3"], **how)
         case "1, LoRA":
-            return study.compare("tiny", "a", names=presets.trained(presets.get(preset)), **how)
+            return study.compare("tiny", "conala-mini", names=presets.trained(presets.get(preset)), **how)
         case "2":
             return [
-                *study.compare("tiny", "a", names=["full"], **how),
-                *study.compare("large", "a", names=LARGER, **how),
+                *study.compare("tiny", "conala-mini", names=["full"], **how),
+                *study.compare("large", "conala-mini", names=LARGER, **how),
             ]
         case "3":
-            return study.compare("tiny", "a", names=QUANTIZED, **how)
+            return study.compare("tiny", "conala-mini", names=QUANTIZED, **how)
         case "4":
-            sampled = presets.get(preset).sampling
-            return study.compare("tiny", "a", names=["zero-shot", *QUANTIZED], decoding=sampled, **how)
-    return study.transfer("tiny", ["a", "b"], ["a", "b"], **how)
+            return study.compare("tiny", "apps-mini", names=["zero-shot", *QUANTIZED], **how)
+    tasks = ["conala-mini", "codealpaca-mini"]
+    return study.transfer("tiny", tasks, tasks, **how)
 
 
 def simulated(planned: list, count: int, folder) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
@@ -244,10 +244,9 @@ def wrong(claim: str, preset: str, points: float, loss: float, folder) -> int:
 )
 def test_a_claim_is_wrong_in_at_most_5_of_100_studies_whatever_the_spread_over_seeds(tmp_path, claim, loss, preset):
     """Where all methods are equal, and where quantization and joint training lose the five points that are allowed."""
-    for points in (0.0, 0.025, 0.07):
-        errors = wrong(claim, preset, points, loss, tmp_path / f"{points}")
-        print(claim, preset, points, loss, errors / STUDIES)
-        assert errors <= 12, points
+    errors = [wrong(claim, preset, points, loss, tmp_path / f"{points}") for points in (0.0, 0.025, 0.07)]
+    assert sum(errors) <= 0.05 * 3 * STUDIES, errors
+    assert max(errors) <= 0.1 * STUDIES, errors  # 5 % and twice the error of 50 studies
 
 
 def test_every_claim_is_spoken_of_even_without_rows(tmp_path):

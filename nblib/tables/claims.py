@@ -225,9 +225,9 @@ def claim_3(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
     runs, answers = labelled(runs[~runs["shape_only"].astype(bool)], answers)
     own = runs.astype({"method": object}).groupby("method")
     frame = _methods(runs, metric).join(own[["precision", "device"]].first()).join(own["memory_bytes"].mean())
-    quantized = frame[(frame["family"] == "PEFT") & frame["precision"].isin(spec.QUANTIZED)]
+    is_quantized = (frame["family"] == "PEFT") & frame["precision"].isin(spec.QUANTIZED)
     base = unquantized(frame[frame["kind"] == "lora"].fillna({"memory_bytes": 0.0}))
-    if base is None or quantized.empty:
+    if base is None or not is_quantized.any():
         return _silent("3", runs, metric, "quantized and unquantized LoRA do not both have a result")
     center, memory = str(base.name), frame["memory_bytes"]
     full = memory[frame["kind"] == "full"]
@@ -235,15 +235,16 @@ def claim_3(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
     frame["full_memory_share"] = memory / (full.iloc[0] if len(full) else float("nan"))
     frame["note"] = frame["memory_share"].map(lambda share: _percent(share, "of its memory"))
     more = ["memory_bytes", "memory_share", "full_memory_share", "note"]
+    quantized = frame[is_quantized]
+    small = quantized.index[quantized["memory_share"] <= ABOUT_HALF]
     answers = answers[answers["method"].isin([center, *quantized.index])]
-    small = [name for name in quantized.index if frame.at[name, "memory_share"] <= ABOUT_HALF]
     found = _tests(answers, metric, center).loc[quantized.index]
     strict = _tests(answers, metric, center, error=stats.ERROR / max(1, len(small))).loc[small]
     holds = ((strict["difference_low"] > -MARGIN) & (strict["verdict"] != "lower")).any()
-    lost = (found["verdict"] == "lower") | ~found.index.isin(small)
+    lost = (found["verdict"] == "lower") | (quantized["memory_share"] > ABOUT_HALF)
     verdict = HOLDS if holds else FAILS if lost.all() else OPEN
-    numbers = frame.loc[quantized.index, more].join(found[TESTS]).assign(line=quantized.index, base=center)
-    numbers = numbers.assign(score=frame[metric], base_score=frame.at[center, metric])
+    numbers = quantized[more].join(found[TESTS]).assign(line=quantized.index, base=center, score=quantized[metric])
+    numbers["base_score"] = frame.at[center, metric]
     words = "an unknown size" if pd.isna(memory[center]) else size(memory[center])
     words = f" {center} holds {words} in training."
     words += f" {len(small)} are judged, each by an interval of {100 - 5 / len(small):.3g} %." if len(small) > 1 else ""

@@ -147,7 +147,7 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
     runs, answers = labelled(runs, answers)
     runs = runs[runs["status"] == results.OK]
     trained, runs = _trained_base(runs, base), runs.astype({"method": object})
-    frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family"]]
+    frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family", "seeds"]]
     frame = frame if trained else frame[:0]
     means = _query_costs(runs, metric)
     own, base_kind = means.reindex([trained]).iloc[0], runs.loc[runs["method"] == trained, "kind"].max()
@@ -170,7 +170,8 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
         heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}
     costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
-    return Table(frame, (spent, BREAK_EVEN), columns=("method", *costs, "difference", "p", "verdict"), heads=heads)
+    columns = ("method", *costs, "difference", "p", "verdict", "seeds")
+    return Table(frame, (spent, BREAK_EVEN), columns=columns, heads=heads)
 
 
 def soft_cost(benchmark: Benchmark) -> Table:
@@ -196,14 +197,15 @@ def soft_cost(benchmark: Benchmark) -> Table:
     for name, halving in HALVING.items():
         frame["pscp"] /= 1 + frame[name] / halving
     frame = frame[frame["family"].isin(TRAINED) & (frame["status"] == results.OK)]
-    frame = frame[["model", "method", "metric", "score", *HALVING, "pscp"]]
+    frame = frame[["model", "method", "metric", "score", *HALVING, "pscp", "seeds"]]
     frame = frame.sort_values(["model", "pscp"], ascending=[True, False], kind="stable", ignore_index=True)
     note = (
         "PSCP of PEFT-Bench: percent × 1/(1 + parameters/5e8) × 1/(1 + TFLOP/10) × 1/(1 + GB/94). Its constants are "
         "made for models of billions of parameters: of a small one it leaves the score nearly as it is."
     )
     heads = {"parameters": "trained parameters", "score": f"{SCORES[metric]} (%)"}
-    return Table(frame, (note,), columns=("model", "method", "score", *HALVING, "pscp"), heads=heads, group="model")
+    columns = ("model", "method", "score", *HALVING, "pscp", "seeds")
+    return Table(frame, (note,), columns=columns, heads=heads, group="model")
 
 
 def unquantized(lines: pd.DataFrame) -> pd.Series | None:

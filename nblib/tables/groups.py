@@ -134,7 +134,7 @@ def retrieval(
     heads |= {"similarity": "similarity of the nearest", "with_score": f"{SCORES[metric]} with such a shot (%)"}
     heads |= {"without_score": f"{SCORES[metric]} without (%)"}
     columns = ("method", "hit_share", "same_share", "similarity", "with_score", "with_score_n", "without_score")
-    return Table(frame, notes, columns=(*columns, "without_score_n", "n"), heads=heads)
+    return Table(frame, notes, columns=(*columns, "without_score_n", "n", "seeds"), heads=heads)
 
 
 def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:

@@ -129,14 +129,15 @@ def tested(benchmark: Benchmark) -> Table:
     frame[["only_best", "only_other", "mcnemar_p"]] = pd.DataFrame(exact, index=frame.index, columns=range(3))
     for _, p in frame["mcnemar_p"].dropna().groupby(frame["model"]):
         frame.loc[p.index, "mcnemar_p"] = stats.holm(list(p))
-    shown = ("model", "best", "method", "difference", "effect", "p", "only_best", "only_other", "mcnemar_p", "verdict")
     heads = {"method": "against", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
     note = (
         f"{SCORES[metric]}: the best of each model minus the others, over the same examples and all seeds; McNemar's "
         "exact test compares the first run of each, and knows nothing of seeds."
     )
-    columns = ["model", "best", "method", "metric", *TESTED[:-1], "only_best", "only_other", "mcnemar_p", "verdict"]
-    return Table(frame[columns], (note,), columns=shown, heads=heads | {"only_other": "only it right"})
+    last = ["only_best", "only_other", "mcnemar_p", "verdict", "seeds"]
+    frame = frame[["model", "best", "method", "metric", *TESTED[:-1], *last]]
+    shown = ("model", "best", "method", "difference", "effect", "p", *last)
+    return Table(frame, (note,), columns=shown, heads=heads | {"only_other": "only it right"})
 
 
 def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
@@ -174,7 +175,8 @@ def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) ->
     Raises ValueError where no run of `base` has a result.
     """
     _, answers = labelled(runs, answers)
-    frame = tests(answers, "method", metric, base_of(answers, base, metric)).dropna(subset="difference")
+    frame = summary(answers, "method", metric, base=base_of(answers, base, metric))[[*TESTED, "seeds"]]
+    frame = frame.dropna(subset="difference")
     return Table(frame, (PAIRED,), heads={"difference": f"{SCORES[metric]} against {base} (points)"})
 
 
