@@ -8,10 +8,9 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from made_rows import put, put_seeds, right, run
-from made_rows import study as put_study
+from made_rows import put, put_seeds, right, run, study
 
-from nblib import presets, provenance, results, study, tables
+from nblib import presets, provenance, results, tables
 from nblib.spec import Adapter, Dora, FullTuning, Ia3, InContext, LnTuning, Lora, Oft, Retrieved, Vera, ZeroShot
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
@@ -48,22 +47,22 @@ def _outputs(path) -> str:
 
 @pytest.mark.parametrize(("lora", "icl", "rag", "verdict"), [(0.6, 0.2, 0.3, HOLDS), (0.3, 0.2, 0.6, FAILS)])
 def test_peft_beside_examples(tmp_path, lora, icl, rag, verdict):
-    put_study(tmp_path, {Lora(): lora, Ia3(): 0.45, InContext(shots=2): icl, Retrieved(shots=2): rag})
+    study(tmp_path, {Lora(): lora, Ia3(): 0.45, InContext(shots=2): icl, Retrieved(shots=2): rag})
     assert tables.claim_1(*results.load(tmp_path)).verdict == verdict
 
 
 def test_what_is_compared_is_fixed_and_not_chosen_by_its_score(tmp_path):
     """IA3 beats all and may not stand for PEFT; of RAG's counts the third stands for it, and each of ICL's counts."""
-    put_study(tmp_path, {Lora(): 0.3, Ia3(): 0.8, InContext(1): 0.1, InContext(3): 0.2, Retrieved(1): 0.6})
+    study(tmp_path, {Lora(): 0.3, Ia3(): 0.8, InContext(1): 0.1, InContext(3): 0.2, Retrieved(1): 0.6})
     assert tables.claim_1(*results.load(tmp_path)).verdict == FAILS
-    put_study(tmp_path, {Retrieved(3): 0.2})
+    study(tmp_path, {Retrieved(3): 0.2})
     found = tables.beats(*results.load(tmp_path), ours="RAG", against=("ICL",))
     assert set(found.numbers["line"]) == {"rag-3"}
     assert (list(found.numbers["base"]), found.verdict) == (["icl-1", "icl-3"], OPEN)
 
 
 def test_what_is_missing_leaves_a_claim_open_and_is_said(tmp_path):
-    put_study(tmp_path, {Lora(): 0.6, InContext(shots=2): 0.2})
+    study(tmp_path, {Lora(): 0.6, InContext(shots=2): 0.2})
     found = tables.claim_1(*results.load(tmp_path))
     assert (found.verdict, "no RAG run" in found.sentence) == (OPEN, True)
     row = put(tmp_path, run(Retrieved(1)), right(0.1))
@@ -84,7 +83,7 @@ def test_one_seed_decides_nothing_however_large_the_difference(tmp_path):
 
 
 def test_a_family_beside_others_has_its_numbers_and_one_sentence(tmp_path):
-    put_study(tmp_path, {Lora(): 0.6, Ia3(): 0.3, InContext(1): 0.2, InContext(3): 0.3, ZeroShot(): 0.1})
+    study(tmp_path, {Lora(): 0.6, Ia3(): 0.3, InContext(1): 0.2, InContext(3): 0.3, ZeroShot(): 0.1})
     put(tmp_path, run(FullTuning()), [], status=results.OUT_OF_MEMORY)
     found = tables.beats(*results.load(tmp_path))
     assert found.sentence.startswith(
@@ -183,23 +182,25 @@ LARGER, QUANTIZED = ["lora", "qlora-4bit"], ["lora", "qlora-8bit", "qlora-4bit"]
 
 def runs_of(claim: str, preset: str) -> list:
     """The runs by which a preset answers a question, with the preset's own seeds."""
+    from nblib.study import compare, transfer  # slow to import
+
     how = {"preset": preset}
     match claim:
         case "1":
-            return study.compare("tiny", "conala-mini", names=["zero-shot", "icl", "rag", "lora", "ia3"], **how)
+            return compare("tiny", "conala-mini", names=["zero-shot", "icl", "rag", "lora", "ia3"], **how)
         case "1, LoRA":
-            return study.compare("tiny", "conala-mini", names=presets.trained(presets.get(preset)), **how)
+            return compare("tiny", "conala-mini", names=presets.trained(presets.get(preset)), **how)
         case "2":
             return [
-                *study.compare("tiny", "conala-mini", names=["full"], **how),
-                *study.compare("large", "conala-mini", names=LARGER, **how),
+                *compare("tiny", "conala-mini", names=["full"], **how),
+                *compare("large", "conala-mini", names=LARGER, **how),
             ]
         case "3":
-            return study.compare("tiny", "conala-mini", names=QUANTIZED, **how)
+            return compare("tiny", "conala-mini", names=QUANTIZED, **how)
         case "4":
-            return study.compare("tiny", "apps-mini", names=["zero-shot", *QUANTIZED], **how)
+            return compare("tiny", "apps-mini", names=["zero-shot", *QUANTIZED], **how)
     tasks = ["conala-mini", "codealpaca-mini"]
-    return study.transfer("tiny", tasks, tasks, **how)
+    return transfer("tiny", tasks, tasks, **how)
 
 
 def simulated(planned: list, count: int, folder) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
