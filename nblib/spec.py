@@ -310,6 +310,11 @@ class UserData:
     instruction: str = ""  # words before each intent; empty: none
     executed: bool = False  # answers are run against the rows' tests
 
+    def __post_init__(self):  # JSON has lists
+        object.__setattr__(self, "columns", tuple(map(tuple, self.columns)))
+        object.__setattr__(self, "stops", tuple(self.stops))
+        object.__setattr__(self, "split", tuple(self.split))
+
     def __str__(self) -> str:
         return self.name
 

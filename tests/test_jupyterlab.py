@@ -89,7 +89,7 @@ def _settings(folder: Path) -> None:
     for name, values in SETTINGS.items():
         extension, _, plugin = name.partition("/")
         place = folder / "@jupyterlab" / extension
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         (place / f"{plugin}.jupyterlab-settings").write_text(json.dumps(values))
 
 

@@ -1,8 +1,13 @@
 """One job at a time in a thread of its own, so that a page stays alive. Knows no models."""
 
 import threading
+import time
 from collections.abc import Callable
+from html import escape
 
+from nblib.progress import clock
+
+CANCELLED = "Cancelled."
 EXPLAINED = (ValueError, OSError, ImportError, MemoryError)  # ours, which say what to do; others get their type's name
 
 
@@ -36,7 +41,7 @@ class Job:
     def check(self) -> None:
         """Raises CancelledError where the job was asked to stop."""
         if self._stop.is_set():
-            raise CancelledError("Cancelled.")
+            raise CancelledError(CANCELLED)
 
     def cancel(self) -> None:
         """Asks the job to stop at its next check."""
@@ -61,3 +66,23 @@ def sentence(error: BaseException) -> str:
     """An error as one line for a reader."""
     text = " ".join(str(error).split()) or "no reason was given"
     return text if isinstance(error, (*EXPLAINED, CancelledError)) else f"{type(error).__name__}: {text[:300]}"
+
+
+def alert(text: str) -> str:
+    """An error as HTML that looks like one, in the page's own red, and that a screen reader says at once."""
+    return f'<b role="alert" style="color: var(--jp-error-color1, #c62828)">⚠ {escape(text)}</b>'
+
+
+class Pace:
+    """How far some work is and how long the rest will take, from the shares of it that are done."""
+
+    def __init__(self) -> None:
+        self.first: tuple[float, float] | None = None  # when a share was told first, and that share
+
+    def told(self, share: float) -> str:
+        """`37 %, about 0:21 left`; the time from the second share on."""
+        now = time.monotonic()
+        self.first = self.first or (now, share)
+        begun, first = self.first
+        left = f", about {clock((now - begun) / (share - first) * (1 - share))} left" if first < share < 1 else ""
+        return f"{100 * share:.0f} %{left}"
