@@ -80,11 +80,6 @@ def answer(
         return Answers(question, tuple(_answer(one, own, question, base, store, watch) for one, own in asked))
 
 
-def named(name: str) -> str:
-    """A method as a menu has it; an adapter by the end of its folder's name."""
-    return f"your adapter{_ending(own)}" if (own := _adapter(name)) else name
-
-
 def examples(task: Any, data_dir: str | Path | None = None) -> tuple[Example, ...]:
     """The test examples of a task. Raises as `tasks.load` does."""
     return tasks.load(task, data_dir).test
@@ -136,12 +131,8 @@ def _question(data: Data, task: Any, intent: str, example: str) -> Example:
 
 
 def _label(run: Run, adapter: Path | None = None) -> str:
-    return f"{spec.label(run.method, run.precision)}{_ending(adapter) if adapter else ''}"
-
-
-def _ending(adapter: Path) -> str:
-    """What tells a folder of a study from another one, the hash at its end; another folder's whole name."""
-    return f" ({adapter.name.rpartition('.')[2]})"
+    """The method's name; an adapter's with what tells its folder from others, in a study's the hash at its end."""
+    return spec.label(run.method, run.precision) + (f" ({adapter.name.rpartition('.')[2]})" if adapter else "")
 
 
 # --- the answer -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """One job at a time in a thread of its own, so that a page stays alive. Knows no models."""
 
 import threading
-import time
 from collections.abc import Callable
 from html import escape
 
@@ -73,16 +72,6 @@ def alert(text: str) -> str:
     return f'<b role="alert" style="color: var(--jp-error-color1, #c62828)">⚠ {escape(text)}</b>'
 
 
-class Pace:
-    """How far some work is and how long the rest will take, from the shares of it that are done."""
-
-    def __init__(self) -> None:
-        self.first: tuple[float, float] | None = None  # when a share was told first, and that share
-
-    def told(self, share: float) -> str:
-        """`37 %, about 0:21 left`; the time from the second share on."""
-        now = time.monotonic()
-        self.first = self.first or (now, share)
-        begun, first = self.first
-        left = f", about {clock((now - begun) / (share - first) * (1 - share))} left" if first < share < 1 else ""
-        return f"{100 * share:.0f} %{left}"
+def pace(share: float, seconds: float) -> str:
+    """`37 %, about 0:21 left`: how far some work is after so many seconds, and how long the rest will take."""
+    return f"{100 * share:.0f} %" + f", about {clock(seconds / share * (1 - share))} left" * (seconds > 0 and share < 1)

@@ -11,8 +11,8 @@ import ipywidgets
 from nblib import models, presets, spec, tasks
 from nblib.study.fitting import Base
 from nblib.widgets.answers import Answer, compared, first_code, prompts, top
-from nblib.widgets.inference import MAX_METHODS, Watch, answer, examples, named
-from nblib.widgets.jobs import CANCELLED, Job, Pace, alert
+from nblib.widgets.inference import MAX_METHODS, Watch, answer, examples
+from nblib.widgets.jobs import CANCELLED, Job, alert, pace
 
 __all__ = ["Base", "Playground", "answer", "compared", "examples", "prompts", "show", "top"]
 
@@ -48,12 +48,12 @@ class Playground:
         data_dir: str | Path | None = None,
     ):
         self.given_model, self.given_task, self.results_dir, self.data_dir = model, task, results_dir, data_dir
-        self.base, self.job, self.reading, self.pace = Base(), Job(), Job(), Pace()
+        self.base, self.job, self.reading = Base(), Job(), Job()
         self.examples: dict[str, str] = {}  # id to intent
         self.read: Any = None  # the task whose examples these are
         self.question = ""  # that is being answered, with the model and the task
         self.labels: list[str] = []  # of the methods that have begun to answer, a column each
-        self.streamed = 0.0  # when a column was drawn last
+        self.streamed = self.begun = 0.0  # when a column was drawn last, and when a training's first step ended
         self._make(list(methods), precision, intent)
         self._connect()
         self._read_examples()
@@ -67,7 +67,7 @@ class Playground:
         self.task = _combo_box(list(tasks.TASKS), str(self.given_task), "task")
         self.precision = menu(options=["auto", *spec.PRECISIONS], value=precision, description="precision")
         self.beams = menu(options=list(BEAMS.items()), value=1, description="decoding")
-        offered = [(named(name), name) for name in dict.fromkeys([NO_METHOD, *_methods(), *methods])]
+        offered = [(Path(name).name, name) for name in dict.fromkeys([NO_METHOD, *_methods(), *methods])]
         chosen = [*methods, *[NO_METHOD] * MAX_METHODS][:MAX_METHODS]
         self.methods = [
             menu(options=offered, value=name, description=f"method {place}") for place, name in enumerate(chosen, 1)
@@ -157,12 +157,10 @@ class Playground:
         self.ask.disabled = False  # last, for what comes next is a click on it
 
     def _progress(self, text: str, share: float | None) -> None:
-        if share is None:
-            self.pace = Pace()
-            self.status.value = f"{escape(text)}…"
-        else:
-            bar = f'<progress value="{share:.2f}" aria-label="training"></progress>'
-            self.status.value = f"{bar} {self.pace.told(share)}: {escape(text)}"
+        self.begun = (self.begun or time.monotonic()) if share else 0.0
+        bar = f'<progress value="{share:.2f}" aria-label="training"></progress>' if share else ""
+        told = pace(share, time.monotonic() - self.begun) if share else ""
+        self.status.value = f"{bar} {escape(text)}… {told}"
 
     def _written(self, label: str, text: str) -> None:
         if time.monotonic() - self.streamed > STREAM_SECONDS:

@@ -13,7 +13,7 @@ from nblib.progress import cell_output
 from nblib.study import Planned, fitting
 from nblib.study.record import Record
 from nblib.train import Monitor
-from nblib.widgets.jobs import Pace
+from nblib.widgets.jobs import pace
 
 MIN_INTERVAL_SECONDS = 1.0  # between pictures
 MAX_OVERHEAD = 0.05  # of the training's time that pictures may take
@@ -76,13 +76,14 @@ class _Curve:
         assert run.training is not None
         label = spec.label(run.method, run.precision)
         self.about = {"method": label, "kind": run.method.kind, "seed": run.seed, "model": run.model, "task": run.task}
-        self.shown, self.epochs, self.line, self.pace = shown, run.training.epochs, line, Pace()
+        self.shown, self.epochs, self.line = shown, run.training.epochs, line
         self.lines: list[dict] = []
         self.share = self.next = 0.0  # of the training that is done; when to draw again
+        self.begun: float | None = None  # when its first step ended
 
     def move(self, share: float) -> None:
         """A step has ended; its loss comes next."""
-        self.share = share
+        self.share, self.begun = share, self.begun or time.monotonic()
 
     def add(self, step: int, loss: float) -> None:
         """The loss of the step that has ended."""
@@ -105,5 +106,5 @@ class _Curve:
 
     def _draw(self) -> None:
         self.shown(plots.shown(plots.loss_curve(self.frame(), epochs=self.epochs)))
-        if self.line:
-            self.line.update({"text/plain": self.pace.told(self.share)}, raw=True)
+        if self.line and self.begun:
+            self.line.update({"text/plain": pace(self.share, time.monotonic() - self.begun)}, raw=True)
