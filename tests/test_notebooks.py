@@ -242,7 +242,7 @@ def test_the_playground_shows_without_a_front_end_all_that_its_widgets_would(roo
         "store": "the runs that come with nblib",
     }
     shown |= {"front": "image/png", "front-table": "●", "differences": "common examples"}
-    shown |= dict.fromkeys(("widget", "explorer"), "application/vnd.jupyter.widget-view+json")
+    shown |= dict.fromkeys(("playground", "explorer"), "application/vnd.jupyter.widget-view+json")
     for cell, text in shown.items():
         assert text in output(notebook, cell)
     made = {path.suffix for path in (tmp_path / "results" / "exports").iterdir()}
