@@ -311,9 +311,8 @@ class UserData:
     executed: bool = False  # answers are run against the rows' tests
 
     def __post_init__(self):  # JSON has lists
-        object.__setattr__(self, "columns", tuple(map(tuple, self.columns)))
-        object.__setattr__(self, "stops", tuple(self.stops))
-        object.__setattr__(self, "split", tuple(self.split))
+        values = {"columns": tuple(map(tuple, self.columns)), "stops": tuple(self.stops), "split": tuple(self.split)}
+        self.__dict__.update(values)
 
     def __str__(self) -> str:
         return self.name

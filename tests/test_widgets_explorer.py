@@ -147,7 +147,7 @@ def test_an_export_is_what_is_shown(store, tmp_path):
     tex = written[3].read_text()
     assert tex.count(r" \\") == 1 + len(frame)
     assert r"EM@1 (\%)" in tex
-    with pytest.raises(ValueError, match="a kind of export is one of csv, png, tex; got 'pdf'"):
+    with pytest.raises(ValueError, match="a kind of export is one of csv, png, svg, tex; got 'pdf'"):
         explorer.export(frame, "train_seconds", "em@1", folder=tmp_path, kinds=["pdf"])
 
 

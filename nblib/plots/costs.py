@@ -132,7 +132,9 @@ def _lines(axes: Axes, points: pd.DataFrame) -> list[str]:
 def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> None:
     """Names beside their points, moved until they cover nothing, with a line where one stands away from its point."""
     texts = [
-        axes.text(row["x"], row["y"], str(row[name]), size=9, color=readable(colour(row["kind"])), zorder=6)
+        axes.text(
+            row["x"], row["y"], style.wrapped(str(row[name]), 26), size=9, color=readable(colour(row["kind"])), zorder=6
+        )
         for _, row in named.iterrows()
     ]
     marks = axes.scatter(points["x"], points["y"], s=150)

@@ -1,6 +1,6 @@
 """A results folder to look around in: plain functions, and the widget to click. Reads rows only, loads no model."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,8 +27,7 @@ ALL, NOBODY = "all", "(no other run)"
 NO_RUNS = "There are no runs yet: run a notebook, then this cell again."
 NONE_LEFT = "No run passes all filters: set one of them to all."
 CHOOSE = "Choose a run: its point in the figure, or its line in the list."
-KINDS = ("csv", "png", "tex")
-MADE_WITH = {"csv": "csv", "png": "png", "svg": "png", "tex": "tex"}  # a file's ending: the kind of export
+KINDS = ("csv", "png", "svg", "tex")
 EXAMPLES = 8  # of a run that the widget shows
 WRAP, WIDE = {"flex_flow": "row wrap"}, {"width": "95%"}
 
@@ -95,17 +94,16 @@ def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Tab
 def export(
     frame: pd.DataFrame, x: str, y: str, *, folder: str | Path, name: str = "explorer", kinds: Sequence[str] = KINDS
 ) -> list[Path]:
-    """Writes what is shown: all numbers as name.csv, the figure as name.png and name.svg, the table as name.tex.
+    """Writes what is shown: all numbers as name.csv, the figure as name.png with name.svg, the table as name.tex.
 
     Raises ValueError for another kind.
     """
     folder, written = Path(folder), []
-    for kind in kinds:
-        if kind not in KINDS:
-            raise ValueError(f"a kind of export is one of {', '.join(KINDS)}; got {kind!r}")
+    if unknown := set(kinds) - set(KINDS):
+        raise ValueError(f"a kind of export is one of {', '.join(KINDS)}; got {unknown.pop()!r}")
     if "csv" in kinds:
         written.append(Table(frame).to_csv(folder / f"{name}.csv"))
-    if "png" in kinds:
+    if {"png", "svg"} & set(kinds):
         written += plots.save(figure(frame, x, y), folder, name)
     if "tex" in kinds:
         caption = f"{head(y)} and {head(x)}; ● is on the Pareto front."
@@ -135,24 +133,20 @@ class ClickableFigure(anywidget.AnyWidget):
     chosen = traitlets.Unicode("").tag(sync=True)  # a run; empty: none
 
 
-def show(
-    folder: str | Path, *, task: str = "", x: str = "", y: str = "", examples: Sequence[Example] = ()
-) -> "Explorer":
-    """The widget on a results folder, opened on a task and two axes; empty: those that have most to show.
-
-    `examples`, the task's test examples, let it show the intents and references of its runs.
-    """
-    return Explorer(Path(folder), task, [x, y], examples)
-
-
 class Explorer:
-    """Filters and axes, the figure, a list of the runs in it, and what is to be known of the one chosen in either."""
+    """Filters and axes, the figure, a list of the runs in it, and what is to be known of the one chosen in either.
 
-    def __init__(self, folder: Path, task: str, axes: Sequence[str], examples: Sequence[Example]):
-        self.folder, self.task, self.examples = folder, task, examples
+    It opens on a task and two axes; empty: those that have most to show. `examples`, the task's test examples, let it
+    show the intents and references of its runs.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, task: str = "", x: str = "", y: str = "", examples: Sequence[Example] = ()
+    ):
+        self.folder, self.task, self.examples = Path(folder), task, examples
         self.everything = runs(folder)
         self.frame = self.everything  # what the filters leave
-        self._make(*axes)
+        self._make(x, y)
         self._connect()
         self._filter()
 
@@ -173,15 +167,13 @@ class Explorer:
         self.hint, self.detail, self.status = (ipywidgets.HTML() for _ in range(3))
         self.chosen = ipywidgets.Select(options=[], rows=8, description="run", layout=WIDE)
         self.other = menu(options=[(NOBODY, "")], description="compare", layout=WIDE)
-        self.downloads = {end: ipywidgets.Button(description=end.upper(), icon="download") for end in MADE_WITH}
+        self.downloads = {kind: ipywidgets.Button(description=kind.upper(), icon="download") for kind in KINDS}
         menus = [*self.filters.values()], [self.x, self.y], [*self.downloads.values(), self.status]
         filters, numbers, files = (ipywidgets.HBox(row, layout=WRAP) for row in menus)
         shown = [filters, numbers, self.picture, self.hint, self.chosen, self.other, files, self.detail]
         self.view = ipywidgets.VBox(shown)
         if not everything.empty:  # of several tasks there would be no front
-            self.filters["task"].value = _first(
-                self.task, everything["task"].mode()[0], of=self.filters["task"].options
-            )
+            self.filters["task"].value = _first(self.task, everything["task"].mode()[0], of=set(everything["task"]))
 
     def _connect(self) -> None:
         for menu in self.filters.values():
@@ -191,8 +183,8 @@ class Explorer:
         self.chosen.observe(lambda _: self._choose(), "value")
         self.picture.observe(lambda _: self._clicked(), "chosen")
         self.other.observe(lambda _: self._show_details(), "value")
-        for ending, button in self.downloads.items():
-            button.on_click(lambda _, ending=ending: self._download(ending))
+        for kind, button in self.downloads.items():
+            button.on_click(lambda _, kind=kind: self._download(kind))
 
     def _filter(self) -> None:
         frame = self.everything
@@ -240,16 +232,16 @@ class Explorer:
         folded = f"<details><summary>settings, scores and costs of {escape(one)}</summary>{about.html}</details>"
         return f"{folded}{shown.html}"
 
-    def _download(self, ending: str) -> None:
+    def _download(self, kind: str) -> None:
         """Hands the browser a file of what is shown."""
         with TemporaryDirectory() as folder:
-            written = export(self.frame, self.x.value, self.y.value, folder=folder, kinds=[MADE_WITH[ending]])
-            (path,) = [path for path in written if path.suffix == f".{ending}"]
+            written = export(self.frame, self.x.value, self.y.value, folder=folder, kinds=[kind])
+            (path,) = [path for path in written if path.suffix == f".{kind}"]
             self.picture.send({"name": path.name}, [path.read_bytes()])
         self.status.value = f"Your browser has {path.name}."
 
 
-def _first(*wanted: str, of: Sequence[str]) -> str:
+def _first(*wanted: str, of: Collection[str]) -> str:
     return next(name for name in wanted if name in of)
 
 
@@ -258,3 +250,6 @@ def _line(row: pd.Series) -> str:
     score = next((f": {100 * row[name]:.1f} %" for name in ("em@1", "strict_accuracy") if not pd.isna(row[name])), "")
     settings = f"{row['label']}, {row['task']}, {row['model']} {row['precision']}, seed {row['seed']}"
     return f"{settings}{score} [{str(row.name)[-4:]}]"
+
+
+show = Explorer  # as a cell's last line it appears

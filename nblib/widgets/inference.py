@@ -106,9 +106,8 @@ def _run(model: str, task: str, name: str, beams: int, settings: dict) -> Run:
     if adapter := _adapter(name):
         trained = read(adapter)["facts"]["settings"]
         kinds, settings = [spec.method(**trained["method"])], settings | {"seeds": [trained["seed"]]}
-    early = (
-        presets.get(settings.get("preset", "default")).decoding.early_stopping and beams > 1
-    )  # or transformers warns
+    own = presets.get(settings.get("preset", "default")).decoding
+    early = own.early_stopping and beams > 1  # or transformers warns
     settings = settings | {"data_dir": str(settings["data_dir"]) if settings.get("data_dir") else None}
     decoding = Decoding(beams=beams, returned=beams, early_stopping=early)
     (run,) = study.compare(model, task, names=kinds, shots=shots, decoding=decoding, **settings)

@@ -25,11 +25,6 @@ WRAP = {"flex_flow": "row wrap"}
 WIDE = {"width": "95%"}
 
 
-def show(model: str = "tiny", task: Any = "conala-mini", **settings) -> "Playground":
-    """The widget, with these things chosen, as in `Playground`; as a cell's last line it appears."""
-    return Playground(model, task, **settings)
-
-
 class Playground:
     """Menus, a question, buttons, and a column for each method. Work runs in a thread; errors are one sentence.
 
@@ -38,8 +33,8 @@ class Playground:
 
     def __init__(
         self,
-        model: str,
-        task: Any,
+        model: str = "tiny",
+        task: Any = "conala-mini",
         *,
         methods: Sequence[str] = ("zero-shot", "icl-3", "rag-3"),
         precision: str = "auto",
@@ -209,3 +204,6 @@ def _combo_box(options: list[str], given: str, name: str) -> ipywidgets.Combobox
     Browsers offer only the names that what is in a field is part of: an empty one offers all.
     """
     return ipywidgets.Combobox(options=options, placeholder=given, description=name, continuous_update=False)
+
+
+show = Playground  # as a cell's last line it appears
