@@ -268,14 +268,13 @@ def test_the_playground_opens_on_ones_own_data_and_on_ones_own_adapter(root, tmp
     for cell, said in {"answers": "count(", "prompts": "count from", "top": "count from 8 to 9"}.items():
         assert label in output(notebook, cell)
         assert said in output(notebook, cell)
-    assert "my_pairs" in output(notebook, "front-table")
-    assert "count from" in output(notebook, "differences")
+    assert "micro_my_pairs.csv" in output(notebook, "export")
 
     path.rename(tmp_path / "others.csv")
     given = {"model": "micro", "task": str(tmp_path / "others.csv"), "columns": json.dumps(columns)}
     notebook = execute(root, tmp_path, "playground", **given, **asked)
     assert "count from" in output(notebook, "prompts")
-    assert "others" in output(notebook, "front-table")  # of five quick runs
+    assert "micro_others.csv" in output(notebook, "export")  # of five quick runs
 
 
 @pytest.mark.slow
