@@ -82,7 +82,7 @@ def read(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
         if row is not None:
             rows.append(row)
         elif not quiet:
-            warnings.warn(f"{path.name} {why}: it is skipped", stacklevel=2)
+            warnings.warn(f"{path.name} {why}: we skip it", stacklevel=2)
     return rows
 
 
@@ -191,7 +191,7 @@ def _whole_row(path: Path) -> tuple[Row | None, str]:
             return None, why
         row = Row(**written)
     except (ValueError, TypeError, AttributeError):
-        return None, "is no whole row"
+        return None, "is not a complete row"
     if row.id != path.stem:
         return None, f"holds the row {row.id}"
     if content is not None and content["row"] != _hash(_canonical(written)):
@@ -199,9 +199,9 @@ def _whole_row(path: Path) -> tuple[Row | None, str]:
     file = path.with_name(f"{row.id}.predictions.jsonl")
     answers = file.read_bytes() if file.exists() else None
     if content is not None and content["predictions"] and _hash(answers or b"") != content["predictions"]:
-        return None, "has predictions that are not those it was written with"
+        return None, "has predictions that were changed later"
     if content is None and answers is not None and not answers.endswith(b"\n"):
-        return None, "has predictions that are cut"
+        return None, "has incomplete predictions"
     return row, ""
 
 
@@ -214,7 +214,7 @@ def _other_version(row: dict) -> str:
     if unknown := [name for name in row if name not in names]:
         return f"has {', '.join(unknown)}, which this nblib does not know: a newer one wrote it"
     missing = [name for name, is_needed in names.items() if is_needed and name not in row]
-    return f"has no {', no '.join(missing)}: an older nblib wrote it, or none" if missing else ""
+    return f"has no {', no '.join(missing)}: an older nblib wrote it, or something else did" if missing else ""
 
 
 def _canonical(fields: dict) -> bytes:

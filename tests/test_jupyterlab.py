@@ -235,7 +235,7 @@ def test_the_explorer_filters_compares_exports_and_its_points_can_be_chosen(play
     picture = explorer.locator(".nblib-points svg")
     picture.locator("text", has_text="EM@1 against").wait_for()
     menu(explorer, "method").select_option(label="rag")
-    menu(explorer, "across").select_option(label="prompt tokens a query")
+    menu(explorer, "across").select_option(label="prompt tokens per query")
     menu(explorer, "up").select_option(label="CodeBLEU (%)")
     picture.locator("text", has_text="CodeBLEU against").wait_for()
     listed = explorer.locator("select[size], select[multiple]").first

@@ -114,7 +114,7 @@ def _explained(folder: Path) -> Iterator[None]:
     except ConnectionError:
         raise
     except OSError as problem:
-        kept = f"what was done until then is kept in {folder}: make room or mend it, and run this again"
+        kept = f"what was done until then is kept in {folder}: free some space or repair it, and run this again"
         raise OSError(f"{problem}; {kept}") from problem
 
 

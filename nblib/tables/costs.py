@@ -17,7 +17,7 @@ PROMPTING = ("ICL", "RAG")  # families whose prompts are longer than the questio
 PASSES = 3  # forward passes that a training token costs: its own, and two for the backward pass, as is usual to count
 UNITS = {"tokens": "tokens of forward passes", "seconds": "seconds"}
 BREAK_EVEN = (
-    f"Training counts once: every training token, all epochs, as {PASSES} forward passes (the backward pass costs "
+    f"Training costs once: every training token, all epochs, as {PASSES} forward passes (the backward pass costs "
     "about two), without validation; in seconds as measured, validation included. A query counts its prompt "
     "once and the tokens of all its answers. Differences are paired over the same examples; p with Holm's correction "
     "over the lines."
@@ -132,7 +132,7 @@ def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> T
     frame = pd.DataFrame(lines, columns=["card", "card_bytes", "method", *names, "card_share", "why"])
     heads = {"card_bytes": "memory", "device_batch": "rows a pass", "accumulation": "passes a step"}
     heads |= {"card_share": "of the card (%)", "peak_bytes": "peak"}
-    note = "Predicted from the configuration; 8 % of a card and 0.5 GiB stay free."
+    note = "Predicted from the configuration; We keep 8 % of a card and 0.5 GiB free."
     return Table(frame, (note,), heads=heads)
 
 
@@ -168,7 +168,7 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
     heads = {"difference": f"{SCORES[metric]} of {trained} against it (points)", "verdict": f"so {trained} is"}
     for unit in UNITS:
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
-        heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}
+        heads |= {f"{unit}_base": f"{unit} per query, {trained}", f"{unit}_method": f"{unit} a query"}
     costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
     return Table(frame, (spent, BREAK_EVEN), columns=("method", *costs, "difference", "p", "verdict"), heads=heads)
 
@@ -274,7 +274,7 @@ def _even(own: pd.Series, others: pd.Series, unit: str, mixed: Sequence[bool]) -
     """When methods with those costs a query have cost as much as the trained one, or why there is no such number."""
     once, ours = own[f"{unit}_once"], own[unit]
     why = pd.Series(None, index=others.index, dtype=object)
-    why[others <= ours] = f"never: {own.name} is not cheaper a query"
+    why[others <= ours] = f"never: {own.name} is not cheaper per query"
     why[list(mixed) or [False] * len(why)] = "measured on different devices, or numbers of threads or processes"
     why[others.isna() | pd.isna(once + ours)] = "not measured"
     queries = np.ceil(once / (others - ours)).where(why.isna())

@@ -18,11 +18,11 @@ from nblib.tables.show import SCORES, Table, paragraph
 RIGHT, WRONG, UNKNOWN = "✓ right", "✗ wrong", "? not scored"
 PLANNED = ("learning_rate", "r", "alpha", "virtual_tokens")  # settings that a plan shows
 FOUND = ("only in b", "only in a", "differs", "same")
-LEAKS = "A test row whose intent is in the train split is answered from memory: scores on it are too high."
+LEAKS = "If a test intent is also in the train split, a model can answer from memory, and its score is too high."
 Example = Any  # a tasks.Example, of which the id, the intent and the code are read
 UNSEEN = (
-    "What a base model read before it came here cannot be seen from these files: public benchmarks may be part of "
-    "its training data. The sample tasks are generated, and no model but the embedded one was trained on them."
+    "These files cannot show what a base model read in pre-training: public benchmarks may be part of it. The sample "
+    "tasks are generated, so no public model has seen them."
 )
 
 
@@ -47,7 +47,7 @@ def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = Non
         how["minutes left"] = _minutes
         how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "unknown"
     left = [_time_left(frame["minutes left"])] if costs else []
-    decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} an example"
+    decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} per example"
     notes = [*left, f"{decoding}; precision {runs[0].precision}."]
     for training in [run.training for run in runs if run.training][:1]:
         notes.append(
@@ -104,9 +104,9 @@ def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
     checks = {
         "same data": runs["data"],
         "same base model": runs["weights"],
-        "same precision, but for QLoRA": runs.loc[~runs["kind"].isin(spec.QLORA), "precision"],
+        "same precision, except for QLoRA": runs.loc[~runs["kind"].isin(spec.QLORA), "precision"],
         "same decoding": runs["settings"].map(lambda settings: str(settings["decoding"])),
-        "same training, but for the learning rate": runs["training"].dropna(),
+        "same training, except for the learning rate": runs["training"].dropna(),
         "same test examples": answers.groupby("run", observed=True)["example"]
         .agg(list)
         .astype(str)
@@ -116,8 +116,8 @@ def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
     kinds = {name: found.nunique(dropna=False) for name, found in checks.items()}
     answer = {name: "yes" if count <= 1 else f"no: {count} kinds" for name, count in kinds.items()}
     dropped = sum(notes.get("queries_with_dropped_shots", 0) > 0 for notes in runs["notes"])
-    answer["every run ended well"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
-    answer["every shot fitted the context"] = f"no: not in {dropped} runs" if dropped else "yes"
+    answer["every run finished"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
+    answer["all shots fit into the context"] = f"no: not in {dropped} runs" if dropped else "yes"
     answer["no test intent is in the training rows"] = f"no: {leaks}" if (leaks := leaked(runs)) else "yes"
     return Table(pd.DataFrame({"check": answer.keys(), "answer": answer.values()}))
 
@@ -159,8 +159,8 @@ def appendix(runs: pd.DataFrame) -> Table:
 def skipped(problems: Mapping[str, str]) -> Table:
     """Files that stand in the folder and in no number: `problems` of nblib.results."""
     lines = [{"file": name, "why": why} for name, why in sorted(problems.items())]
-    note = "These files are in no table above. Make them again, or restore them."
-    return Table(pd.DataFrame(lines), (note if lines else "Every file of the folder is whole, and as it was written.",))
+    note = "No table uses these files. Run their notebook again, or restore them."
+    return Table(pd.DataFrame(lines), (note if lines else "Every file in the folder is complete and unchanged.",))
 
 
 def leakage(runs: pd.DataFrame) -> Table:

@@ -342,7 +342,7 @@ def _check_one_method(runs: pd.DataFrame) -> None:
     if settings.nunique() > 1 or trained["method"].nunique() > 1:
         several = sorted(set(runs["method"].astype(str)) - {"zero-shot"})
         raise ValueError(
-            f"a transfer table has one trained method with one setting, beside zero-shot; got {', '.join(several)}: "
+            f"a transfer table has one trained method with one setting, and zero-shot; got {', '.join(several)}: "
             "make a table for each"
         )
 

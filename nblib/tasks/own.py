@@ -93,7 +93,7 @@ def load(own: UserData) -> Data:
     train, validation, test = (tuple(example for example, _ in complete.get(split, ())) for split in SPLITS)
     remarks = [f"Columns: {', '.join(f'{part} is {column!r}' for part, column in own.columns)}."]
     if made := [split for split in complete if not whole.get(split)]:
-        remarks.append(f"Taken from the other rows, with like intents in one split: {' and '.join(made)}.")
+        remarks.append(f"Taken from the other rows, with similar intents in one split: {' and '.join(made)}.")
     if any(row.tests for row in test) and not own.executed:
         reason = "some test rows have none" if own.language == "python" else "only Python is run"
         remarks.append(f"Tests are not run: {reason}.")
@@ -126,7 +126,7 @@ def _files(place: str) -> tuple[files.BySplit, str | None]:
     if path.is_file():
         raise ValueError(f"task {place!r} must be a file of the kind {', '.join(files.KINDS)}")
     if files.kind(path) in files.KINDS or (known is None and len(path.parts) > 1):
-        raise FileNotFoundError(f"task {place!r} is no file and no folder that is there")
+        raise FileNotFoundError(f"task {place!r} is neither a file nor a folder")
     if known is None:
         raise ValueError(
             f"task must be one of {', '.join(TASKS)}, some of them joined by +, a file or folder of your own, or a Hub "
