@@ -73,8 +73,8 @@ def write(folder: str | Path, row: Row, predictions: Iterable[Prediction] = ()) 
 def read(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = False) -> list[Row]:
     """All rows of a folder, or those of the given ids in their order; missing ones are left out.
 
-    A file that is cut, was changed after it was written, or was made by an earlier revision is skipped, with a warning
-    that names it unless `quiet`; see `problems`.
+    We skip files that are cut off, were changed after they were written, or come from an earlier revision, with a
+    warning that names them unless `quiet`; see `problems`.
     """
     rows = []
     for path in _paths(folder, ids):
@@ -87,13 +87,13 @@ def read(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
 
 
 def problems(folder: str | Path) -> dict[str, str]:
-    """File name -> what is wrong with it, for each row of a folder that `read` skips."""
+    """File name -> what is wrong with it, for each row that `read` skips."""
     found = {path.name: _checked(path)[1] for path in _paths(folder, None)}
     return {name: why for name, why in found.items() if why}
 
 
 def predictions(folder: str | Path, id: str) -> list[Prediction]:
-    """The predictions of a run; empty where the run has none."""
+    """The predictions of a run; empty if it has none."""
     return [prediction(line) for line in _lines(folder, id)]
 
 
@@ -277,7 +277,7 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
 
 
 def or_shipped(folder: str | Path) -> Path:
-    """The folder; where it holds no rows yet, that of the embedded model's shipped rows, which a line says."""
+    """The folder; if it has no rows yet, that of the embedded model's shipped rows, with a line that says so."""
     if any(Path(folder).glob("*.json")):
         return Path(folder)
     print(f"{folder} has no runs yet: these are the runs that come with nblib.")

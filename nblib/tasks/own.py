@@ -46,13 +46,13 @@ def resolve(
     instruction: str = "",
     name: str = "",
 ) -> str | UserData:
-    """A known task's name as it is; of a user's own data what a run needs to know of them, which are read for that.
+    """Returns a known task's name as it is; reads your own data and returns what a run needs to know about them.
 
     `task` is a name, or a JSONL, JSON, CSV, TSV or Parquet file, a folder with such files by split, a Hub dataset
     (`owner/name:config@revision`), or from Python a DataFrame, a list of dicts, a `datasets.Dataset` or a mapping of
     splits to any of these. `columns` maps intent, code, input, tests, id, group and messages to columns, also as JSON;
-    what it does not name is found by customary names, and an empty name leaves it out. `split` are the shares of
-    training, validation and test rows where the data do not have all three. `instruction` stands before each intent.
+    we find what it does not name by usual names, and an empty name leaves it out. `split` are the shares of training,
+    validation and test rows if the data do not have all three. `instruction` goes before each intent.
     Raises ValueError, FileNotFoundError or ConnectionError with one sentence.
     """
     if isinstance(task, UserData):
