@@ -293,7 +293,7 @@ def test_the_explorer_filters_compares_downloads_and_its_points_can_be_chosen(pl
     depict(played, explorer, "explorer")
     menu(explorer, "method").select_option(label="rag")
     menu(explorer, "x").select_option(label="training (s)")
-    menu(explorer, "x").select_option(label="prompt tokens a query")
+    menu(explorer, "x").select_option(label="prompt tokens per query")
     menu(explorer, "y").select_option(label="CodeBLEU (%)")
     picture.locator("text", has_text="CodeBLEU against").wait_for()
     listed = explorer.locator("select[size], select[multiple]").first

@@ -174,7 +174,7 @@ def _crossings(axes: Axes, unit: str, chosen: pd.DataFrame) -> list[str]:
     queries, words = np.geomspace(low, high, 200), []
     for place, (label, row) in enumerate(chosen.iterrows(), 1):
         shade, height = colour(row["kind"]), once[label] + found[label] * base[label]
-        when = row[f"{unit}_why"] if pd.isna(height) else f"dearer from {found[label]:,.0f} queries on"
+        when = row[f"{unit}_why"] if pd.isna(height) else f"more expensive from {found[label]:,.0f} queries on"
         words.append(f"{label} in {unit}: {when}")
         if not pd.isna(cost[label]):
             looks: dict[str, Any] = {"color": shade, "lw": 2, "ls": DASHES[place % len(DASHES)]}
@@ -214,7 +214,9 @@ def memory_by_kind(frame: pd.DataFrame, *, cards: Mapping[str, float] | None = N
             near |= _memory(axes, block, sorted({*cards.values()}))
         notes = [f"At the right: the {style.joined(frame['measured'].unique())}" if len(frame) else "no run trained"]
         if (frame["measured"] == "predicted").any():
-            notes = ["At the right and as a diamond: the predicted peak. Kinds need not be there at the same time."]
+            notes = [
+                "At the right and as a diamond: the predicted peak. Kinds of memory need not peak at the same time."
+            ]
         names = {size: ", ".join(card for card in cards if cards[card] == size) for size in sorted(near)}
         sizes = style.joined(f"{size:g} GiB ({names})" for size, names in names.items())
         notes += [f"Dashed, in GiB: cards of {sizes}"] if near else []
