@@ -176,7 +176,7 @@ def test_one_adapter_for_two_tasks(tmp_path, joint, verdict):
 # --- how often a verdict is wrong -------------------------------------------------------------------------------------
 
 EXAMPLES = {"default": 200, "paper": 543}  # test rows of conala-mini and of CoNaLa
-STUDIES = 50  # for each spread
+STUDIES = 40  # for each spread
 LARGER, QUANTIZED = ["lora", "qlora-4bit"], ["lora", "qlora-8bit", "qlora-4bit"]
 
 
