@@ -112,7 +112,7 @@ def advice(frame: pd.DataFrame) -> tables.Table:
         peak = needed.train_peak_bytes or needed.generate_peak_bytes
         lines.append({"situation": situation, **line, "large_bytes": peak})
     heads = {"situation": "you have", "method": "take", "large_bytes": f"GPU memory for {LARGE} (predicted)"}
-    columns = ("situation", "method", "em@1", "prompt_tokens", "train_seconds", "large_bytes", "seeds")
+    columns = ("situation", "method", "em@1", "prompt_tokens", "train_seconds", "seeds", "large_bytes")
     return tables.Table(pd.DataFrame(lines), heads=heads, columns=columns)
 
 
