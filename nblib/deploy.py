@@ -70,10 +70,21 @@ def use(adapter: str | Path) -> Assistant:
     Raises ValueError for a folder without an adapter, ConnectionError if it needs the Hub and cannot reach it.
     """
     noted = methods.read(adapter)
-    # Half precision is for GPUs: without one, the same weights are computed with in full.
-    precision = "fp32" if noted["precision"] == "fp16" and models.device() == "cpu" else noted["precision"]
+    precision = _precision(noted)
     model, tokenizer = _base(noted, precision)
     return Assistant(methods.load(model, adapter), tokenizer, _task(noted), precision)
+
+
+def origin(adapter: str | Path) -> tuple[str, str | spec.UserData, str, str | None]:
+    """What an adapter was trained with: model, task, precision, and the folder of the task's files, if not the usual.
+
+    Raises ValueError for a folder without an adapter, and for an adapter that no study trained.
+    """
+    noted = methods.read(adapter)
+    settings = noted["facts"].get("settings", {})
+    if not (data := _data(settings)):
+        raise ValueError(f"{adapter} does not say which task it learned: only adapters that a study trained do")
+    return noted["base"], data, _precision(noted), settings.get("data_dir")
 
 
 def export(adapter: str | Path, folder: str | Path, kind: str = "merged") -> Path:
@@ -107,14 +118,23 @@ def _base(noted: dict, precision: str) -> tuple[PreTrainedModel, PreTrainedToken
     return models.load(noted["base"], precision, trust_remote_code=trusted)
 
 
+def _precision(noted: dict) -> str:
+    """Half precision is for GPUs: without one, the same weights are computed with in full."""
+    return "fp32" if noted["precision"] == "fp16" and models.device() == "cpu" else noted["precision"]
+
+
+def _data(settings: dict) -> str | spec.UserData:
+    """The name of the task that an adapter was trained on, or a user's own data; empty where nothing is noted."""
+    own = settings.get("user_data")
+    return spec.UserData(**own) if own else settings.get("train_task") or settings.get("task", "")
+
+
 def _task(noted: dict) -> tasks.Task:
-    """The task that an adapter was trained on, a user's own too; where nothing is noted, Python for an intent."""
-    settings = noted["facts"].get("settings", {})
-    if own := settings.get("user_data"):
-        run = spec.Run("", own["name"], spec.ZeroShot(), user_data=spec.UserData(**own))
-        return tasks.of(run)
-    name = settings.get("train_task") or settings.get("task")
-    return tasks.get(name) if name else prompts.PLAIN
+    """The task that an adapter was trained on; where nothing is noted, Python for an intent."""
+    data = _data(noted["facts"].get("settings", {}))
+    if isinstance(data, spec.UserData):
+        return tasks.of(spec.Run("", data.name, spec.ZeroShot(), user_data=data))
+    return tasks.get(data) if data else prompts.PLAIN
 
 
 def _modelfile(tokenizer: PreTrainedTokenizerBase, task: tasks.Task) -> str:
