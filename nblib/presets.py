@@ -167,7 +167,7 @@ def methods(
     """The named methods as the preset sets them, each with the precision that its name stands for, if any.
 
     A method instead of a name is taken as it is. `icl` and `rag` come once for each number of shots; `qlora-8bit` and
-    `qlora-4bit` are `lora` at a precision. Empty lists stand for the preset's own. Raises ValueError for an unknown
+    `qlora-4bit` are `lora` at a precision. Empty lists mean the preset's own. Raises ValueError for an unknown
     name, for one named twice, and for shots where no name takes them.
     """
     names = list(names or preset.compared or [method.kind for method in preset.methods])

@@ -61,7 +61,7 @@ def _parse(code: str) -> ast.Module | None:
 
 
 def chrf(reference: str, answer: str) -> dict[str, float]:
-    """chrF and chrF++ (two word orders beside six of characters) of one answer, from 0 to 1."""
+    """chrF and chrF++ (two word orders and six of characters) of one answer, from 0 to 1."""
     return {name: measure.sentence_score(answer, [reference]).score / 100 for name, measure in _chrf().items()}
 
 

@@ -111,7 +111,7 @@ def trained(run: Run) -> Task:
 
 
 def settings(task: Task) -> str:
-    """What of a task's definition determines a result beside its rows: lengths, stops, prompt. As text, for a hash."""
+    """What of a task's definition determines a result besides its rows: lengths, stops, prompt. As text, for a hash."""
     names = ("input_tokens", "output_tokens", "training_tokens", "stops", "prompt")
     parts = [get(part) for part in task.parts] or [task]
     values = [[getattr(part, setting) for setting in names] for part in parts]
