@@ -191,10 +191,10 @@ def test_the_published_number_is_the_package_s_on_real_and_on_hostile_code(conal
     answers = [*(row.replace("(", "( ").replace("i", "j") for row in conala[1:81]), *broken, *hostile, *hostile[::-1]]
     answers[:10] = references[:10]
     for one, answer in zip(references, answers, strict=True):
-        theirs = package.calc_codebleu([one], [answer], "python")["codebleu"]
-        assert code_bleu.score(one, answer)["codebleu"] == pytest.approx(theirs, abs=1e-9), (one, answer)
-    theirs = package.calc_codebleu([[row] for row in references], answers, "python")["codebleu"]
-    assert code_bleu.corpus(references, answers)["codebleu"] == pytest.approx(theirs, abs=1e-9)
+        published = package.calc_codebleu([one], [answer], "python")["codebleu"]
+        assert code_bleu.score(one, answer)["codebleu"] == pytest.approx(published, abs=1e-9), (one, answer)
+    published = package.calc_codebleu([[row] for row in references], answers, "python")["codebleu"]
+    assert code_bleu.corpus(references, answers)["codebleu"] == pytest.approx(published, abs=1e-9)
 
 
 # --- all scores together --------------------------------------------------------------------------------------------
