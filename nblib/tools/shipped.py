@@ -30,6 +30,10 @@ CHOICE = {  # the README's few methods, and what a reader weighs
     "methods": ("zero-shot", "icl-3", "rag-3", "lora", "qlora-4bit", "full"),
     "columns": ("method", "em@1", "codebleu", "prompt_tokens", "train_seconds", "memory_bytes"),
 }
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+NO_ADDRESS = """On Colab, upload a notebook and put your copy's address into its first cell. To set it everywhere,
+change `REPOSITORY` in `nblib/tools/notebooks.py` and run `python -m nblib.tools notebooks clean` and then
+`python -m nblib.tools readme`, which also puts a badge into each row above."""
 REAL = ("method", "em@1", "em@10", "codebleu", "chrf", "prompt_tokens", "train_seconds")
 SHOWN = ("method", "em@1", "em@10", "codebleu", "trainable_parameters", "train_seconds", "memory_bytes")
 
@@ -93,6 +97,7 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
         "real_claim": f"> **{verdict.answer}.** {verdict.sentence}",
         "real": replace(tables.report(pretrained), columns=REAL).to_markdown(),
         "choice": replace(report, frame=few, columns=CHOICE["columns"]).to_markdown(),
+        "colab": "" if is_public(notebooks.REPOSITORY) else NO_ADDRESS,
     }
 
 
@@ -109,4 +114,18 @@ def filled(text: str, contents: dict[str, str]) -> str:
     Raises KeyError where `contents` lacks a table that the text has marks for.
     """
     marked = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-    return marked.sub(lambda found: f"{found[1]}{contents[found[2]]}\n{found[3]}", text)
+    return badged(marked.sub(lambda found: f"{found[1]}{contents[found[2]]}\n{found[3]}", text), notebooks.REPOSITORY)
+
+
+def badged(text: str, repository: str) -> str:
+    """The text with a badge that opens the notebook on Colab in each notebook's row, if the address is public."""
+    place = repository.removeprefix("https://github.com/")
+    badge = (
+        rf" [![Open in Colab]({BADGE})](https://colab.research.google.com/github/{place}/blob/main/notebooks/\2.ipynb)"
+    )
+    row = re.compile(r"^(\| .* \| `notebooks/(\w+)\.ipynb`).* \|$", re.MULTILINE)
+    return row.sub((r"\1" + badge if is_public(repository) else r"\1") + " |", text)
+
+
+def is_public(repository: str) -> bool:
+    return "example.invalid" not in repository
