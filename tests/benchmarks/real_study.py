@@ -5,8 +5,8 @@
 
 The folder has one for each task (conala, codealpacapy, odex), with train.jsonl, validation.jsonl and test.jsonl in the
 Hub's field names; ODEX has test rows only, and is answered with the examples and adapters of CoNaLa. We make what the
-results folder lacks, the most telling runs first; stop at any time, and the same command resumes. After each run its row
-and predictions are copied to data/results/smollm2-135m-instruct, without adapters; they hold ids and the model's
+results folder lacks, the most telling runs first; stop at any time, and the same command resumes. After each run its
+row and predictions are copied to data/results/smollm2-135m-instruct, without adapters; they hold ids and the model's
 answers, no text of the data.
 
 Methods that train have the best learning rate of a search, which is made when the first of them is due: three rates for
@@ -31,7 +31,7 @@ SEARCHED = {"train": 96, "validation": 48}  # rows
 SOURCES = {"odex": "conala"}  # whose training rows a task without its own takes
 KEPT = provenance.ROOT / "data" / "results" / MODEL
 
-# Task, method, shots and seeds, the most telling first. RAG has no randomness: a second seed would be the same run again.
+# Task, method, shots and seeds, the most telling first. RAG is not random: a second seed would be the same run again.
 ORDER: tuple[tuple[str, str, tuple[int, ...], tuple[int, ...]], ...] = (
     ("conala", "zero-shot", (), (42,)),
     ("conala", "rag", (3,), (42,)),
