@@ -89,7 +89,7 @@ def test_rq1_shows_its_table_figures_and_answer(root, few, tmp_path):
     assert made == {f"{figure}.{kind}" for figure in ("lengths", "ranking", "cost") for kind in ("png", "svg")}
     assert (tmp_path / "results" / "rq1_tiny_conala-mini.csv").exists()
     (ran,) = (cell for cell in notebook.cells if cell.id == "run")
-    assert ["4 of 4 runs" in out.data["text/plain"] for out in ran.outputs] == [True]  # one line of progress
+    assert ["4 of 4 | done" in out.data["text/plain"] for out in ran.outputs] == [True]  # one line of progress
 
 
 @pytest.mark.slow

@@ -42,11 +42,11 @@ def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = Non
     frame, how = pd.DataFrame(lines).assign(done=done), {"settings": "first", "seeds of its runs": ", ".join}
     how["done"] = lambda ended: f"{ended.sum()} of {len(ended)}"
     if costs:
-        frame["minutes left"] = pd.Series([cost.seconds for cost in costs], dtype=float) / 60
+        frame["minutes left"] = minutes = pd.Series([cost.seconds for cost in costs], dtype=float) / 60
         frame["memory (GiB)"] = pd.Series([cost.peak_bytes for cost in costs], dtype=float) / 2**30
-        how["minutes left"] = _minutes
-        how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "unknown"
-    left = [_time_left(frame["minutes left"])] if costs else []
+        how |= {"minutes left": _minutes} if minutes.notna().any() else {}
+        how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "not predicted"
+    left = [_time_left(minutes)] if costs else []
     decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} per example"
     notes = [*left, f"{decoding}; precision {runs[0].precision}."]
     for training in [run.training for run in runs if run.training][:1]:
@@ -326,15 +326,16 @@ def _settings(run: Run) -> str:
 
 
 def _minutes(left: pd.Series) -> str:
-    return "unknown" if left.isna().any() else f"{left.sum():.1f}" if left.any() else "–"
+    return "not known yet" if left.isna().any() else f"{max(left.sum(), 0.1):.1f}" if left.any() else "–"
 
 
 def _time_left(minutes: pd.Series) -> str:
-    unknown = minutes.isna().sum()
-    known = f"About {minutes.sum():.1f} minutes" if minutes.any() else "All runs are done" if not unknown else ""
-    others = f"no run like {unknown} of these has ended before, so their minutes are unknown" if unknown else ""
-    sentence = "; ".join(part for part in (known, others) if part)
-    return f"{sentence[0].upper()}{sentence[1:]}. Memory is predicted."
+    """How long it takes, as far as earlier runs tell."""
+    new = minutes.isna().sum()
+    if new and not minutes.any():
+        return "We know how long this takes once the first run has ended. Memory is predicted."
+    left = f"About {max(minutes.sum(), 0.1):.1f} minutes" if minutes.any() else "All runs are done"
+    return left + (f", plus {new} of a kind that has not run yet" if new else "") + ". Memory is predicted."
 
 
 def _overlaps(runs: pd.DataFrame) -> pd.DataFrame:

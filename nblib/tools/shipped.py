@@ -35,6 +35,10 @@ SITUATIONS = {  # what a reader has: the method to take, whatever it scores, and
     "hundreds of examples, and answers have to be quick": ("lora", "bf16"),
     "the same, and a small GPU": ("qlora-4bit", "nf4-dq"),
 }
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+NO_ADDRESS = """On Colab, upload a notebook and put your copy's address into its first cell. To set it everywhere,
+change `REPOSITORY` in `nblib/tools/notebooks.py` and run `python -m nblib.tools notebooks clean` and then
+`python -m nblib.tools readme`, which also puts a badge into each row above."""
 SPARING = spec.Training(batch_size=8, device_batch=8, gradient_checkpointing=True)
 TEXTS = {"length": 128, "beams": 1, "new_tokens": 64}  # of the prediction: tokens of rows and answers
 REAL = ("method", "em@1", "em@10", "codebleu", "chrf", "prompt_tokens", "train_seconds", "seeds")
@@ -99,6 +103,7 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
         "real_claim": f"> **{verdict.answer}.** {verdict.sentence}",
         "real": replace(tables.report(pretrained), columns=REAL).to_markdown(),
         "choice": advice(tiny).to_markdown(),
+        "colab": "" if is_public(notebooks.REPOSITORY) else NO_ADDRESS,
     }
 
 
@@ -129,4 +134,18 @@ def filled(text: str, contents: dict[str, str]) -> str:
     Raises KeyError where `contents` lacks a table that the text has marks for.
     """
     marked = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-    return marked.sub(lambda found: f"{found[1]}{contents[found[2]]}\n{found[3]}", text)
+    return badged(marked.sub(lambda found: f"{found[1]}{contents[found[2]]}\n{found[3]}", text), notebooks.REPOSITORY)
+
+
+def badged(text: str, repository: str) -> str:
+    """The text with a badge that opens the notebook on Colab in each notebook's row, if the address is public."""
+    place = repository.removeprefix("https://github.com/")
+    badge = (
+        rf" [![Open in Colab]({BADGE})](https://colab.research.google.com/github/{place}/blob/main/notebooks/\2.ipynb)"
+    )
+    row = re.compile(r"^(\| .* \| `notebooks/(\w+)\.ipynb`).* \|$", re.MULTILINE)
+    return row.sub((r"\1" + badge if is_public(repository) else r"\1") + " |", text)
+
+
+def is_public(repository: str) -> bool:
+    return "example.invalid" not in repository
