@@ -35,9 +35,9 @@ def compare(
     `names` are methods as the preset sets them, or methods with settings of their own. Empty lists and no `decoding`
     stand for the preset's own. A method without randomness runs with the first seed only. `settings` are further ones
     of `spec.Run`: `limit` (queries), `max_train` (training rows), `data_dir`, `train_task`, `shape_only`,
-    `trust_remote_code`. With a `train_task`, training examples and shots are that task's, and `data_dir` has a folder
-    for each task. With `shape_only` weights are random: such runs measure memory and seconds, have no scores, and
-    `limit` bounds their training batches and validation rows as well.
+    `trust_remote_code`, `threads` (of each run on a CPU; 1 unless you say so). With a `train_task`, training examples
+    and shots are that task's, and `data_dir` has a folder for each task. With `shape_only` weights are random: such
+    runs measure memory and seconds, have no scores, and `limit` bounds their training batches and validation rows too.
     Raises ValueError for anything unknown or out of range.
     """
     own = presets.get(preset)
@@ -146,12 +146,13 @@ def adjusted(
     rank: int = 0,
     max_train: int = 0,
     drop_leaked: bool = False,
+    threads: int = 0,
 ) -> list[Run]:
     """The runs with what a practitioner reaches for first; 0 leaves a setting as the preset has it.
 
     `learning_rate` is of every method that trains, but where rates are searched; `rank` of LoRA and its relatives;
     `max_train` rows are trained on, the first ones; with `drop_leaked` test rows whose intent is in the training rows,
-    exactly or nearly, are left out.
+    exactly or nearly, are left out; `threads` are those of each run on a CPU.
     Raises ValueError for what is out of range.
     """
     return [
@@ -161,6 +162,7 @@ def adjusted(
             training=run.training and _retrained(run.training, epochs, batch_size),
             max_train=None if isinstance(run.method, spec.ZeroShot) else max_train or run.max_train,
             drop_leaked=drop_leaked or run.drop_leaked,
+            threads=threads or run.threads,
         )
         for run in runs
     ]
@@ -216,6 +218,7 @@ class Study(Settings):
     shape_only: Flag = False
     trust_remote_code: Flag = False
     max_train: Count | None = None  # only the first training rows
+    threads: Count = 1  # of each run on a CPU
 
     def __post_init__(self):
         for item in fields(self):
