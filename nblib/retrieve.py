@@ -53,12 +53,12 @@ def random_shots(train: Sequence[Example], count: int, seed: int) -> tuple[Examp
 def nearest(
     train: Sequence[Example], queries: Sequence[Example], method: Retrieved, *, device: str = "cpu"
 ) -> list[Found]:
-    """The training examples whose intents are nearest to each query's, one `Found` a query.
+    """Finds the training examples whose intents are nearest to each query's, one `Found` per query.
 
-    Rows whose intent is nearly the query's own are found too, as trained methods read them: `drop_leaked` of a run
-    leaves such queries out for every method. Of rows that are equally near the first in `train` wins.
-    `device` is where encoder and reranker compute.
-    Raises ValueError or ImportError as `require` does, ConnectionError where the Hub is out of reach.
+    Rows whose intent is nearly the query's own count too, because trained methods read them as well; a run's
+    `drop_leaked` leaves out such queries for all methods. Of equally near rows, the first in `train` wins. Encoder and
+    reranker compute on `device`.
+    Raises ValueError or ImportError as `require` does, ConnectionError if the Hub is out of reach.
     """
     require(method, len(train))
     similarity = measure(method.retriever, [row.intent for row in train], queries, device=device)

@@ -36,7 +36,7 @@ def test_leaks_are_counted_once_a_task_without_checks_is_said_and_skipped_files_
     frame = tables.leakage(results.load(tmp_path).runs).frame
     assert list(frame["task"]) == ["a", "b"]
     assert list(frame["so"]) == ["leaks", "not checked"]
-    assert "x.json" in tables.skipped({"x.json": "is no whole row"}).text
+    assert "x.json" in tables.skipped({"x.json": "is not a complete row"}).text
     assert "whole" in tables.skipped({}).text
 
 
@@ -49,7 +49,7 @@ def test_unequal_conditions_are_said(tmp_path):
     assert answer["same data"] == answer["same test examples"] == "no: 2 kinds"
     assert answer["same base model"] == answer["same threads"] == "yes"
     assert (answer["same commit of nblib"], answer["code as it was committed"]) == ("no: 2 kinds", "no: not in 1 runs")
-    assert answer["every shot fitted the context"] == "no: not in 1 runs"
+    assert answer["all shots fit into the context"] == "no: not in 1 runs"
     assert answer["no test intent is in the training rows"] == "no: 5 of 120, 3 of them exactly"
 
 
