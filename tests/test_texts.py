@@ -124,7 +124,7 @@ def test_what_people_wrote_is_text_and_the_templates_tokens_are_tokens(kind, tem
 @pytest.mark.parametrize("kind", ["begins", "spaces"])
 def test_the_indentation_of_an_answers_first_line_is_kept(kind):
     ours, code = tokenizer(kind), "    if xs:\n        return 1"
-    prompt = prompts.build(Example("0", "sum", code), (), ours, room=1000)
+    prompt = prompts.build(Example("0", "sum", code), (), ours, max_tokens=1000)
     row = train.encode(Example("0", "sum", code), ours)
     said = [label for label in row["labels"][:-1] if label != IGNORED]
     assert answers(saying(said, prompt, ours), ours, [prompt], stops=("never said",), new_tokens=80) == {0: [code]}
