@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from nblib import hub
 from nblib.spec import Retrieved
-from nblib.tasks import Example, near_duplicate
+from nblib.tasks import Example
 
 BUILT_IN = ("bm25", "tfidf")  # retrievers that need no model
 # Short names: an encoder's Hub id, and the package of an index that has the same files in its folder `model`.
@@ -56,14 +55,14 @@ def nearest(
 ) -> list[Found]:
     """Finds the training examples whose intents are nearest to each query's, one `Found` per query.
 
-    We leave out rows whose intent is nearly the query's own (`tasks.near_duplicate`), and so the query's own row; if
-    fewer than `method.shots` remain, there are fewer. Of equally near rows, the first in `train` wins. Encoder and
+    Rows whose intent is nearly the query's own count too, because trained methods read them as well; a run's
+    `drop_leaked` leaves out such queries for all methods. Of equally near rows, the first in `train` wins. Encoder and
     reranker compute on `device`.
     Raises ValueError or ImportError as `require` does, ConnectionError if the Hub is out of reach.
     """
     require(method, len(train))
     similarity = measure(method.retriever, [row.intent for row in train], queries, device=device)
-    pools = [_pool(train, query, similarity(query.intent), method) for query in queries]
+    pools = [_pool(similarity(query.intent), method) for query in queries]
     orders = [list(pool) for pool in pools]
     if method.reranker:
         orders = _reranked(train, queries, orders, method.reranker, device)
@@ -76,15 +75,14 @@ def nearest(
     return found
 
 
-def _pool(train: Sequence[Example], query: Example, similarities: np.ndarray, method: Retrieved) -> dict[int, float]:
-    """Position in `train` to similarity, of the nearest rows that are no near-duplicates, the nearest first.
+def _pool(similarities: np.ndarray, method: Retrieved) -> dict[int, float]:
+    """Position in the training rows to similarity, of the nearest ones, the nearest first.
 
     A reranker reads and diversity chooses from more than are shown, but few.
     """
     size = max(4 * method.shots, 20) if method.reranker or method.diversity else method.shots
-    order = np.argsort(-similarities, kind="stable")
-    fresh = (int(row) for row in order if not near_duplicate(train[row].intent, query.intent))
-    return {row: float(similarities[row]) for row in islice(fresh, size)}
+    order = np.argsort(-similarities, kind="stable")[:size]
+    return {int(row): float(similarities[row]) for row in order}
 
 
 def _reranked(

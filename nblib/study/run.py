@@ -57,7 +57,9 @@ def run_one(
         return _rescored(planned, folder, earlier, allow_code_execution)
     predictions: list[Prediction] = []
     scores: dict[str, dict] = {}
+    threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(_threads(planned.run))
         predictions = _predict(planned, folder, base, record, train.Monitor(report=report, report_to=report_to), force)
         if planned.run.shape_only:
             predictions = []  # of random weights: nothing to keep or to score
@@ -73,6 +75,8 @@ def run_one(
     except Exception as problem:  # the study goes on, and the row says what happened and where
         record.fail(problem)
         predictions = []  # without scores they are no result; they are kept as those of an unfinished run
+    finally:
+        torch.set_num_threads(threads)
     if record.error:
         base.drop()  # whatever is attached to it
     fitting.free()
@@ -82,6 +86,11 @@ def run_one(
     resume.tidy([planned], folder)
     _card(planned, folder, row)
     return row
+
+
+def _threads(run: spec.Run) -> int:
+    """What a run asks for on a CPU; on another device, where no score hangs on it, what torch has."""
+    return run.threads if models.device() == "cpu" else torch.get_num_threads()
 
 
 def _predict(
@@ -274,7 +283,7 @@ def _origin(planned: Planned) -> dict:
     return {
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else None,
-        "threads": torch.get_num_threads(),
+        "threads": _threads(planned.run),
         "data": planned.data.content,
         "data_revision": planned.data.revision,
         "weights": planning.weights(planned.run),

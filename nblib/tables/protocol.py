@@ -69,6 +69,7 @@ def data_checks(checks: Mapping) -> Table:
     for name in ("intent_tokens", "code_tokens"):
         frame[name] = [", ".join(f"{count:,}" for count in counts) if counts else None for counts in frame[name]]
     left_out, known = checks["rows_left_out"], checks["known_intents"]
+    past = sum(split.get("past_a_stop") or 0 for split in checks["splits"])
     notes = (
         "Tokens: median, 90 %, 99 %, longest.",
         *(
@@ -78,9 +79,11 @@ def data_checks(checks: Mapping) -> Table:
         ),
         f"{left_out} rows without code are left out." if left_out else "",
         f"{known} test rows are left out because another task trains on their intent." if known else "",
+        "Code that goes on past a string that ends answers cannot be matched by any answer." if past else "",
         *checks.get("remarks", ()),
     )
-    return Table(frame, notes, heads={"rows_too_long": "too long to train on"})
+    heads = {"rows_too_long": "too long to train on", "past_a_stop": "goes on past a stop"}
+    return Table(frame, notes, heads=heads)
 
 
 def layers(isolation: Mapping[str, bool]) -> Table:
@@ -112,9 +115,13 @@ def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
         .astype(str)
         .reindex(well.index),
         "same versions of the packages": runs["provenance"].map(lambda origin: str(origin.get("packages"))),
+        "same commit of nblib": runs["provenance"].map(lambda origin: origin.get("commit")),
+        "same threads": runs.loc[runs["device"] == "cpu", "provenance"].map(lambda origin: origin.get("threads")),
     }
     kinds = {name: found.nunique(dropna=False) for name, found in checks.items()}
     answer = {name: "yes" if count <= 1 else f"no: {count} kinds" for name, count in kinds.items()}
+    changed = sum(origin.get("clean") is False and bool(origin.get("commit")) for origin in runs["provenance"])
+    answer["code as it was committed"] = f"no: not in {changed} runs" if changed else "yes"
     dropped = sum(notes.get("queries_with_dropped_shots", 0) > 0 for notes in runs["notes"])
     answer["every run finished"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
     answer["all shots fit into the context"] = f"no: not in {dropped} runs" if dropped else "yes"
