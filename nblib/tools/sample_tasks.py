@@ -171,10 +171,11 @@ def _question(
     for _ in range(_MAX_DRAWS):
         question = recipes.ask(rng, operation, rng.choice(phrasings))
         intent = SAMPLE_REQUEST.format(name=name, intent=question.intent) if name else question.intent
-        if name in question.variables or not _is_new(intent, seen):
+        texts = (intent, question.intent)  # another name does not make a function new
+        if name in question.variables or not all(_is_new(text, seen) for text in texts):
             continue
         if check := check_question(question) if operation.checkable else Check():
-            seen[intent] = None
+            seen |= dict.fromkeys(texts)
             return intent, question, check
     raise RuntimeError(f"no checkable row in {_MAX_DRAWS} draws of {operation.code}")
 
