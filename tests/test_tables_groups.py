@@ -44,6 +44,16 @@ def test_groups_are_tested_and_examples_without_one_are_told(tmp_path):
         tables.by_group(*results.load(tmp_path), {"x": "first"})
 
 
+def test_expressions_and_styles_stand_by_themselves_for_all_and_for_each_group(tmp_path):
+    put(tmp_path, run(ZeroShot()), [0.0] * 120)
+    assert "no house style" in tables.learned(*results.load(tmp_path), KNOWN).text
+    put(tmp_path, run(Lora()), [0.0, 1.0] * 60, metrics=("em@1", "em_expression@1", "style_match"))
+    frame = tables.learned(*results.load(tmp_path), KNOWN).frame.set_index(["group", "method"])
+    assert [frame.loc[(name, "lora"), "em_expression@1"] for name in ("all", "new", "known")] == [0.5, 0, 1]
+    assert (frame.loc[("new", "zero-shot"), "em@1"], frame.loc[("all", "lora"), "n"]) == (0, 120)
+    assert frame["style_match"].isna().sum() == 3
+
+
 def test_retrieval_hand_worked(tmp_path):
     put(tmp_path, run(Lora()), right(0.5))
     assert (

@@ -70,6 +70,8 @@ OTHER = "#989662"  # a kind that has no colour of its own
 SCORES = {  # a short name, and what the axis says
     "em@1": ("EM@1", "first answers that equal the reference (%)"),
     "em@10": ("EM@10", "references found among ten answers (%)"),
+    "em_expression@1": ("EM@1 of the expression", "first answers whose expression equals the reference's (%)"),
+    "style_match": ("House style", "first answers in the house style (%)"),
     "codebleu": ("CodeBLEU", "CodeBLEU of the first answer (%)"),
     "codebleu_corrected": ("Corrected CodeBLEU", "corrected CodeBLEU of the first answer (%)"),
     "chrf": ("chrF", "chrF of the first answer (%)"),

@@ -232,8 +232,9 @@ def _score(
 ) -> tuple[list[Prediction], dict[str, dict]]:
     """The predictions with their scores, and the means; the record gets what running the answers cost."""
     run, examples = planned.run, planned.data.test
-    scored = metrics.score(examples, predictions, study_scores=run.study_scores)
-    if tasks.of(run).executed:
+    task = tasks.of(run)
+    scored = metrics.score(examples, predictions, study_scores=run.study_scores, house_style=task.house_style)
+    if task.executed:
         sampled = run.decoding.temperature is not None
         with record.phase("execute"):
             scored = metrics.execute(examples, scored, sampled=sampled, allow_code_execution=allow_code_execution)

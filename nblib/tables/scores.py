@@ -9,7 +9,8 @@ from nblib import results, stats
 from nblib.tables.labels import LOST, Benchmark, attached, counts, labelled, named, plain_index
 from nblib.tables.show import EXECUTION, SCORES, Table
 
-METRICS = (*EXECUTION, "em@1", "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
+LEARNED = ("em@1", "em_expression@1", "style_match")  # the latter two of tasks with a house style
+METRICS = (*EXECUTION, *LEARNED, "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
 REPORTED = tuple(name for name in SCORES if name != "codebleu_corrected")  # of a report: the paper's columns
 NEEDS_ALL = ("em@10",)  # shown only where every run has it: answers are as many as beams
 YES_OR_NO = ("em@", "strict_accuracy")  # scores of only 0 and 1, which McNemar's test takes

@@ -24,6 +24,8 @@ EXECUTION = {  # scores of tasks whose answers are run
 SCORES = {  # every score that a table shows, and how it calls it; all are shares, and higher is better
     **EXECUTION,
     **{f"em@{k}": f"EM@{k}" for k in (1, 2, 5, 10)},
+    "em_expression@1": "EM@1 of the expression",  # of tasks with a house style
+    "style_match": "house style",
     "codebleu": "CodeBLEU",
     "codebleu_corrected": "CodeBLEU (corrected)",
     "chrf": "chrF",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nblib import memory, provenance, results, spec, tables
+from nblib import memory, provenance, results, spec, tables, tasks
 from nblib.tools import notebooks
 
 KEPT = results.SHIPPED / "tiny"  # rows and predictions, without the adapters
@@ -41,6 +41,7 @@ change `REPOSITORY` in `nblib/tools/notebooks.py` and run `python -m nblib.tools
 `python -m nblib.tools readme`, which also puts a badge into each row above."""
 SPARING = spec.Training(batch_size=8, device_batch=8, gradient_checkpointing=True)
 TEXTS = {"length": 128, "beams": 1, "new_tokens": 64}  # of the prediction: tokens of rows and answers
+FEW = ("zero-shot", "icl-3", "rag-3", "lora", "full")  # whose operations and style are told apart
 REAL = ("method", "em@1", "em@10", "codebleu", "chrf", "prompt_tokens", "train_seconds", "seeds")
 SHOWN = ("method", "em@1", "em@10", "codebleu", "trainable_parameters", "train_seconds", "memory_bytes", "seeds")
 
@@ -104,7 +105,15 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
         "real": replace(tables.report(pretrained), columns=REAL).to_markdown(),
         "choice": advice(tiny).to_markdown(),
         "colab": "" if is_public(notebooks.REPOSITORY) else NO_ADDRESS,
+        "learned": learned(chosen).to_markdown(),
     }
+
+
+def learned(chosen: tables.Benchmark) -> tables.Table:
+    """What a few methods of the embedded model learned on `conala-mini`: operations, known and new, and house style."""
+    few = chosen.runs[(chosen.runs["model"] == "tiny") & chosen.runs["method"].isin(FEW)]
+    groups = {row.id: "known operation" if row.known else "new operation" for row in tasks.load(chosen.name).test}
+    return tables.learned(few, chosen.answers, groups)
 
 
 def advice(frame: pd.DataFrame) -> tables.Table:
