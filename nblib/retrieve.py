@@ -70,7 +70,7 @@ def nearest(
         orders = [_diverse(train, order, pool, similarity, method) for order, pool in zip(orders, pools, strict=True)]
     found = []
     for order, pool in zip(orders, pools, strict=True):
-        shown = order[: method.shots][::-1]  # what stands right before the query counts most
+        shown = order[: method.shots][::-1]  # what comes right before the query counts most
         found.append(Found(tuple(train[row] for row in shown), tuple(pool[row] for row in shown)))
     return found
 
@@ -88,7 +88,7 @@ def _pool(similarities: np.ndarray, method: Retrieved) -> dict[int, float]:
 def _reranked(
     train: Sequence[Example], queries: Sequence[Example], orders: list[list[int]], reranker: str, device: str
 ) -> list[list[int]]:
-    """The candidates of each query in the cross-encoder's order, the best first; of equal scores theirs stands."""
+    """The candidates of each query in the cross-encoder's order, the best first; equal scores keep the order."""
     pairs = [(query.intent, train[row].intent) for query, order in zip(queries, orders, strict=True) for row in order]
     scores = iter(rerank_scores(reranker, pairs, device=device))
     scored = [{row: next(scores) for row in order} for order in orders]
@@ -123,7 +123,7 @@ def measure(retriever: str, known: Sequence[str], queries: Sequence[Example], *,
     """The retriever's similarity to the `known` texts, 1 where a text is the same to the retriever.
 
     BM25's is the share of the score that the text gets as its own document, at most 1; the others are cosines, and
-    only an encoder's can be below 0. It may be asked about the queries' intents and about the known texts.
+    only an encoder's can be below 0. It takes the queries' intents and the known texts.
     """
     if retriever == "bm25":
         similarity = _bm25(known)

@@ -202,7 +202,7 @@ Methods = Annotated[tuple[str | spec.Method, ...], Rule("a list of methods", _ho
 
 @dataclass(frozen=True)
 class Study(Settings):
-    """The arguments of `compare`; several models, tasks or precisions stand for every combination of them."""
+    """The arguments of `compare`; several models, tasks or precisions mean every combination of them."""
 
     model: Texts
     task: Texts

@@ -21,7 +21,7 @@ from nblib import methods, models, results, spec, train
 from nblib.progress import Progress
 from nblib.results import Row
 from nblib.study import fitting, locks, resume, run
-from nblib.study.estimates import peak_bytes
+from nblib.study.estimates import peak_bytes, weights
 from nblib.study.planning import Planned
 
 SHORT_RUNS = 2  # runs without training that are worth a process, which takes seconds to start
@@ -78,15 +78,19 @@ def work(
     waiting: Sequence[Planned], folder: Path, before: dict[str, int | None], options: dict, *, wait: bool = False
 ) -> None:
     """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone."""
-    progress, base = Progress(len(waiting)), fitting.Base()
+    seconds, known = weights(waiting, folder) if wait else ({}, False)
+    progress = Progress(len(waiting), sum(seconds.values()), known=known, processes=options["processes"])
+    base = fitting.Base()
     try:
         with closing(_locked(waiting, folder, wait=wait)) as locked:
             for planned in locked:
                 if results.written(folder, planned.id) == before[planned.id]:  # not by another process meanwhile
-                    progress.begin(f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}")
+                    name = f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}"
+                    progress.begin(name, seconds.get(planned.id, 0.0))
                     with _explained(folder):
                         run.run_one(planned, folder, base=base, report=progress.report, **options)
-                progress.end(sum(results.written(folder, one.id) != before[one.id] for one in waiting))
+                ended = [one.id for one in waiting if results.written(folder, one.id) != before[one.id]]
+                progress.end(len(ended), sum(seconds.get(id, 0.0) for id in ended))
     finally:
         base.drop()  # also when a cell is interrupted
 

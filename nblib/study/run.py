@@ -223,7 +223,7 @@ def _note(record: Record, planned: Planned, predictions: Sequence[Prediction], d
 
 
 def _stops(run: spec.Run, task: tasks.Task, *, opened: bool) -> tuple[str, ...]:
-    """The strings that an answer ends before, beside the closing fence where the prompt `opened` one."""
+    """The strings that end an answer, and the closing fence if the prompt `opened` one."""
     return () if opened and run.decoding.ending == "fence" else task.stops
 
 
@@ -232,8 +232,9 @@ def _score(
 ) -> tuple[list[Prediction], dict[str, dict]]:
     """The predictions with their scores, and the means; the record gets what running the answers cost."""
     run, examples = planned.run, planned.data.test
-    scored = metrics.score(examples, predictions, study_scores=run.study_scores)
-    if tasks.of(run).executed:
+    task = tasks.of(run)
+    scored = metrics.score(examples, predictions, study_scores=run.study_scores, house_style=task.house_style)
+    if task.executed:
         sampled = run.decoding.temperature is not None
         with record.phase("execute"):
             scored = metrics.execute(examples, scored, sampled=sampled, allow_code_execution=allow_code_execution)
@@ -256,7 +257,7 @@ def _rescored(planned: Planned, folder: Path, earlier: Row, allow_code_execution
 
 
 def _extracted(planned: Planned, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Stored answers without scores, their code taken out of the completions anew."""
+    """Stored answers without scores, with code taken from the completions again."""
     run, opened = planned.run, prompts.is_chat(planning.tokenizer(planned.run))
     task = tasks.of(run)
     stops = {example.id: _stops(run, tasks.source(task, example), opened=opened) for example in planned.data.test}
