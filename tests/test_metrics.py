@@ -109,6 +109,43 @@ def test_chrf_of_two_letters_by_hand():
     assert found["chrf++"] == pytest.approx((1 / 2 + 0 + 0) / 3, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("answer", "expression", "style"),
+    [
+        ("result  = sorted( xs )  # done", 1, 1),
+        ("answer = sorted(xs)", 1, 0),
+        ("print(sorted(xs))", 1, 0),
+        ("return sorted(xs)", 1, 0),
+        ("sorted(xs)", 1, 0),
+        ("result = xs.sort()", 0, 1),
+        ("result = other = sorted(xs)", 0, 0),
+        ("print(sorted(xs), end='')", 0, 0),
+        ("result = sorted(xs", 0, 0),
+        ("import os\nresult = sorted(xs)", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_an_expression_counts_whatever_is_done_with_its_value_and_the_style_whatever_the_expression(
+    answer, expression, style
+):
+    found = scores("result = sorted(xs)", answer, ks=(1,), house_style=True)
+    assert (found["em_expression@1"], found["style_match"]) == (expression, style)
+    assert not {"em_expression@1", "style_match"} & set(scores("x", answer))
+
+
+def test_a_function_that_holds_its_value_first_has_the_same_expression_and_longer_code_has_no_style():
+    held, direct = "def f(xs):\n    y = sorted(xs)\n    return y", "def f(xs):\n    return sorted(xs)"
+    assert text.house_style(held, [direct], (1,)) == {"em_expression@1": 1, "style_match": 0}
+    assert text.house_style(held, [direct.replace("f(", "g(")], (1,))["em_expression@1"] == 0
+    steps = "def f(xs):\n    xs = xs[2:]\n    return sum(xs)"
+    assert text.house_style(steps, [steps], (1,)) == {"em_expression@1": 1, "style_match": None}
+    statement = ["xs.sort()", "print(xs.sort())", "x = xs.sort()"]
+    assert text.house_style(statement[0], statement[1:], (1, 2)) == {
+        "em_expression@1": 1, "em_expression@2": 1, "style_match": 0
+    }  # fmt: skip
+    assert [text.apart(code)[1] for code in statement] == ["…", "print(…)", "x = …"]
+
+
 def test_study_scores_are_those_of_answers_cut_at_a_part_of_the_end_token_and_only_on_request():
     cuts = {"x = a | b": "x = a | b", "x = a < b": "x = a ", "def f() -> int:": "def f() -", "endoftext = 1": ""}
     assert {answer: text.study_cut(answer) for answer in cuts} == cuts
@@ -216,7 +253,8 @@ def test_line_ends_of_another_system_change_no_score():
 
 
 def test_scores_of_rows_have_the_names_of_the_table():
-    names = {*scores("x", "x", study_scores=True), *verdicts.scores([("passed",)], sampled=True, ks=[1])}
+    names = set(scores("x", "x", study_scores=True, house_style=True))
+    names |= set(verdicts.scores([("passed",)], sampled=True, ks=[1]))
     assert {name.partition("@")[0] for name in names} == set(metrics.METRICS)
 
 
@@ -224,7 +262,7 @@ def test_scores_of_rows_have_the_names_of_the_table():
 def test_hostile_text_is_scored_like_any_other(name):
     for reference in ("for a in b:\n    c = a + d", HOSTILE[name][:5_000]):
         start = time.process_time()
-        found = scores(reference, HOSTILE[name])
+        found = scores(reference, HOSTILE[name], house_style=True)
         assert time.process_time() - start < 5  # with thirty nested loops the package would need 2**30 rounds
         assert all(value is None or 0 <= value <= 1 for value in found.values())
 

@@ -58,11 +58,14 @@ def test_leaks_are_counted_once_a_task_without_checks_is_said_and_skipped_files_
 
 
 def test_unequal_conditions_are_said(tmp_path):
-    put(tmp_path, run(Lora()), right(0.5), notes={"data_checks": CHECKS})
-    put(tmp_path, run(ZeroShot()), right(0.1)[:100], provenance={"data": "x"}, notes={"queries_with_dropped_shots": 2})
+    made = {"commit": "a", "clean": True, "threads": 1}
+    put(tmp_path, run(Lora()), right(0.5), notes={"data_checks": CHECKS}, provenance=made)
+    made |= {"commit": "b", "clean": False, "data": "x"}
+    put(tmp_path, run(ZeroShot()), right(0.1)[:100], provenance=made, notes={"queries_with_dropped_shots": 2})
     answer = tables.fairness(*results.load(tmp_path)).frame.set_index("check")["answer"]
     assert answer["same data"] == answer["same test examples"] == "no: 2 kinds"
-    assert answer["same base model"] == "yes"
+    assert answer["same base model"] == answer["same threads"] == "yes"
+    assert (answer["same commit of nblib"], answer["code as it was committed"]) == ("no: 2 kinds", "no: not in 1 runs")
     assert answer["all shots fit into the context"] == "no: not in 1 runs"
     assert answer["no test intent is in the training rows"] == "no: 5 of 120, 3 of them exactly"
 

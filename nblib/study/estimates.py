@@ -20,7 +20,7 @@ LIKENESS: tuple[Callable[[dict], str], ...] = (  # what runs have in common that
     lambda settings: _key([settings["model"], settings["method"]["kind"], settings["precision"]]),
     lambda settings: _key([settings["model"], bool(settings["training"])]),
 )
-ROWS = 500  # of the training data, whose longest stands for all
+ROWS = 500  # of the training data, whose longest represents all
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def peak_bytes(planned: Planned) -> int | None:
 def _lengths(planned: Planned) -> tuple[int, int, int]:
     """Tokens of the longest training row, of its answer, and of the longest prompt.
 
-    Which shots retrieval will find is not known yet, so random ones stand for them.
+    Which shots retrieval will find is not known yet, so we take random ones.
     """
     run, data, tokenizer = planned.run, planned.data, planning.tokenizer(planned.run)
     count = getattr(run.method, "shots", 0)
