@@ -194,7 +194,7 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, settings, message):
 
 
 def test_a_place_that_is_not_there_and_settings_of_a_known_task_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file and no folder that is there"):
+    with pytest.raises(FileNotFoundError, match="neither a file nor a folder"):
         tasks.resolve(str(tmp_path / "t.csv"))
     with pytest.raises(ValueError, match="are for your own data; the task is 'conala-mini'"):
         tasks.resolve("conala-mini", language="sql")

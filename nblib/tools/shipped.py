@@ -128,7 +128,7 @@ def learned(chosen: tables.Benchmark) -> tables.Table:
 
 def advice(frame: pd.DataFrame) -> tables.Table:
     """For each situation the method to take, with its scores and what a large model needs."""
-    lines = []
+    frame, lines = frame.drop(columns=["em@1_tie", "em@1_rank"]), []  # marks of a best, which is not the question
     for situation, (name, precision) in SITUATIONS.items():
         line = frame[frame["method"] == name].iloc[0]
         method = spec.Lora() if line["family"] == "PEFT" else spec.ZeroShot()
