@@ -12,11 +12,12 @@ from html import escape
 import pandas as pd
 
 from nblib import results, spec, stats
+from nblib.columns import EXECUTION, SCORES, listed, p_value, points, size
 from nblib.tables.costs import unquantized
 from nblib.tables.labels import LOST, benchmarks, counts, labelled, named
 from nblib.tables.protocol import leaked
 from nblib.tables.scores import TESTED, across_models, tests, transfer, turned
-from nblib.tables.show import EXECUTION, SCORES, WHY_NONE, Table, listed, p_value, points, size
+from nblib.tables.show import WHY_NONE, Table
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
 CLAIMS = {
@@ -68,6 +69,8 @@ class Verdict:
         """The numbers."""
         return Table(
             self.numbers.drop(columns="note", errors="ignore"),
+            columns=("line", "base", "score", "difference", "p", "verdict"),
+            wide=tuple(self.numbers.columns.drop("note", errors="ignore")),
             heads={"line": "method", "base": "against", "base_score": "score of that (%)"},
         )
 

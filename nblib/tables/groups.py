@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from nblib import results
+from nblib.columns import EXECUTION, SCORES
 from nblib.tables.labels import Benchmark, counts, labelled, plain_index
 from nblib.tables.scores import base_of, has, summary
-from nblib.tables.show import EXECUTION, SCORES, Table
+from nblib.tables.show import Table
 
 DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS, from easy to hard
 
@@ -31,7 +32,7 @@ def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mappi
         frame = frame.join(summary(answers, by, metric)[[metric, f"{metric}_low", f"{metric}_high"]])
     ended = answers.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
     frame = frame.join(plain_index(ended.add_prefix("ended ").reset_index(), by)).reset_index()
-    return Table(frame, _judging(runs), columns=(*by, *EXECUTION, "seeds", "n"))
+    return Table(frame, _judging(runs), columns=(*by, "strict_accuracy", "n"), wide=(*by, *EXECUTION, "seeds", "n"))
 
 
 def difficulties(benchmark: Benchmark) -> Table:
@@ -51,7 +52,8 @@ def difficulties(benchmark: Benchmark) -> Table:
     found = pd.DataFrame(lines).groupby(by, sort=False, observed=True)
     scores = found[list(EXECUTION)].mean().dropna(axis=1, how="all")
     frame = pd.concat([found["n"].first(), found.size().rename("seeds"), scores], axis=1).reset_index()
-    return Table(frame, ("Means over seeds.",), columns=(*by, *scores, "n", "seeds"), group="model")
+    wide = (*by, *scores, "n", "seeds")
+    return Table(frame, ("Means over seeds.",), columns=(*by, "strict_accuracy", "n"), wide=wide, group="model")
 
 
 def by_group(
@@ -86,8 +88,9 @@ def by_group(
     frame[f"{metric}_missing"] = total - frame[f"{metric}_n"]
     tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
     notes = ("95 % intervals over examples and seeds.", tested if base else "")
-    columns = (*by, metric, "difference", "p", "verdict", "seeds", f"{metric}_n")
-    return Table(frame, notes, columns=columns, heads={"group": "examples", "difference": f"against {base} (points)"})
+    columns, wide = (*by, metric, "difference", "verdict"), (*by, metric, "difference", "p", "verdict", "seeds")
+    heads = {"group": "examples", "difference": f"against {base} (points)"}
+    return Table(frame, notes, columns=columns, wide=(*wide, f"{metric}_n"), heads=heads, group="group")
 
 
 def retrieval(
@@ -131,8 +134,9 @@ def retrieval(
     heads = {"hit_share": "queries with a shot of their operation (%)", "same_share": "shots of the operation (%)"}
     heads |= {"similarity": "similarity of the nearest", "with_score": f"{SCORES[metric]} with such a shot (%)"}
     heads |= {"without_score": f"{SCORES[metric]} without (%)"}
-    columns = ("method", "hit_share", "same_share", "similarity", "with_score", "with_score_n", "without_score")
-    return Table(frame, notes, columns=(*columns, "without_score_n", "n"), heads=heads)
+    wide = ("method", "hit_share", "same_share", "similarity", "with_score", "with_score_n", "without_score")
+    columns, wide = ("method", "hit_share", "with_score", "without_score"), (*wide, "without_score_n", "n")
+    return Table(frame, notes, columns=columns, wide=wide, heads=heads)
 
 
 def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:

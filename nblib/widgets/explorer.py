@@ -11,10 +11,10 @@ import traitlets
 from matplotlib.figure import Figure
 
 from nblib import plots, results, stats
-from nblib.plots import COSTS, NOTHING_FOR_PROMPTS, SCORES
+from nblib.columns import COSTS, SCORES, head
+from nblib.plots import NOTHING_FOR_PROMPTS
 from nblib.tables import Table, names, paragraph
 from nblib.tables.protocol import Example
-from nblib.tables.show import head
 from nblib.widgets.jobs import sentence
 from nblib.widgets.run_details import differences, predictions, run
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from nblib import results
+from nblib.columns import size
 from nblib.results import Prediction, Row
-from nblib.tables import Marked, Table, names, size
+from nblib.tables import Marked, Table, names
 from nblib.tables.protocol import Example
 from nblib.tables.show import NOTHING
 from nblib.widgets.answers import first_code, marked, table
