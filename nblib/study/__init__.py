@@ -2,11 +2,11 @@
 
 from nblib.study.comparing import Study, adjusted, compare, from_yaml, search, sizes, to_yaml, transfer
 from nblib.study.estimates import Cost, costs
-from nblib.study.parallel import run_all
+from nblib.study.parallel import groups, run_all
 from nblib.study.planning import Planned, plan
 from nblib.study.run import run_one
 
 __all__ = [
-    "Cost", "Planned", "Study", "adjusted", "compare", "costs", "from_yaml", "plan", "run_all", "run_one", "search",
+    "Cost", "Planned", "Study", "adjusted", "compare", "costs", "from_yaml", "groups", "plan", "run_all", "run_one", "search",
     "sizes", "to_yaml", "transfer",
 ]  # fmt: skip

@@ -35,16 +35,16 @@ def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
         [row for row in results.read(place, quiet=True) if row.status == results.OK and _is_here(row)]
         for place in (folder, results.SHIPPED / "tiny")
     )
-    there: set[str] = set()  # trainings that an earlier run of the plan will have made
+    made_before: set[str] = set()  # trainings that an earlier run of the plan will have made
     found = []
     for one in planned:
-        saved = one.training in there or fitting.is_saved(fitting.adapter_folder(folder, one))
+        saved = one.training in made_before or fitting.is_saved(fitting.adapter_folder(folder, one))
         shared = saved and bool(one.training) and not isinstance(one.run.method, spec.FullTuning)
         seconds = 0.0 if results.finished(folder, one.id) else _seconds(one, ended, shared)
         if seconds is None:
             seconds = _seconds(one, shipped, shared)
         found.append(Cost(seconds, peak_bytes(one)))
-        there.add(one.training)
+        made_before.add(one.training)
     return found
 
 

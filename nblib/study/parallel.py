@@ -118,6 +118,15 @@ def _explained(folder: Path) -> Iterator[None]:
         raise OSError(f"{problem}; {kept}") from problem
 
 
+def groups(planned: Sequence[Planned]) -> list[list[Planned]]:
+    """Runs that share their training, together, which are long and come first; each other run by itself."""
+    found: dict[str, list[Planned]] = {}
+    for one in planned:
+        shares = one.training and not isinstance(one.run.method, spec.FullTuning)
+        found.setdefault(one.training if shares else one.id, []).append(one)
+    return sorted(found.values(), key=lambda group: not group[0].training)
+
+
 # --- other processes --------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,75 @@
+"""A study file run from a shell: `python -m nblib.run study.yaml --store results`; one part of it with `--shard 3/8`.
+
+Exit status 0: every run has a result; 1: a run failed or ran out of memory, which its row says; 2: nothing was begun.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nblib import results, study
+from nblib.results import Row
+from nblib.study import Planned
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the command line says; returns the exit status."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    try:
+        asked = study.from_yaml(args.study)
+        runs = replace(asked, limit=args.limit or asked.limit).runs()
+        consent = {"allow_code_execution": args.allow_code_execution}
+        planned = study.plan(runs, **consent)
+        own = shard(planned, *args.shard)
+        print(f"{args.study}: {len(own)} of {len(planned)} runs, results in {args.store}", flush=True)
+        rows = study.run_all(own, args.store, force=args.force, processes=args.processes, **consent)
+    except (ValueError, OSError, ImportError) as problem:
+        if os.environ.get("NBLIB_DEBUG"):
+            raise
+        parser.error(str(problem))
+    return _said(rows, own)
+
+
+def shard(planned: Sequence[Planned], part: int, parts: int) -> list[Planned]:
+    """One of so many parts, from 1 on: each run is in one of them, and runs that share their training are together."""
+    return [one for group in study.groups(planned)[part - 1 :: parts] for one in group]
+
+
+def _said(rows: Sequence[Row], own: Sequence[Planned]) -> int:
+    """Prints how the runs ended; returns the exit status."""
+    failed = [row for row in rows if row.status != results.OK]
+    print(f"{len(rows) - len(failed)} of {len(own)} runs have results")
+    for row in failed:
+        print(f"{row.id}: {row.status}: {row.error}")
+    return int(len(rows) - len(failed) < len(own))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nblib.run", description=__doc__.partition(":")[0])
+    parser.add_argument("study", help="a YAML file with the arguments of study.compare: model, task, names, seeds…")
+    parser.add_argument("--store", default="results", help="the results folder (default: results)")
+    parser.add_argument("--shard", type=_shard, default=(1, 1), help="3/8 does the third of eight parts")
+    parser.add_argument("--limit", type=_count, help="only so many test examples, instead of the file's limit")
+    parser.add_argument("--processes", type=_count, help="side by side on this machine (default: as many as pay)")
+    parser.add_argument("--force", action="store_true", help="make every run anew")
+    parser.add_argument("--allow-code-execution", action="store_true", help="run answers where isolation is weak")
+    return parser
+
+
+def _shard(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"must be a part and their number, such as 3/8, from 1 on; got {text!r}")
+    return int(part), int(parts)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more; got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
