@@ -113,7 +113,7 @@ def written(value, name: str, *, beside: float | None = None) -> str:
     if name == "p" or name.endswith("_p"):
         return p_value(value)
     if name.endswith("_seconds"):
-        return f"{value:,.1f}" if (beside or value) >= 1 else f"{value:.3f}"
+        return f"{value:.3f}" if 0 < (beside or value) < 1 else f"{value:,.1f}"
     return f"{value:,.0f}" if name.endswith("_tokens") else number(value)
 
 

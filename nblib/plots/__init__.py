@@ -13,4 +13,3 @@ from nblib.plots.costs import KINDS, NOTHING_FOR_PROMPTS, break_even, memory_by_
 from nblib.plots.data import endings, lengths, similarities
 from nblib.plots.scores import curves, forest, heat_map, loss_curve
 from nblib.plots.style import COLOURS, Picture, alternative, colour, save, shown, svg, use
-

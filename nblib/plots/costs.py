@@ -55,13 +55,13 @@ def scatter(
     words = describe(front if is_crowd and len(front) else points, y, title + count, by=[name], at=x)[1]
     notes = [describe(points, y, title, at=x)[0]]
     if has_front:
-        best = listed(front[name].drop_duplicates()) if len(front) else "none, as they do not compare"
-        notes.append(f"{len(points)} points, filled: the Pareto front, which no other beats in both ({best})")
+        best = "which no other beats in both" if len(front) else "none, as they do not compare"
+        notes.append(f"{len(points)} points, filled: the Pareto front, {best}")
     notes += [f"ringed: {points.loc[chosen, name]}"] if chosen in points.index else []
     is_free = points["x"].eq(0) & (x in NOTHING_FOR_PROMPTS)
     free = points[is_free].assign(x=range(is_free.sum()))
     parts = [part for part in (free, points[~is_free]) if len(part)] or [points]
-    widths = [len(free) + 1.5, 12][-len(parts) :]
+    widths = [min(len(free) + 1.5, 12), 12][-len(parts) :]
     with style.context():
         figure, panels = style.subplots(6.0 if is_crowd else 4.6, 1, len(parts), sharey=True, width_ratios=widths)
         for axes, part in zip(panels, parts, strict=True):
@@ -139,11 +139,11 @@ def _scale(axes: Axes, which: str, low: pd.Series, high: pd.Series, *, is_score:
         top = max(5.0, min(most + 0.15 * (most - bottom), 105.0)) if len(low) else 100
         getattr(axes, f"set_{which}lim")(bottom, top)
     elif least > 0 and most >= FAR * least:
-        style.logarithmic(getattr(axes, f"{which}axis"), (1,) if most > 1000 * least else (1, 2, 5))
+        style.logarithmic(getattr(axes, f"{which}axis"), (1,) if most > 100 * least else (1, 2, 5))
     elif len(low) and not most:
         getattr(axes, f"set_{which}lim")(-0.04, 1.0)  # no ticks below nothing
     else:
-        getattr(axes, f"set_{which}margin")(0.12)
+        getattr(axes, f"set_{which}margin")(0.18)
 
 
 def _lines(axes: Axes, points: pd.DataFrame) -> list[str]:
@@ -191,8 +191,8 @@ def break_even(frame: pd.DataFrame, *, methods: Sequence[str] = ()) -> Figure:
     best = frame[frame["family"].isin(IN_PROMPTS)].sort_values("score", kind="stable", na_position="first")
     chosen = frame.loc[list(methods) or sorted(best.drop_duplicates("family", keep="last").index)]
     pays = {unit: chosen[f"{unit}_queries"].astype(float).min() for unit in ("tokens", "seconds")}
-    when = [f"in {unit} " + ("never" if pd.isna(at) else f"from {at:,.0f} queries on") for unit, at in pays.items()]
-    title = " ".join(["Training", *chosen["base"].unique()[:1], "pays", listed(when)])
+    when = [("never" if pd.isna(at) else f"from {at:,.0f} queries on") + f" in {unit}" for unit, at in pays.items()]
+    title = " ".join(["Training", *chosen["base"].unique()[:1], "pays", ", ".join(when)])
     with style.context():
         figure, panels = style.subplots(6.2, 2)
         words = _crossings(panels[0], "tokens", chosen) + _crossings(panels[1], "seconds", chosen)
@@ -219,9 +219,9 @@ def _crossings(axes: Axes, unit: str, chosen: pd.DataFrame) -> list[str]:
     axes.set_ylabel("tokens processed" if unit == "tokens" else unit)
     style.logarithmic(axes.xaxis)
     axes.set_xlim(low, high)
-    style.logarithmic(axes.yaxis, (1,))
     axes.grid()
     if axes.get_legend_handles_labels()[0]:
+        style.logarithmic(axes.yaxis, (1,))
         axes.legend(loc="lower right")
     else:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", style="italic")
@@ -245,16 +245,17 @@ def memory_by_kind(frame: pd.DataFrame, *, cards: Mapping[str, float] | None = N
             random = ", random weights" if "shape_only" in block and block["shape_only"].any() else ""
             axes.set_title(f"{model}{random}", loc="left", size=10, weight="bold", pad=16 if cards else 5)
             near |= _memory(axes, block, sorted({*cards.values()}))
-        notes = [about] * bool(about)
-        notes += [f"At the right: the {listed(frame['measured'].unique())}" if len(frame) else "no run trained"]
+        usual = frame.loc[~frame["kind"].str.startswith("qlora"), "precision"].mode() if "precision" in frame else []
+        held = f"at the right: the {listed(frame['measured'].unique())}" if len(frame) else "no run trained"
         if (frame["measured"] == "predicted").any():
-            notes = [*notes[:-1], "Bars end at the predicted peak. Kinds need not be there at the same time."]
+            held = "bars end at the predicted peak, as kinds need not be there at the same time"
+        notes = [about, *(f"weights in {precision} where no other is named" for precision in usual[:1]), held]
         names = {size: ", ".join(card for card in cards if cards[card] == size) for size in sorted(near)}
         sizes = listed(f"{size:g} GiB ({names})" for size, names in names.items())
-        notes += [f"Dashed, in GiB: cards of {sizes}"] if near else []
+        notes += [f"dashed, in GiB: cards of {sizes}"] if near else []
         parts = {f"{kind}_bytes": kind for kind in KINDS}
         words = describe(frame, "memory_bytes", title, by=["model", "label"], parts=parts)[1]
-        return finish(figure, title, "\n".join(notes), words, panels[0][0])
+        return finish(figure, title, " · ".join(filter(None, notes)), words, panels[0][0])
 
 
 def _memory(axes: Axes, block: pd.DataFrame, sizes: Sequence[float]) -> set[float]:

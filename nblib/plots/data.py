@@ -40,7 +40,8 @@ def lengths(texts: Mapping[str, Sequence[int]], *, limits: Mapping[str, int] | N
     step = max(1, round(end / 40))
     longer = {name: int((np.asarray(texts[name]) > limit).sum()) for name, limit in limits.items()}
     over = listed(f"{count:,} of {len(texts[name]):,} {name} texts" for name, count in longer.items() if count)
-    title, notes = f"{over or f'No {listed(texts)}'} longer than {'its' if over else 'the'} limit", []
+    title = f"{over} are longer than their limit" if over else f"No {' or '.join(texts)} is longer than its limit"
+    title, notes = title if limits else f"Length of {listed(texts)}", []
     with style.context():
         figure, panels = style.subplots(1.35 + 1.3 * len(texts), len(texts), sharex=True)
         for axes, name in zip(panels, texts, strict=True):

@@ -168,8 +168,9 @@ def curves(
     order = sorted(means, key=lambda name: (pd.isna(best[name]), best[name], name))
     rows = max(1, -(-len(order) // COLUMNS))
     columns = max(1, -(-len(order) // rows))
-    means_frame = pd.DataFrame({"method": order, y: [abs(best[name]) * scale(y, 1.0)[0] for name in order]})
-    title = style.finding(means_frame, y) + f" over {short(x)}s"
+    title = style.finding(pd.DataFrame({"method": order, y: [abs(best[name]) * scale(y, 1.0)[0] for name in order]}), y)
+    if is_score and order and means[order[0]].notna().any():
+        title += f" at a {short(x)} of {style.amount(means[order[0]].idxmax())}"
     with style.context():
         figure, panels = style.subplots(1.4 + 1.65 * rows + 0.8 * (rows == 1), rows, columns, sharex=True, sharey=True)
         for place, (axes, name) in enumerate(zip(panels, order, strict=False)):
@@ -273,4 +274,4 @@ def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None) -> Figure:
         words += [f"the checkpoint of epoch {epoch:.2g} is kept" for epoch in kept.index]
         gone = " · trained earlier: losses of single steps are gone" * (list(ends) == ["validation"])
         notes = describe(frame, "", title)[0] + gone if ends else "no step yet"
-        return finish(figure, title, notes, f"{title}: {', '.join(words) or 'no step yet'}.")
+        return finish(figure, title, notes, f"{title}. {', '.join(words) or 'no step yet'}.")

@@ -328,7 +328,9 @@ def finding(frame: pd.DataFrame, metric: str, name: str = "method", *, within: s
         return capital(short(metric))
     value, is_cost = frame[metric].astype(float), metric not in (*SCORES, "mean_rank", "loss")
     if is_cost:
-        least, most = (f"{frame.loc[at, name]} {number(value[at], metric)}" for at in (value.idxmin(), value.idxmax()))
+        least, most = (
+            f"{number(value[at], metric)} ({frame.loc[at, name]})" for at in (value.idxmin(), value.idxmax())
+        )
         return f"{capital(short(metric))}: {least}" + f" to {most}" * (least != most)
     blocks = frame.groupby(within, sort=False, observed=True) if within else [("", frame)]
     best = [f"{_best(block, metric, name)}" + f" ({label})" * bool(within) for label, block in blocks]

@@ -70,7 +70,6 @@ class Verdict:
         return Table(
             self.numbers.drop(columns="note", errors="ignore"),
             columns=("line", "base", "score", "difference", "p", "verdict"),
-            wide=tuple(self.numbers.columns.drop("note", errors="ignore")),
             heads={"line": "method", "base": "against", "base_score": "score of that (%)"},
         )
 

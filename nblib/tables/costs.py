@@ -127,7 +127,7 @@ def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> T
     heads |= {"card_share": "of the card (%)", "peak_bytes": "peak", "gradient_checkpointing": "checkpointing"}
     note = "Predicted from the configuration; 8 % of a card and 0.5 GiB stay free."
     shown = ("card", "method", "precision", "device_batch", "gradient_checkpointing", "peak_bytes", "card_share", "why")
-    return Table(frame, (note,), columns=shown, wide=tuple(frame), heads=heads, group="card")
+    return Table(frame, (note,), columns=shown, heads=heads, group="card")
 
 
 def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
@@ -163,10 +163,8 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
     for unit in UNITS:
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
         heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}
-    costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
     columns = ("method", *(f"{unit}_{name}" for unit in UNITS for name in ("queries", "why")), "difference")
-    wide = ("method", *costs, "difference", "p", "verdict")
-    return Table(frame, (spent, BREAK_EVEN), columns=columns, wide=wide, heads=heads)
+    return Table(frame, (spent, BREAK_EVEN), columns=columns, heads=heads)
 
 
 def soft_cost(benchmark: Benchmark) -> Table:
@@ -254,11 +252,9 @@ def _memory_table(frame: pd.DataFrame) -> Table:
         "nothing is left for other; on a GPU it is the allocated peak, and other is what these tensors do not explain.",
         RANDOM if frame["shape_only"].any() else "",
     )
-    savings = ("saving_lora_share", "saving_full_share", "step_seconds")
-    columns, wide = ("name", "label", "precision", "memory_bytes"), ("name", "method", "precision", "memory_bytes")
+    columns = ("name", "label", "precision", "memory_bytes", "saving_lora_share", "saving_full_share", "step_seconds")
     heads = {"name": "model", "label": "method", "memory_bytes": "memory"}
-    wide = (*wide, *PARTS, "other_bytes", *savings)
-    return Table(frame, notes, columns=(*columns, *savings), wide=wide, heads=heads, group="name")
+    return Table(frame, notes, columns=columns, heads=heads, group="name")
 
 
 def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | None:

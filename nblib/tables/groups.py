@@ -32,7 +32,7 @@ def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mappi
         frame = frame.join(summary(answers, by, metric)[[metric, f"{metric}_low", f"{metric}_high"]])
     ended = answers.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
     frame = frame.join(plain_index(ended.add_prefix("ended ").reset_index(), by)).reset_index()
-    return Table(frame, _judging(runs), columns=(*by, "strict_accuracy", "n"), wide=(*by, *EXECUTION, "seeds", "n"))
+    return Table(frame, _judging(runs), columns=(*by, "strict_accuracy", "n"))
 
 
 def difficulties(benchmark: Benchmark) -> Table:
@@ -52,8 +52,7 @@ def difficulties(benchmark: Benchmark) -> Table:
     found = pd.DataFrame(lines).groupby(by, sort=False, observed=True)
     scores = found[list(EXECUTION)].mean().dropna(axis=1, how="all")
     frame = pd.concat([found["n"].first(), found.size().rename("seeds"), scores], axis=1).reset_index()
-    wide = (*by, *scores, "n", "seeds")
-    return Table(frame, ("Means over seeds.",), columns=(*by, "strict_accuracy", "n"), wide=wide, group="model")
+    return Table(frame, ("Means over seeds.",), columns=(*by, "strict_accuracy", "n"), group="model")
 
 
 def by_group(
@@ -88,9 +87,8 @@ def by_group(
     frame[f"{metric}_missing"] = total - frame[f"{metric}_n"]
     tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
     notes = ("95 % intervals over examples and seeds.", tested if base else "")
-    columns, wide = (*by, metric, "difference", "verdict"), (*by, metric, "difference", "p", "verdict", "seeds")
     heads = {"group": "examples", "difference": f"against {base} (points)"}
-    return Table(frame, notes, columns=columns, wide=(*wide, f"{metric}_n"), heads=heads, group="group")
+    return Table(frame, notes, columns=(*by, metric, "difference", "verdict"), heads=heads, group="group")
 
 
 def retrieval(
@@ -136,9 +134,7 @@ def retrieval(
     heads = {"hit_share": "queries with a shot of their operation (%)", "same_share": "shots of the operation (%)"}
     heads |= {"similarity": "similarity of the nearest", "with_score": f"{SCORES[metric]} with such a shot (%)"}
     heads |= {"without_score": f"{SCORES[metric]} without (%)"}
-    wide = ("method", "hit_share", "same_share", "similarity", "with_score", "with_score_n", "without_score")
-    columns, wide = ("method", "hit_share", "with_score", "without_score"), (*wide, "without_score_n", "n")
-    return Table(frame, notes, columns=columns, wide=wide, heads=heads)
+    return Table(frame, notes, columns=("method", "hit_share", "with_score", "without_score"), heads=heads)
 
 
 def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:

@@ -82,7 +82,7 @@ def data_checks(checks: Mapping) -> Table:
         *checks.get("remarks", ()),
     )
     shown = ("split", "rows", "repeated_intents", "intent_tokens", "code_tokens", "rows_too_long")
-    return Table(frame, notes, columns=shown, wide=tuple(frame), heads={"rows_too_long": "too long to train on"})
+    return Table(frame, notes, columns=shown, heads={"rows_too_long": "too long to train on"})
 
 
 def layers(isolation: Mapping[str, bool]) -> Table:
@@ -154,10 +154,8 @@ def appendix(runs: pd.DataFrame) -> Table:
     shared = {name: origins[name].iloc[0] for name in origins if origins[name].map(str).nunique() == 1}
     note = "The same for all: " + ", ".join(f"{name} {value}" for name, value in shared.items()) + "."
     scores = [name for name in ("em@1", "strict_accuracy") if frame[name].notna().any()]
-    shown = ("id", "status", *scores, "marks", *(name for name in origins if name not in shared))
-    frame = frame.join(origins)
     notes = (note if len(frame) else "There are no runs.",)
-    return Table(frame, notes, columns=("id", "status", *scores, "marks"), wide=shown)
+    return Table(frame.join(origins), notes, columns=("id", "status", *scores, "marks"))
 
 
 def skipped(problems: Mapping[str, str]) -> Table:
@@ -182,7 +180,7 @@ def leakage(runs: pd.DataFrame) -> Table:
     heads = {"task": "task", "exact": "same intents", "normalized": "same up to case, spacing, quotes"}
     heads |= {"near": "nearly the same", "known_intents": "test rows left out", "so": "so it is"}
     shown = (*by, "exact", "near", "so")
-    return Table(frame, (LEAKS, UNSEEN), columns=shown, wide=tuple(frame), heads=heads, group="task")
+    return Table(frame, (LEAKS, UNSEEN), columns=shown, heads=heads, group="task")
 
 
 def side_by_side(
@@ -247,12 +245,9 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
     ]
     note = "b minus a, paired over the same examples; p with Holm's correction over all pairs of runs."
     shown = ("label", "found", "a_score", "b_score", "difference", "provenance")
-    wide = (*shown[:5], "p", "other_answers_share", "verdict", "provenance")
     heads = {"label": "run", "other_answers_share": "other first answers (%)", "provenance": "what else differs"}
     frame = frame.reset_index(drop=True).assign(changed=lambda table: table["found"] != "same")
-    return Table(
-        frame, (f"{metric} by run: {words}.", note, *skipped), columns=shown, wide=wide, heads=heads, only="changed"
-    )
+    return Table(frame, (f"{metric} by run: {words}.", note, *skipped), columns=shown, heads=heads, only="changed")
 
 
 def _by_settings(frames: results.Frames) -> results.Frames:

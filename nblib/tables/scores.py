@@ -128,7 +128,6 @@ def tested(benchmark: Benchmark) -> Table:
     for _, p in frame["mcnemar_p"].dropna().groupby(frame["model"]):
         frame.loc[p.index, "mcnemar_p"] = stats.holm(list(p))
     shown = ("model", "best", "method", "difference", "p", "verdict")
-    wide = (*shown[:4], "effect", "p", "only_best", "only_other", "mcnemar_p", "verdict")
     heads = {"method": "against", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
     note = (
         f"{SCORES[metric]}: the best of each model minus the others, over the same examples and all seeds; McNemar's "
@@ -136,7 +135,7 @@ def tested(benchmark: Benchmark) -> Table:
     )
     columns = ["model", "best", "method", "metric", *TESTED[:-1], "only_best", "only_other", "mcnemar_p", "verdict"]
     heads |= {"only_other": "only it right"}
-    return Table(frame[columns], (note,), columns=shown, wide=wide, heads=heads, group="model")
+    return Table(frame[columns], (note,), columns=shown, heads=heads, group="model")
 
 
 def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
@@ -202,10 +201,8 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     note = "No model was tuned in full with a result, so nothing is tested."
     note = f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else note
     columns = (*by, metric, "train_seconds", "difference", "verdict")
-    wide = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, "train_seconds")
-    wide += ("adapter_bytes", "peak_bytes", "reference", "difference", "relative_share", "p", "verdict", "seeds")
     heads = {"difference": "against the reference (points)", "relative_share": "relative (%)"}
-    return Table(frame, (note, _partial(runs)), columns=columns, wide=wide, heads=heads, group="model")
+    return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
 
 def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
@@ -236,10 +233,8 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
     heads |= {"nothing_difference": "against zero-shot (points)", "own_verdict": "so it is"}
     heads |= {"nothing_verdict": "so it is", "own_p": "p (Holm)", "nothing_p": "p (Holm)"}
     columns = (*by, metric, "own_difference", "own_verdict")
-    wide = (*by, metric, "own_difference", "own_p", "own_verdict", "nothing_difference", "nothing_p")
-    wide += ("nothing_verdict", "seeds")
     notes = (f"{SCORES[metric]}: means over seeds with 95 % intervals. {PAIRED}", _partial(runs))
-    return Table(frame.reset_index(), notes, columns=columns, wide=wide, heads=heads, group="task")
+    return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
 
 
 def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:

@@ -36,7 +36,7 @@ LATEX = str.maketrans(  # what LaTeX reads as a command, and signs that its stan
 CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top{}"'
 ONE_LINE, NOWRAP = 34, "; white-space: nowrap"  # letters
 PROGRAM = '<pre style="margin: 0; max-width: {}px; overflow-x: auto; white-space: pre">{}</pre>'
-PROGRAMS = 480  # pixels of all columns of programs
+PROGRAMS = 420  # pixels of all columns of programs
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # wide tables shrink to the text's width
 MORE = "More columns: tables.full of this table, and its CSV."
 
@@ -60,7 +60,7 @@ class Table:
     notes: tuple[str, ...] = ()  # below it; empty ones are left out
     title: str = ""
     columns: tuple[str, ...] | None = None  # those to show, as far as the frame has values of them; None: all
-    wide: tuple[str, ...] = ()  # those of `full` and of LaTeX, where `columns` are only as many as fit a page
+    wide: tuple[str, ...] = ()  # of `full` and of LaTeX; (): all of the frame, and in LaTeX those of `columns`
     heads: Mapping[str, str] = field(default_factory=dict)  # column -> what stands above it, where not as usual
     group: str = ""  # a column whose repeats are left blank
     code: tuple[str, ...] = ()  # columns of code
@@ -72,8 +72,8 @@ class Table:
         html = f"<p><b>{escape(self.title)}</b></p>\n" if self.title else ""
         cells = self._cells("html")
         if cells.size:
-            with pd.option_context("display.max_colwidth", None):
-                plain = cells.to_html(index=False, escape=False, border=0)
+            as_is = [str] * len(cells.columns)  # pandas would cut long cells, and write line ends as \n
+            plain = cells.to_html(index=False, escape=False, border=0, formatters=as_is)
             plain = re.sub("<(table|tr)[^>]*>", r"<\1>", plain)
             html += re.sub("<(th|td)>(.*?)(?=</(?:th|td)>)", _html_cell, plain, flags=re.DOTALL)
         return html + "".join(f"\n<p><small>{escape(note)}</small></p>" for note in self._notes)
@@ -132,18 +132,24 @@ class Table:
 
     @property
     def _notes(self) -> list[str]:
-        is_narrow = self.wide and self.columns != self.wide and len(self.frame)
-        return [note for note in (*self.notes, MORE if is_narrow else "") if note]
+        is_narrow = len(self._names) < len(full(self)._names)
+        return [note for note in (*self.notes, MORE * is_narrow) if note]
+
+    @property
+    def _names(self) -> list[str]:
+        """The columns to show, in order."""
+        frame = self.frame.reset_index() if self.frame.index.name else self.frame
+        names = [
+            name for name in self.columns or frame if name in frame and (name in KEPT or frame[name].notna().any())
+        ]
+        inside = {f"{name}{end}" for name in names for end in INSIDE} if self.columns is None else set()
+        return [name for name in names if name not in inside and name != self.only]
 
     def _cells(self, kind: str) -> pd.DataFrame:
         """Every cell as it is written in that kind of text."""
         frame = self.frame.reset_index() if self.frame.index.name else self.frame
         frame = frame[frame[self.only]] if self.only else frame
-        names = [
-            name for name in self.columns or frame if name in frame and (name in KEPT or frame[name].notna().any())
-        ]
-        if self.columns is None:
-            names = [name for name in names if not any(f"{other}{end}" == name for other in names for end in INSIDE)]
+        names = self._names
         programs = [name for name in names if name in self.code or frame[name].map(type).eq(Marked).any()]
         width = PROGRAMS // max(1, len(programs)) if kind == "html" else 0
         cells = [
