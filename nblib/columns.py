@@ -23,7 +23,7 @@ SCORES = {  # every score, and what it is called; all are shares, and higher is 
 COSTS = {  # those that a figure may have as an axis
     "train_seconds": "training",
     "generate_seconds": "generation",
-    "prompt_tokens": "prompt tokens a query",
+    "prompt_tokens": "prompt tokens per query",
     "trainable_parameters": "trained parameters",
     "peak_bytes": "peak memory",
 }

@@ -40,10 +40,11 @@ def scatter(
 ) -> Figure:
     """A point a line of the frame over two of its numbers, with the interval of y, and its name (a column) beside it.
 
-    With `lines`, ICL and RAG are joined over their numbers of examples, and the best PEFT method is a level across.
-    Where the frame has a column `pareto`, those on the Pareto front are filled and joined, all others hollow; the
-    point with the index `chosen` is ringed. Points have `run:<index>` as their ids in the SVG. A cost that spans far
-    gets a logarithmic axis; methods that train nothing stand side by side in a panel of their own.
+    Of more than 20 points only those on the Pareto front, or with `lines` those of ICL and RAG, have their names. With
+    `lines`, ICL and RAG are joined over their numbers of examples, and the best PEFT method is a level across. Where
+    the frame has a column `pareto`, those on the Pareto front are filled and joined, all others hollow; the point
+    with the index `chosen` is ringed. Points have `run:<index>` as their ids in the SVG. A cost that spans far gets
+    a logarithmic axis; methods that train nothing get a panel of their own, side by side.
     Raises ValueError for a column that is not there.
     """
     frame = style.tidy(frame, x, y, name)
@@ -207,7 +208,7 @@ def _crossings(axes: Axes, unit: str, chosen: pd.DataFrame) -> list[str]:
     queries, words = np.geomspace(low, high, 200), []
     for place, (label, row) in enumerate(chosen.iterrows(), 1):
         shade, height = colour(row["kind"]), once[label] + found[label] * base[label]
-        when = row[f"{unit}_why"] if pd.isna(height) else f"dearer from {found[label]:,.0f} queries on"
+        when = row[f"{unit}_why"] if pd.isna(height) else f"more expensive from {found[label]:,.0f} queries on"
         words.append(f"{label} in {unit}: {when}")
         if not pd.isna(cost[label]):
             looks: dict[str, Any] = {"color": shade, "lw": 2, "ls": DASHES[place % len(DASHES)]}
