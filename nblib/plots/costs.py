@@ -136,8 +136,9 @@ def _scale(axes: Axes, which: str, low: pd.Series, high: pd.Series, *, is_score:
     numbers(getattr(axes, f"{which}axis"))
     least, most = (low.min(), high.max()) if len(low) else (0.0, 0.0)
     if is_score:
-        bottom = 0.0 if 2 * least < most else max(0.0, 1.5 * least - 0.5 * most)
-        top = max(5.0, min(most + 0.15 * (most - bottom), 105.0)) if len(low) else 100
+        room = max(most - least, 10.0)  # points
+        bottom = max(0.0, least - room / 2) if 2 * least > most else 0.0
+        top = min(most + 0.15 * max(most - bottom, room), 105.0) if len(low) else 100
         getattr(axes, f"set_{which}lim")(bottom, top)
     elif least > 0 and most >= FAR * least:
         style.logarithmic(getattr(axes, f"{which}axis"), (1,) if most > 100 * least else (1, 2, 5))

@@ -84,7 +84,7 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
     costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
     columns = ("method", *_decides(shown), "prompt_tokens", "train_seconds", "seeds")
     wide = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
-    return Table(frame, (LEGEND, *(_undefined(frame, metric) for metric in shown[1:])), _title(runs), columns, wide)
+    return Table(frame, (LEGEND, *(_undefined(frame, metric) for metric in shown)), _title(runs), columns, wide)
 
 
 def report(benchmark: Benchmark) -> Table:
