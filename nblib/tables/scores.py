@@ -200,7 +200,7 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     frame["relative_share"] = frame["difference"] / (full[metric].iloc[0] or math.nan if len(full) else math.nan)
     note = "No model was tuned in full with a result, so nothing is tested."
     note = f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else note
-    columns = (*by, metric, "train_seconds", "difference", "verdict")
+    columns = (*by, metric, "difference", "verdict")
     heads = {"difference": "against the reference (points)", "relative_share": "relative (%)"}
     return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
@@ -232,7 +232,7 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
     heads = {"task": "tested on", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
     heads |= {"nothing_difference": "against zero-shot (points)", "own_verdict": "so it is"}
     heads |= {"nothing_verdict": "so it is", "own_p": "p (Holm)", "nothing_p": "p (Holm)"}
-    columns = (*by, metric, "own_difference", "own_verdict")
+    columns = (*by, metric, "own_difference")
     notes = (f"{SCORES[metric]}: means over seeds with 95 % intervals. {PAIRED}", _partial(runs))
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
 

@@ -32,9 +32,9 @@ LATEX = str.maketrans(  # what LaTeX reads as a command, and signs that its stan
     | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "–": "--", "…": r"\ldots{}", "−": r"$-$"}
     | {"≈": r"$\approx$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "●": r"$\bullet$"}
 )
-# GitHub reads the attributes, JupyterLab the styles. A short cell stays on one line; programs share a width and scroll.
+# GitHub reads the attributes, JupyterLab the styles. Programs share a width, and scroll.
 CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top{}"'
-ONE_LINE, NOWRAP = 34, "; white-space: nowrap"  # letters
+NUMBERS, NAMES, NOWRAP = 34, 16, "; white-space: nowrap"  # letters that stay on one line
 PROGRAM = '<pre style="margin: 0; max-width: {}px; overflow-x: auto; white-space: pre">{}</pre>'
 PROGRAMS = 420  # pixels of all columns of programs
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # wide tables shrink to the text's width
@@ -176,7 +176,8 @@ def paragraph(*sentences: str) -> Table:
 def _html_cell(found: re.Match) -> str:
     tag, inside = found.groups()
     letters = unescape(re.sub("<[^>]+>", "", inside))
-    is_short = tag == "td" and len(letters) <= ONE_LINE and "<br>" not in inside
+    longest = NUMBERS if re.match(r"[-+−<(]?\s?\d", letters) else NAMES
+    is_short = tag == "td" and len(letters) <= longest and "<br>" not in inside
     return f"<{tag} {CELL.format(NOWRAP if is_short else '')}{' nowrap' * is_short}>{inside}"
 
 
