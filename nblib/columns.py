@@ -15,6 +15,8 @@ EXECUTION = {  # scores of tasks whose answers are run
 SCORES = {  # every score, and what it is called; all are shares, and higher is better
     **EXECUTION,
     **{f"em@{k}": f"EM@{k}" for k in (1, 2, 5, 10)},
+    "em_expression@1": "EM@1 of the expression",  # of tasks with a house style
+    "style_match": "house style",
     "codebleu": "CodeBLEU",
     "codebleu_corrected": "CodeBLEU (corrected)",
     "chrf": "chrF",
@@ -50,6 +52,8 @@ NAMES = (
 MEANINGS = {  # what the axis of a figure adds
     "em@1": "first answers that equal the reference",
     "em@10": "references found among ten answers",
+    "em_expression@1": "first answers whose expression equals the reference's",
+    "style_match": "first answers in the house style",
     "test_accuracy": "tests that the first answer passes",
     "strict_accuracy": "first answers that pass all their tests",
     "pass@1": "chance that one sampled answer passes all tests",

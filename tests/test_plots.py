@@ -262,7 +262,7 @@ class TestShapes:
     def test_a_forest_runs_from_best_to_worst_and_lost_runs_stand_below(self):
         frame = methods(**LOST)
         words = plots.alternative(plots.forest(frame))
-        assert words.startswith("Best EM@1: lora 45.2 %. lora 45.2 % (39.2 to 51.2); full 44.3 %")
+        assert words.startswith("Highest EM@1: lora 45.2 %. lora 45.2 % (39.2 to 51.2); full 44.3 %")
         assert words.endswith("prefix-tuning out of memory; adapter failed; icl-2 not run.")
         figure = plots.forest(frame.iloc[::-1].assign(limit=20.0))
         assert plots.alternative(plots.forest(methods().iloc[::-1])) == plots.alternative(plots.forest(methods()))
@@ -305,7 +305,7 @@ class TestShapes:
         assert figure.axes[0].get_title(loc="right") == "0.760"  # 0.5 + 2 / 8, and the mean of the seeds' 0.01
         kept = [list(line.get_xdata()) for line in figure.axes[1].lines if line.get_markersize() == 5.5]
         assert kept == [[4.0, 4.0, 4.0]]
-        assert plots.alternative(figure).startswith("Best validation loss: lora 0.760, best first. lora 0.750 at 4")
+        assert plots.alternative(figure).startswith("Lowest validation loss: lora 0.760, best first. lora 0.750 at 4")
 
     def test_neither_an_outlier_nor_a_seed_that_stopped_early_bends_a_curve(self):
         frame = losses(NAMES[:4])
@@ -346,7 +346,7 @@ class TestShapes:
 
     def test_the_front_is_filled_and_said(self):
         figure = plots.scatter(methods().assign(pareto=[name in ("zero-shot", "lora") for name in METHODS]))
-        assert "Best EM@1 for its training: zero-shot and lora" in written(figure)
+        assert "Highest EM@1 for its training: zero-shot and lora" in written(figure)
         lines = [line for axes in figure.axes for line in axes.lines if line.get_gid()]
         faces = {line.get_gid(): line.get_markerfacecolor() for line in lines}
         assert len(faces) == 7
@@ -476,7 +476,7 @@ def test_writes_png_and_svg_on_the_ground_of_the_page_the_same_each_time(page, t
     with Image.open(paths[0]) as picture:
         assert (picture.width, picture.mode) == (1200, "P")
         pixels = np.asarray(picture.convert("RGBA"))
-        assert picture.info["Description"].startswith("Best EM@1: lora 45.2 %")
+        assert picture.info["Description"].startswith("Highest EM@1: lora 45.2 %")
     assert tuple(pixels[0, 0]) == (*bytes.fromhex(page.ground[1:]), 255)
     assert f"fill: {page.ground.lower()}" in paths[1].read_text(encoding="utf-8")
     again = plots.save(plots.scatter(methods()), tmp_path / "again", "rq1")

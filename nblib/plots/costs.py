@@ -95,7 +95,7 @@ def _title(points: pd.DataFrame, front: pd.DataFrame, x: str, y: str, name: str,
     if len(front):
         best = front[name].drop_duplicates()
         which = listed(best) if len(best) <= 4 else f"{len(front)} of {len(points)}"
-        return f"{'Best' if y in SCORES else 'Lowest'} {short(y)} for its {short(x)}: {which}"
+        return f"{'Highest' if y in SCORES else 'Lowest'} {short(y)} for its {short(x)}: {which}"
     title = style.finding(points, y, name)
     prompting = points[points["family"].isin(IN_PROMPTS)] if lines else points.iloc[:0]
     return title + "".join(

@@ -291,7 +291,7 @@ def value_text(row: pd.Series, column: str) -> str:
 
 
 def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str], at: str) -> str:
-    """`conala-mini with tiny · n = 120, 1 to 3 seeds · bars: 95 % intervals over examples and seeds`."""
+    """`conala-mini with tiny · n = 120, 1 to 3 seeds · bars: 95 % intervals over examples`."""
     frame = frame[frame[metric].notna()] if metric and len(frame) else frame
     if frame.empty:
         return "there is nothing to show"
@@ -305,7 +305,8 @@ def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str], at: str) -> str:
     counts = {"n = {}": f"{metric}_n", "{} seeds": "seeds"}
     parts.append(", ".join(_range(frame[name], text) for text, name in counts.items() if name in frame))
     if f"{metric}_low" in frame and frame[f"{metric}_low"].notna().any():
-        parts.append("bars: 95 % intervals" + " over examples and seeds" * ("seeds" in frame))
+        several = ("", " and, where several, seeds")[bool((frame["seeds"] > 1).any())] if "seeds" in frame else ""
+        parts.append(f"bars: 95 % intervals over examples{several}")
     if any(f"{name}_sd" in frame and frame[f"{name}_sd"].notna().any() for name in (metric, at) if "_seconds" in name):
         parts.append("bars of seconds: ± standard deviation over seeds")
     if "limit" in frame and frame["limit"].notna().any():
@@ -336,7 +337,10 @@ def finding(frame: pd.DataFrame, metric: str, name: str = "method", *, within: s
     best = [f"{_best(block, metric, name)}" + f" ({label})" * bool(within) for label, block in blocks]
     ties = frame.loc[frame.get(f"{metric}_tie", pd.Series(False, frame.index)).fillna(False).astype(bool), name]
     others = listed(ties) if len(ties) < 3 else f"{len(ties)} others"
-    return f"Best {short(metric)}: {', '.join(best)}" + f"; {others} may be as good" * bool(len(ties) and not within)
+    return (
+        f"{'Highest' if metric in SCORES else 'Lowest'} {short(metric)}: {', '.join(best)}"
+        + f"; {others} may be as good" * bool(len(ties) and not within)
+    )
 
 
 def _best(frame: pd.DataFrame, metric: str, name: str) -> str:

@@ -1,7 +1,7 @@
 """Runs everything a folder lacks, in this process and, on a CPU, in others next to it.
 
-A small model leaves most of a processor idle: two trainings with half of the threads each take less time than one after
-the other with all of them.
+Each run has its own number of threads, one as a rule: a small model leaves most of a processor idle, and two trainings
+side by side take less time than one after the other with all threads. So no score depends on what runs beside it.
 """
 
 import multiprocessing
@@ -21,7 +21,7 @@ from nblib import methods, models, results, spec, train
 from nblib.progress import Progress
 from nblib.results import Row
 from nblib.study import fitting, locks, resume, run
-from nblib.study.estimates import peak_bytes
+from nblib.study.estimates import peak_bytes, weights
 from nblib.study.planning import Planned
 
 SHORT_RUNS = 2  # runs without training that are worth a process, which takes seconds to start
@@ -44,8 +44,8 @@ def run_all(
     We resume runs that another process left unfinished; runs that another process works on, we leave to it and wait.
     Trained adapters stay in `folder/adapters`; runs with the same training share one. `push_to` is a user or an
     organisation of the Hub to upload these adapters to; empty: nowhere.
-    `processes` share the runs and the processor's threads; None: as many as pay and as memory allows, on a CPU. Seconds
-    then include that other runs share the machine. With `force` there is one process.
+    `processes` share the runs; None: as many as pay and as cores and memory allow, on a CPU. Seconds then include that
+    other runs share the machine. With `force` there is one process.
     `report_to` is none, tensorboard, wandb or trackio: these show trainings under the ids of their runs; TensorBoard's
     files are in `folder/logs`. No row changes by it.
     Raises OSError if `folder` cannot be written to; what is done by then stays.
@@ -78,15 +78,19 @@ def work(
     waiting: Sequence[Planned], folder: Path, before: dict[str, int | None], options: dict, *, wait: bool = False
 ) -> None:
     """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone."""
-    progress, base = Progress(len(waiting)), fitting.Base()
+    seconds, known = weights(waiting, folder) if wait else ({}, False)
+    progress = Progress(len(waiting), sum(seconds.values()), known=known, processes=options["processes"])
+    base = fitting.Base()
     try:
         with closing(_locked(waiting, folder, wait=wait)) as locked:
             for planned in locked:
                 if results.written(folder, planned.id) == before[planned.id]:  # not by another process meanwhile
-                    progress.begin(f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}")
+                    name = f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}"
+                    progress.begin(name, seconds.get(planned.id, 0.0))
                     with _explained(folder):
                         run.run_one(planned, folder, base=base, report=progress.report, **options)
-                progress.end(sum(results.written(folder, one.id) != before[one.id] for one in waiting))
+                ended = [one.id for one in waiting if results.written(folder, one.id) != before[one.id]]
+                progress.end(len(ended), sum(seconds.get(id, 0.0) for id in ended))
     finally:
         base.drop()  # also when a cell is interrupted
 
@@ -144,7 +148,8 @@ def in_order(waiting: Sequence[Planned]) -> list[Planned]:
 def count(waiting: Sequence[Planned]) -> int:
     """Processes that may work on these runs: 1 on a GPU, where memory is short, and where there are few runs."""
     long = sum(bool(planned.training) for planned in waiting)
-    most = min(torch.get_num_threads(), long + (len(waiting) - long) // SHORT_RUNS)
+    cores = torch.get_num_threads() // max(planned.run.threads for planned in waiting)
+    most = min(cores, long + (len(waiting) - long) // SHORT_RUNS)
     if models.device() != "cpu" or most < 2:
         return 1
     peaks = [peak for planned in waiting if (peak := peak_bytes(planned)) is not None]
@@ -156,21 +161,19 @@ def count(waiting: Sequence[Planned]) -> int:
 
 @contextmanager
 def others(processes: int, *arguments: object) -> Iterator[None]:
-    """Inside, this process has its share of the threads, and so many less one others call `work(*arguments)`.
+    """Inside, so many processes, less this one, call `work(*arguments)`.
 
     One that ends early is not missed: what it leaves undone is done here. They end with this process, however it ends.
     """
     if processes == 1:
         yield
         return
-    threads = torch.get_num_threads()
-    own, spawn = max(1, threads // processes), multiprocessing.get_context("spawn")
+    spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "work"  # a pipe would hold this process up until the others have loaded torch
-        path.write_bytes(pickle.dumps((own, arguments)))
+        path.write_bytes(pickle.dumps(arguments))
         started = [spawn.Process(target=_work, args=(path,), daemon=True) for _ in range(processes - 1)]
         try:
-            torch.set_num_threads(own)
             with _no_main_file():
                 for process in started:
                     with suppress(OSError):  # of memory or processes that the system does not give
@@ -181,7 +184,6 @@ def others(processes: int, *arguments: object) -> Iterator[None]:
                 if process.pid is not None:
                     process.kill()
                     process.join()
-            torch.set_num_threads(threads)
 
 
 @contextmanager
@@ -202,9 +204,7 @@ def _work(path: Path) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(silent, stream.fileno())
-    threads, arguments = pickle.loads(path.read_bytes())
-    torch.set_num_threads(threads)
-    work(*arguments)
+    work(*pickle.loads(path.read_bytes()))
 
 
 def _end_with_parent() -> None:

@@ -34,7 +34,7 @@ from nblib.tables.costs import (
     quality_memory,
     soft_cost,
 )
-from nblib.tables.groups import by_difficulty, by_group, difficulties, nearest, retrieval
+from nblib.tables.groups import by_difficulty, by_group, difficulties, learned, nearest, retrieval
 from nblib.tables.labels import Benchmark, benchmarks, names
 from nblib.tables.protocol import (
     appendix,

@@ -14,12 +14,13 @@ from typing import Any
 
 import pandas as pd
 
-from nblib import files, results
+from nblib import files, results, stats
 from nblib.columns import SCORES, head, written
 
 INSIDE = ("_low", "_high", "_sd", "_tie", "_rank", "_corpus", "_missing", "_n")  # in the cell of another column
 WHY_NONE = {results.OUT_OF_MEMORY: "OOM", results.FAILED: "failed", "missing": "missing"}
 KEPT = (*SCORES, "memory_bytes")  # shown even where no line has a value, since then it is said why
+OPEN = {"tie": "no difference shown", stats.ONE_SEED: "not decided (one seed)"}  # verdicts in more words
 NOTHING = "–"
 MARKS = {  # best, second best; <ins>, because GitHub drops <u>
     "html": ("<b>{}</b>", "<ins>{}</ins>"),
@@ -197,7 +198,7 @@ def _cell(line: Mapping[str, Any], name: str, kind: str, width: int) -> str:
 
 
 def _text(text: str, name: str, kind: str, width: int) -> str:
-    escaped = ESCAPES[kind]("no difference shown" if name.endswith("verdict") and text == "tie" else text)
+    escaped = ESCAPES[kind](OPEN.get(text, text) if name.endswith("verdict") else text)
     if width:
         return PROGRAM.format(width, getattr(text, "html", escaped))
     return escaped.replace("\n", "<br>") if kind == "html" else escaped
