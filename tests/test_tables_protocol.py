@@ -98,7 +98,7 @@ class TestSideBySide:
     def test_says_right_and_wrong_and_keeps_code_as_it_is(self):
         table = self.choose(2, a="rw", b="wn")
         assert list(table.frame["verdict"]) == ["", "✓ right", "✗ wrong", "", "✗ wrong", "? not scored"]
-        assert "&nbsp;&nbsp;first<br>&nbsp;&nbsp;&nbsp;&nbsp;r&lt;" in table.html
+        assert ">&nbsp;&nbsp;first\n&nbsp;&nbsp;&nbsp;&nbsp;r&lt;</pre>" in table.html
 
 
 class TestCompare:
