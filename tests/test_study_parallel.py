@@ -132,7 +132,7 @@ def test_processes_are_as_many_as_threads_work_and_half_of_the_free_memory_allow
     assert [bool(one.training) for one in planned] == [False] * 3 + [True] * 4
     assert [count(waiting, 64) for waiting in ([*planned, *planned], planned[2:5], planned[:3])] == [4, 2, 1]
     assert [count(planned, gib) for gib in (5, 1)] == [2, 1]  # a little more than one GiB each
-    monkeypatch.setattr(parallel, "peak_bytes", lambda one: None)
+    monkeypatch.setattr(parallel, "peaks", lambda waiting: [None] * len(waiting))
     assert count(planned, 64) == 1
 
 

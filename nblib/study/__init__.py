@@ -7,6 +7,6 @@ from nblib.study.planning import Planned, plan
 from nblib.study.run import run_one
 
 __all__ = [
-    "Cost", "Planned", "Study", "adjusted", "compare", "costs", "from_yaml", "groups", "plan", "run_all", "run_one", "search",
-    "sizes", "to_yaml", "transfer",
+    "Cost", "Planned", "Study", "adjusted", "compare", "costs", "from_yaml", "groups", "plan", "run_all", "run_one",
+    "search", "sizes", "to_yaml", "transfer",
 ]  # fmt: skip

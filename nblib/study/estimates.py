@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,20 +31,26 @@ def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
     has none, of those that the repository ships, which another machine made.
     """
     folder = Path(folder)
-    ended, shipped = (
-        [row for row in results.read(place, quiet=True) if row.status == results.OK and _is_here(row)]
-        for place in (folder, results.SHIPPED / "tiny")
-    )
+    here, shipped = (results.read(place, quiet=True) for place in (folder, results.SHIPPED / "tiny"))
+    done = {row.id for row in here if row.status == results.OK}
+    likes = [_by_kind(rows) for rows in (here, shipped)]
     there: set[str] = set()  # trainings that an earlier run of the plan will have made
     found = []
-    for one in planned:
+    for one, peak in zip(planned, peaks(planned), strict=True):
         saved = one.training in there or fitting.is_saved(fitting.adapter_folder(folder, one))
         shared = saved and bool(one.training) and not isinstance(one.run.method, spec.FullTuning)
-        seconds = 0.0 if results.finished(folder, one.id) else _seconds(one, ended, shared)
-        if seconds is None:
-            seconds = _seconds(one, shipped, shared)
-        found.append(Cost(seconds, peak_bytes(one)))
+        alike = next((rows for like in likes if (rows := like.get(_kind(spec.settings(one.run))))), [])
+        found.append(Cost(0.0 if one.id in done else _seconds(one, alike, shared), peak))
         there.add(one.training)
+    return found
+
+
+def _by_kind(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Those that ended well on a device like this machine's."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.status == results.OK and _is_here(row) and row.costs.get("examples"):
+            found.setdefault(_kind(row.settings), []).append(row)
     return found
 
 
@@ -54,10 +60,8 @@ def _is_here(row: Row) -> bool:
     return (row.provenance.get("device"), row.provenance.get("device_name")) == (models.device(), name)
 
 
-def _seconds(planned: Planned, ended: Sequence[Row], shared: bool) -> float | None:
-    """The mean of the rows that ended; a training that is `shared` costs nothing."""
-    kind = _kind(spec.settings(planned.run))
-    alike = [row for row in ended if _kind(row.settings) == kind and row.costs.get("examples")]
+def _seconds(planned: Planned, alike: Sequence[Row], shared: bool) -> float | None:
+    """The mean of rows of its kind; a training that is `shared` costs nothing."""
     once, every_run = ("load",) if shared else ("load", "train"), ("retrieve", "generate", "execute")
     total = 0.0
     for row in alike:
@@ -72,8 +76,17 @@ def _kind(settings: dict) -> str:
     return json.dumps(kept, sort_keys=True, default=list)
 
 
-def peak_bytes(planned: Planned) -> int | None:
-    """The most that the run will need; None: not known for this method or model."""
+def peaks(planned: Sequence[Planned], device: str | None = None) -> list[int | None]:
+    """`peak_bytes` of each; runs that only differ in their seed have that of the first."""
+    found: dict[spec.Run, int | None] = {}
+    for one in planned:
+        if (kind := replace(one.run, seed=0)) not in found:
+            found[kind] = peak_bytes(one, device)
+    return [found[replace(one.run, seed=0)] for one in planned]
+
+
+def peak_bytes(planned: Planned, device: str | None = None) -> int | None:
+    """The most that the run will need on cuda or cpu, None: as here; None: not known for this method or model."""
     run, training, decoding = planned.run, planned.run.training, planned.run.decoding
     try:
         length, answer, prompt = _lengths(planned)
@@ -82,7 +95,7 @@ def peak_bytes(planned: Planned) -> int | None:
             run.method,
             run.precision,
             training=training,
-            device="cuda" if models.device() == "cuda" else "cpu",
+            device=device or ("cuda" if models.device() == "cuda" else "cpu"),
             batch=training.device_batch if training else 1,
             length=length,
             answer_tokens=answer,

@@ -10,6 +10,7 @@ import pickle
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -17,13 +18,15 @@ from pathlib import Path
 import psutil
 import torch
 
-from nblib import methods, models, results, spec, train
+from nblib import methods, models, results, rules, spec, stores, train
 from nblib.progress import Progress
 from nblib.results import Row
 from nblib.study import fitting, locks, resume, run
-from nblib.study.estimates import peak_bytes
+from nblib.study.estimates import peaks
 from nblib.study.planning import Planned
 
+ENGINES = ("local", "ray")
+POLL_SECONDS = 1.0  # between two looks at what other processes work on
 SHORT_RUNS = 2  # runs without training that are worth a process, which takes seconds to start
 PROCESS_BYTES = 2**30  # before it loads a model
 MEMORY_SHARE = 0.5  # of the free memory, for all processes together
@@ -38,14 +41,19 @@ def run_all(
     push_to: str = "",
     processes: int | None = 1,
     report_to: str = "none",
+    engine: str = "local",
 ) -> list[Row]:
     """The rows of these runs in their order; only those that `folder` lacks are run, all of them with `force`.
+
+    `folder` may be an address that fsspec reads, such as s3://bucket/study; its rows are copied to this machine.
 
     A run that another process ended in the middle of is gone on with; one that another process works on is left to it,
     and waited for. Trained adapters are kept in `folder/adapters`, and runs that share their training share it.
     `push_to` is a user or an organisation of the Hub that each adapter of these runs is uploaded to; empty: none is.
-    `processes` share the runs and the processor's threads; None: as many as pay and as memory holds, on a CPU. Seconds
-    are then those of a run with others beside it. With `force` there is one.
+    `processes` share the runs and the processor's threads, or have a GPU each; None: as many as pay and as memory
+    holds. Seconds are then those of a run with others beside it. With `force`, and at an address, there is one.
+    `engine` ray hands the runs to the cluster that RAY_ADDRESS names or that runs here, else to one that is started;
+    `folder` is then one that all its machines see.
     `report_to` is none, tensorboard, wandb or trackio: trainings are shown there under the ids of their runs, with
     TensorBoard's files in `folder/logs`. No row changes by it.
     Raises OSError where `folder` cannot be written to; what was done until then is kept.
@@ -55,30 +63,90 @@ def run_all(
     for name, value in {"force": force, "allow_code_execution": allow_code_execution}.items():
         if not isinstance(value, bool):  # the text "false" would be true
             raise ValueError(f"{name} must be True or False; got {value!r}")
+    rules.one_of(*ENGINES).check("engine", engine)
     train.check_report_to(report_to)
-    folder = Path(folder).expanduser()
-    before = {one.id: results.written(folder, one.id) for one in planned}
+    store, folder = folder, stores.rows_here(folder)
     waiting = [one for one in planned if force or not results.finished(folder, one.id)]
-    if waiting:
-        results.require_room(folder)
-        processes = 1 if force else count(waiting) if processes is None else processes
-        waiting = in_order(waiting) if processes > 1 else waiting
-        options = {"allow_code_execution": allow_code_execution, "processes": processes, "report_to": report_to}
-        with others(processes, waiting, folder, before, options):
-            work(waiting, folder, before, options | {"force": force}, wait=True)
-    locks.sweep(folder)
-    resume.tidy(planned, folder)
+    options = {"allow_code_execution": allow_code_execution, "report_to": report_to, "force": force}
+    if waiting and engine == "ray":
+        from nblib.study import cluster  # which needs Ray
+
+        cluster.work(waiting, store, options)
+    elif waiting and stores.is_address(store):
+        _work_at(waiting, str(store), options)
+    elif waiting:
+        _work_here(waiting, folder, options, processes)
+    if stores.is_address(store):
+        folder = stores.rows_here(store)
+        adapters = [fitting.adapter_folder(Path(), one).as_posix() for one in planned if one.training and push_to]
+        stores.Store(store).pull(folder, *set(adapters))
+    else:
+        locks.sweep(folder)
+        resume.tidy(planned, folder)
     for path in {fitting.adapter_folder(folder, one) for one in planned if one.training} if push_to else ():
         if fitting.is_saved(path):
             methods.push(path, f"{push_to}/{path.name}")
     return results.read(folder, [one.id for one in planned])
 
 
+def _work_here(waiting: Sequence[Planned], folder: Path, options: dict, processes: int | None) -> None:
+    results.require_room(folder)
+    before = {one.id: results.written(folder, one.id) for one in waiting}
+    processes = 1 if options["force"] else count(waiting) if processes is None else processes
+    waiting = in_order(waiting) if processes > 1 else waiting
+    options = options | {"processes": processes}
+    with others(processes, waiting, folder, before, options):
+        work(waiting, folder, before, options, wait=True)
+
+
+def _work_at(waiting: Sequence[Planned], address: str, options: dict) -> None:
+    """One training with the runs that share it after the other; those that others work on last."""
+    stores.require_room(address)
+    progress, done = Progress(len(waiting)), 0
+    with stores.Claims(address) as claims:
+        undone = groups(waiting)
+        while undone:
+            group = next((group for group in undone if claims.take(shared(group[0]))), None)
+            if group is None:
+                time.sleep(POLL_SECONDS)
+                continue
+            undone.remove(group)
+            progress.begin(f"{spec.label(group[0].run.method, group[0].run.precision)}, seed {group[0].run.seed}")
+            work_at(group, address, options | {"processes": 1})
+            claims.release(shared(group[0]))
+            progress.end(done := done + len(group))
+
+
+def work_at(group: Sequence[Planned], address: str, options: dict, *, kept: fitting.Base | None = None) -> None:
+    """Runs that share their training, in a folder of this machine with what the address has of them."""
+    with stores.worked_on(address, *{name for one in group for name in _names(one)}) as folder:
+        waiting = [one for one in group if options["force"] or not results.finished(folder, one.id)]
+        work(waiting, folder, {one.id: results.written(folder, one.id) for one in waiting}, options, kept=kept)
+
+
+def _names(planned: Planned) -> list[str]:
+    """What a results folder has of a run, or may have."""
+    folder = Path()
+    own = [resume.answers_file(folder, planned), resume.checkpoint_folder(folder, planned)]
+    own += [fitting.adapter_folder(folder, planned)] if planned.training else []
+    rows = [f"{planned.id}.json", f"{planned.id}.predictions.jsonl"]
+    return [*rows, *(path.as_posix() for path in own if path is not None)]
+
+
 def work(
-    waiting: Sequence[Planned], folder: Path, before: dict[str, int | None], options: dict, *, wait: bool = False
+    waiting: Sequence[Planned],
+    folder: Path,
+    before: dict[str, int | None],
+    options: dict,
+    *,
+    wait: bool = False,
+    kept: fitting.Base | None = None,
 ) -> None:
-    """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone."""
-    progress, base = Progress(len(waiting)), fitting.Base()
+    """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone.
+
+    `kept` keeps the last model for the next call.
+    """
+    progress, base = Progress(len(waiting)), kept or fitting.Base()
     try:
         with closing(_locked(waiting, folder, wait=wait)) as locked:
             for planned in locked:
@@ -88,7 +156,8 @@ def work(
                         run.run_one(planned, folder, base=base, report=progress.report, **options)
                 progress.end(sum(results.written(folder, one.id) != before[one.id] for one in waiting))
     finally:
-        base.drop()  # also when a cell is interrupted
+        if kept is None:
+            base.drop()  # also when a cell is interrupted
 
 
 def _locked(waiting: Sequence[Planned], folder: Path, *, wait: bool) -> Generator[Planned, None, None]:
@@ -122,9 +191,13 @@ def groups(planned: Sequence[Planned]) -> list[list[Planned]]:
     """Runs that share their training, together, which are long and come first; each other run by itself."""
     found: dict[str, list[Planned]] = {}
     for one in planned:
-        shares = one.training and not isinstance(one.run.method, spec.FullTuning)
-        found.setdefault(one.training if shares else one.id, []).append(one)
+        found.setdefault(shared(one), []).append(one)
     return sorted(found.values(), key=lambda group: not group[0].training)
+
+
+def shared(planned: Planned) -> str:
+    """The id of the training that a run shares with others; where it can share none, its own."""
+    return ("" if isinstance(planned.run.method, spec.FullTuning) else planned.training) or planned.id
 
 
 # --- other processes --------------------------------------------------------------------------------------------------
@@ -147,11 +220,11 @@ def count(waiting: Sequence[Planned]) -> int:
     most = min(torch.get_num_threads(), long + (len(waiting) - long) // SHORT_RUNS)
     if models.device() != "cpu" or most < 2:
         return 1
-    peaks = [peak for planned in waiting if (peak := peak_bytes(planned)) is not None]
-    if len(peaks) < len(waiting):
+    needed = [peak for peak in peaks(waiting) if peak is not None]
+    if len(needed) < len(waiting):
         return 1
     available = MEMORY_SHARE * psutil.virtual_memory().available
-    return max(1, min(most, int(available / (PROCESS_BYTES + max(peaks)))))
+    return max(1, min(most, int(available / (PROCESS_BYTES + max(needed)))))
 
 
 @contextmanager

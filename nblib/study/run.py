@@ -1,5 +1,6 @@
 """One run from its model to its row: load, fit, answer, score, write."""
 
+import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -263,7 +264,10 @@ def _card(planned: Planned, folder: Path, row: Row) -> None:
     path = fitting.adapter_folder(folder, planned)
     if row.status != results.OK or not planned.training or not fitting.is_saved(path):
         return
-    used = [other for other in results.read(folder) if other.notes.get("adapter") == planned.training]
+    run = planned.run
+    alike = f"*.{glob.escape(spec.label(run.method))}.{run.precision}.seed{run.seed}.*.json".lower()  # as ids end
+    rows = results.read(folder, [found.stem for found in sorted(folder.glob(alike))])  # few of a large folder's
+    used = [other for other in rows if other.notes.get("adapter") == planned.training]
     scores = {(other.settings["task"], other.settings.get("split", "test")): other.scores for other in used}
     methods.card(path, scores=scores)
 
