@@ -36,19 +36,19 @@ class Assistant:
             return self._pieces(str(intent))
         intents = [intent] if isinstance(intent, str) else list(intent)
         greedy = {"new_tokens": self.task.output_tokens, "stops": self.task.stops, "precision": self.precision}
-        asked, decoding = [self._prompt(text) for text in intents], spec.Decoding(beams=1, returned=1)
-        found = generate.completions(self.model, self.tokenizer, asked, decoding, seed=0, **greedy)
+        texts, decoding = [self._prompt(text) for text in intents], spec.Decoding(beams=1, returned=1)
+        found = generate.completions(self.model, self.tokenizer, texts, decoding, seed=0, **greedy)
         opened, written = prompts.is_chat(self.tokenizer), {index: text for index, (text,), _ in found}
         codes = [prompts.extract(written[index], self.task.stops, opened=opened) for index in range(len(intents))]
         return codes[0] if isinstance(intent, str) else codes
 
     def _prompt(self, intent: str) -> str:
-        return prompts.asked(tasks.Example("", intent, ""), self.tokenizer, self.task)
+        return prompts.query_text(tasks.Example("", intent, ""), self.tokenizer, self.task)
 
     def _pieces(self, intent: str) -> Iterator[str]:
         seq2seq = self.model.config.is_encoder_decoder
         ids = prompts.encode(self._prompt(intent), self.tokenizer, encoder_decoder=seq2seq)["input_ids"]
-        asked = torch.tensor([ids], device=self.model.device)
+        inputs = torch.tensor([ids], device=self.model.device)
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=not seq2seq, skip_special_tokens=True)
         stops = {"stop_strings": prompts.ends(self.task.stops, self.tokenizer), "tokenizer": self.tokenizer}
         settings = {"max_new_tokens": self.task.output_tokens, "do_sample": False, "streamer": streamer} | stops
@@ -56,7 +56,7 @@ class Assistant:
         def write() -> None:
             try:
                 with generate.computing(self.model, self.precision):
-                    self.model.generate(input_ids=asked, attention_mask=torch.ones_like(asked), **settings)
+                    self.model.generate(input_ids=inputs, attention_mask=torch.ones_like(inputs), **settings)
             finally:
                 streamer.end()  # also of a generation that failed, whose reader would wait for ever
 
@@ -122,14 +122,14 @@ def _modelfile(tokenizer: PreTrainedTokenizerBase, task: tasks.Task) -> str:
     ends = [f'PARAMETER stop "{stop}"'.replace("\n", "\\n") for stop in prompts.ends(task.stops, tokenizer)]
     lines = ["FROM ./model.gguf", "PARAMETER temperature 0", f"PARAMETER num_predict {task.output_tokens}", *ends]
     if not prompts.is_chat(tokenizer):
-        asked = prompts.asked(tasks.Example("", "{{ .Prompt }}", ""), tokenizer, task)
-        lines.append(f'TEMPLATE """{asked}"""')
+        question = prompts.query_text(tasks.Example("", "{{ .Prompt }}", ""), tokenizer, task)
+        lines.append(f'TEMPLATE """{question}"""')
     return "\n".join(lines) + "\n"
 
 
 def _convert(unfinished: Path, folder: Path) -> None:
     if converter := shutil.which(CONVERTER):
-        asked = [sys.executable, converter, str(unfinished), "--outfile", str(unfinished / "model.gguf")]
-        subprocess.run(asked, check=True)
+        command = [sys.executable, converter, str(unfinished), "--outfile", str(unfinished / "model.gguf")]
+        subprocess.run(command, check=True)
     else:
         print(f"run llama.cpp's `python {CONVERTER} {folder} --outfile {folder}/model.gguf`, then `ollama create`")

@@ -67,7 +67,7 @@ def is_chat(tokenizer) -> bool:
     return bool(found) and (after.startswith(tokenizer.eos_token) or after.endswith(tokenizer.eos_token))
 
 
-def asked(example, tokenizer, task: Task = PLAIN, *, shots: Sequence = ()) -> str:
+def query_text(example, tokenizer, task: Task = PLAIN, *, shots: Sequence = ()) -> str:
     """An example's request as the model sees it after the shots, up to where its code begins.
 
     A chat model gets turns of its template, each answer in a code fence, the last one opened; any other model the
@@ -123,18 +123,18 @@ def _request(example, task: Task, *, chat: bool = False) -> str:
     return PROBLEM.format(how=how, question=example.intent, start=start)
 
 
-def answered(example, tokenizer) -> str:
-    """The code as it follows `asked`; the fence is closed where that opened one."""
+def answer_text(example, tokenizer) -> str:
+    """The code as it follows `query_text`; the fence is closed where that opened one."""
     return _with_stand_ins(f"{example.code}\n{FENCE}", tokenizer) if is_chat(tokenizer) else example.code
 
 
 def ends(stops: Sequence[str], tokenizer) -> list[str]:
-    """The strings that end an answer: a task's, and the closing fence where `asked` opened one."""
+    """The strings that end an answer: a task's, and the closing fence where `query_text` opened one."""
     return [*stops, f"\n{FENCE}"] if is_chat(tokenizer) else list(stops)
 
 
 def encode(text: str, tokenizer, *, encoder_decoder: bool = False, target: bool = False) -> dict[str, list]:
-    """`input_ids` of a text that `asked` made, and in `offset_mapping` where each begins and ends in `readable`.
+    """`input_ids` of a text that `query_text` made, and in `offset_mapping` where each begins and ends in `readable`.
 
     Special tokens are those that the tokenizer puts before the text, which a chat may have already, and those that the
     chat template writes; what people wrote is text. What the tokenizer puts after it is for encoders: a decoder would
@@ -167,7 +167,7 @@ def encode(text: str, tokenizer, *, encoder_decoder: bool = False, target: bool 
 
 
 def readable(text: str, tokenizer) -> str:
-    """A text that `asked` made, with the special tokens that people wrote in the place of their stand-ins."""
+    """A text that `query_text` made, with the special tokens that people wrote in the place of their stand-ins."""
     return text if text.isascii() or not is_chat(tokenizer) else text.translate(_stand_ins(tokenizer))
 
 
@@ -203,20 +203,22 @@ def _letters(text: str, tokenizer) -> list[Token]:
     return tokens
 
 
-def build(query, shots: Sequence, tokenizer, *, room: int, task: Task = PLAIN, encoder_decoder: bool = False) -> Prompt:
-    """The query after its shots, in at most `room` tokens; the first shots are dropped where it would not fit.
+def build(
+    query, shots: Sequence, tokenizer, *, max_tokens: int, task: Task = PLAIN, encoder_decoder: bool = False
+) -> Prompt:
+    """The query after its shots, in at most `max_tokens` tokens; the first shots are dropped where it would not fit.
 
-    `query` and `shots` are examples (see `asked`; `code` for shots). The query itself is never cut.
+    `query` and `shots` are examples (see `query_text`; `code` for shots). The query itself is never cut.
     Raises ValueError where the query alone does not fit.
     """
     for dropped in range(len(shots) + 1):
-        text = asked(query, tokenizer, task, shots=shots[dropped:])
+        text = query_text(query, tokenizer, task, shots=shots[dropped:])
         ids = encode(text, tokenizer, encoder_decoder=encoder_decoder)["input_ids"]
-        if len(ids) <= room:
+        if len(ids) <= max_tokens:
             return Prompt(readable(text, tokenizer), tuple(ids), dropped)
     raise ValueError(
-        f"the query of example {query.id!r} has {len(ids)} tokens, but the model's context leaves room for {room}; "
-        "take a model with a longer context or leave the example out"
+        f"the query of example {query.id!r} has {len(ids)} tokens, but the model's context has room "
+        f"for {max_tokens}; take a model with a longer context or leave the example out"
     )
 
 

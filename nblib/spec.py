@@ -288,8 +288,8 @@ class Decoding(Settings):
     def __post_init__(self):
         super().__post_init__()
         if self.temperature is None and self.returned > self.beams:
-            asked = f"{self.returned} answers of {self.beams} beams"
-            raise ValueError(f"returned must be at most beams without sampling; got {asked}: or give a temperature")
+            counts = f"{self.returned} answers of {self.beams} beams"
+            raise ValueError(f"returned must be at most beams without sampling; got {counts}: or give a temperature")
         for name, unusual in (("stop", "all-beams"), ("length_rule", "with-prompt")):
             if getattr(self, name) == unusual and (self.temperature is not None or self.beams == 1):
                 raise ValueError(f"{name} {unusual} needs beam search: give 2 beams or more and no temperature")

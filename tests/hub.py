@@ -34,7 +34,7 @@ class Hub:
 
     def __init__(self):
         self.repositories: dict[tuple[str, str], Repository] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
     hub: Hub
 
     def do_GET(self):
-        self.hub.asked.append(f"{self.command} {self.path}")
+        self.hub.requests.append(f"{self.command} {self.path}")
         path = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         api = path[0] == "api" and path.pop(0)
         kind = path.pop(0) if path[0] in ("datasets", "models") else "models"
@@ -160,7 +160,7 @@ def ask(endpoint: str, home: Path, *questions: str, offline: bool = False, befor
     The libraries read where the Hub is when they are imported, hence the process.
     """
     code = _PROGRAM.format(
-        before=before, questions=list(questions), models=any("models." in each for each in questions)
+        before=before, questions=list(questions), models=any("models." in question for question in questions)
     )
     done = _process(code, endpoint, home, offline)
     assert done.returncode == 0, done.stderr

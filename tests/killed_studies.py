@@ -54,16 +54,16 @@ def planned(model: str, data_dir: str) -> list[study.Planned]:
     return study.plan(runs)
 
 
-def work(runs: list[study.Planned], folder: Path, told: int) -> None:
+def work(runs: list[study.Planned], folder: Path, pipe: int) -> None:
     """A child's part: the study, telling each stage and each run that it begins."""
     for letter, (place, name) in STAGES.items():
-        setattr(place, name, _telling(getattr(place, name), letter, told))
+        setattr(place, name, _writing(getattr(place, name), letter, pipe))
     whole, fit = run.run_one, train.fit
 
-    def run_one(each, *given, **named):
+    def run_one(planned, *given, **named):
         with (folder.parent / f"{folder.name}.begun").open("a") as begun:
-            print(each.id, results.written(folder, each.id) is not None, file=begun)
-        return whole(each, *given, **named)
+            print(planned.id, results.written(folder, planned.id) is not None, file=begun)
+        return whole(planned, *given, **named)
 
     def fitted(*given, **named):
         with (folder.parent / f"{folder.name}.trained").open("a") as trained:
@@ -74,9 +74,9 @@ def work(runs: list[study.Planned], folder: Path, told: int) -> None:
     study.run_all(runs, folder)
 
 
-def _telling(whole, letter: str, told: int):
+def _writing(whole, letter: str, pipe: int):
     def call(*given, **named):
-        os.write(told, letter.encode())
+        os.write(pipe, letter.encode())
         return whole(*given, **named)
 
     return call
@@ -84,14 +84,14 @@ def _telling(whole, letter: str, told: int):
 
 def child(runs: list[study.Planned], folder: Path) -> tuple[int, int]:
     """A forked process at work: its number, and where it tells."""
-    told, telling = os.pipe()
+    pipe, telling = os.pipe()
     number = os.fork()
     if number:
         os.close(telling)
-        return number, told
+        return number, pipe
     code = 1
     try:
-        os.close(told)
+        os.close(pipe)
         work(runs, folder, telling)
         code = 0
     finally:
@@ -101,15 +101,15 @@ def child(runs: list[study.Planned], folder: Path) -> tuple[int, int]:
 def killed(runs: list[study.Planned], folder: Path, stage: str, chance: random.Random) -> bool:
     """Whether a process was killed a moment after that stage; if not, it came to the end of its study."""
     count = chance.randint(1, 3 if stage in OFTEN else 1)
-    number, told = child(runs, folder)
+    number, pipe = child(runs, folder)
     seen = ""
-    while letter := os.read(told, 1).decode():
+    while letter := os.read(pipe, 1).decode():
         seen += letter
         if seen.count(stage) == count:
             select.select([], [], [], chance.uniform(0, 0.03))  # anywhere until the next stage, or beyond
             os.kill(number, signal.SIGKILL)
             break
-    os.close(told)
+    os.close(pipe)
     _, status = os.waitpid(number, 0)
     if os.WIFSIGNALED(status):
         return True
@@ -132,13 +132,13 @@ def share(folder: str, model: str, data_dir: str) -> dict:
     """Two processes with the same runs, the second in the other order; both come to the end."""
     runs = planned(model, data_dir)
     children = [child(order, Path(folder)) for order in (runs, runs[::-1])]
-    for _, told in children:
-        os.set_blocking(told, True)
-    open_pipes = {told for _, told in children}
+    for _, pipe in children:
+        os.set_blocking(pipe, True)
+    open_pipes = {pipe for _, pipe in children}
     while open_pipes:
-        for told in select.select(list(open_pipes), [], [])[0]:
-            if not os.read(told, 1000):
-                open_pipes.discard(told)
+        for pipe in select.select(list(open_pipes), [], [])[0]:
+            if not os.read(pipe, 1000):
+                open_pipes.discard(pipe)
     return {"codes": [os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) for number, _ in children]}
 
 

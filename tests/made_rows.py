@@ -28,29 +28,29 @@ def right(share: float, seed: int = 0, count: int = 120) -> list[float]:
     order = np.argsort(np.arange(count) / count + random.normal(0, 0.1, count))
     scores = np.zeros(count)
     scores[order[: round(share * count)]] = 1.0
-    return [float(each) for each in scores]
+    return [float(score) for score in scores]
 
 
-def put(folder: Path, asked: Run, scores: Sequence, *, status=results.OK, weights: str = "w", **given) -> Row:
+def put(folder: Path, run: Run, scores: Sequence, *, status=results.OK, weights: str = "w", **given) -> Row:
     """Writes a row whose answers are right (1), wrong (0) or without a score (None), as `scores` says one by one.
 
     `metrics` have these scores (EM@1 where nothing is said); `costs`, `notes`, `provenance` are added to the row's,
     `fields` to each prediction, one dictionary an example.
     """
-    metrics, known = given.get("metrics", ("em@1",)), [each for each in scores if each is not None]
+    metrics, known = given.get("metrics", ("em@1",)), [score for score in scores if score is not None]
     mean = {"mean": sum(known) / len(known) if known else None, "n": len(known), "missing": len(scores) - len(known)}
-    total, kind = SIZES.get(asked.model, 1_000_000), asked.method.kind
+    total, kind = SIZES.get(run.model, 1_000_000), run.method.kind
     costs = {"total_parameters": total, "trainable_parameters": 0, "prompt_tokens": 20.0, "new_tokens": 12.0}
     costs |= {"generate_seconds": 12.0, "generate_peak_bytes": 2.0**29, "examples": len(EXAMPLES)}
-    if asked.method.trained:
+    if run.method.trained:
         trained = total if kind == "full" else PARAMETERS.get(kind, 5_000)
         costs |= {"trainable_parameters": trained, "train_seconds": 40.0, "train_peak_bytes": 2.0**30}
         costs |= {"train_steps": 40, "train_tokens": 1000.0, "train_weights_bytes": 300.0}
         costs |= {f"train_{part}_bytes": 40.0 for part in PARTS}  # 200 in all
     well = status == results.OK
     row = Row(
-        id=spec.run_id(asked, data="d", weights=weights),
-        settings=spec.settings(asked),
+        id=spec.run_id(run, data="d", weights=weights),
+        settings=spec.settings(run),
         status=status,
         scores=dict.fromkeys(metrics, mean) if well else {},
         costs=costs | given.get("costs", {}),
@@ -60,8 +60,8 @@ def put(folder: Path, asked: Run, scores: Sequence, *, status=results.OK, weight
     )
     fields = given.get("fields") or [{} for _ in scores]
     predictions = [
-        Prediction(each.id, (each.code,), (each.code,), 23, 12, scores=dict.fromkeys(metrics, score), **more)
-        for each, score, more in zip(EXAMPLES, scores, fields, strict=False)
+        Prediction(example.id, (example.code,), (example.code,), 23, 12, scores=dict.fromkeys(metrics, score), **more)
+        for example, score, more in zip(EXAMPLES, scores, fields, strict=False)
     ]
     results.write(folder, row, predictions if well else ())
     return row

@@ -56,7 +56,7 @@ def tokenizer(*, pad: str | None = "<pad>") -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    trained.train_from_iterator((f"{each.intent}\n{each.code}" for each in EXAMPLES), trainer)
+    trained.train_from_iterator((f"{example.intent}\n{example.code}" for example in EXAMPLES), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=trained, bos_token="<s>", eos_token="</s>", pad_token=pad, padding_side="left"
     )
@@ -82,7 +82,7 @@ def rows(place) -> str:
     """DATA as CoNaLa's files, in a new folder."""
     place.mkdir()
     for split in ("train", "validation", "test"):
-        found = [{"nl": each.intent, "cmd": each.code} for each in getattr(DATA, split)]
+        found = [{"nl": example.intent, "cmd": example.code} for example in getattr(DATA, split)]
         (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
     return str(place)
 

@@ -11,7 +11,7 @@ import torch
 
 from nblib import methods, models, spec
 
-TRAINED = [kind for kind, each in spec.METHODS.items() if each.trained]
+TRAINED = [kind for kind, method in spec.METHODS.items() if method.trained]
 ADDED = [kind for kind in TRAINED if kind != "full"]  # that leave the base's own weights alone
 PRECISIONS = ("fp32", "int8", "nf4")
 STEPS = 8
@@ -45,11 +45,16 @@ def refused(family: str, kind: str, precision: str) -> str | None:
 def batch(model, tokenizer) -> dict[str, torch.Tensor]:
     """Eight examples, padded on the right, with their loss on what is not padding."""
     examples = small.EXAMPLES[:8]
-    whole = [each.intent if model.config.is_encoder_decoder else f"{each.intent}\n{each.code}" for each in examples]
+    whole = [
+        example.intent if model.config.is_encoder_decoder else f"{example.intent}\n{example.code}"
+        for example in examples
+    ]
     inputs = tokenizer(whole, return_tensors="pt", padding=True, padding_side="right")
     labels = inputs["input_ids"]
     if model.config.is_encoder_decoder:
-        labels = tokenizer([each.code for each in examples], return_tensors="pt", padding=True, padding_side="right")
+        labels = tokenizer(
+            [example.code for example in examples], return_tensors="pt", padding=True, padding_side="right"
+        )
         labels = labels["input_ids"]
     labels = labels.masked_fill(labels == tokenizer.pad_token_id, -100)
     return {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"], "labels": labels}
@@ -57,7 +62,9 @@ def batch(model, tokenizer) -> dict[str, torch.Tensor]:
 
 def train(attached, rows: dict, *, learning_rate: float = 1e-2) -> tuple[float, float]:
     """The loss before and after a few steps."""
-    optimizer = torch.optim.AdamW([each for each in attached.parameters() if each.requires_grad], lr=learning_rate)
+    optimizer = torch.optim.AdamW(
+        [weight for weight in attached.parameters() if weight.requires_grad], lr=learning_rate
+    )
     losses = [loss(attached, rows)]
     attached.train()
     for step in range(1, STEPS + 1):
@@ -78,24 +85,24 @@ def loss(model, rows: dict) -> float:
 def answers(model, rows: dict) -> list[torch.Tensor]:
     """Logits, and tokens of a beam search, which read a cache."""
     model.eval()
-    asked = {name: rows[name][:2, :6] for name in ("input_ids", "attention_mask")}
+    inputs = {name: rows[name][:2, :6] for name in ("input_ids", "attention_mask")}
     settings = {"max_new_tokens": 5, "num_beams": 2, "do_sample": False}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)  # as generate.completions does
-        return [model(**rows).logits.clone(), model.generate(**asked, **settings)]
+        return [model(**rows).logits.clone(), model.generate(**inputs, **settings)]
 
 
 def state(model) -> dict[str, torch.Tensor]:
-    return {name: each.clone() for name, each in model.state_dict().items() if isinstance(each, torch.Tensor)}
+    return {name: tensor.clone() for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
 
 
 def live_bytes() -> int:
     """What tensors hold that anything still refers to."""
     gc.collect()
     found = {}
-    for each in gc.get_objects():
-        if issubclass(type(each), torch.Tensor) and each.device.type != "meta":
-            found[each.untyped_storage().data_ptr()] = each.untyped_storage().nbytes()
+    for item in gc.get_objects():
+        if issubclass(type(item), torch.Tensor) and item.device.type != "meta":
+            found[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
     return sum(found.values())
 
 
@@ -111,4 +118,4 @@ def answer_again(folder: Path) -> dict[str, bool]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: same for each in sys.argv[1:] for name, same in answer_again(Path(each)).items()}))
+    print(json.dumps({name: same for path in sys.argv[1:] for name, same in answer_again(Path(path)).items()}))

@@ -18,7 +18,7 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("No space left on device")))
     with pytest.raises(OSError, match="No space"):
         files.write(path, "new")
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("row.json", "old")]
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("row.json", "old")]
 
 
 def test_a_folder_takes_the_place_of_another_only_when_it_is_whole(tmp_path):
@@ -28,4 +28,4 @@ def test_a_folder_takes_the_place_of_another_only_when_it_is_whole(tmp_path):
             (unfinished / content).write_text(content)
     with pytest.raises(FileNotFoundError), files.new_folder(folder) as unfinished:
         (unfinished / "half" / "way").write_text("")
-    assert [each.name for each in tmp_path.rglob("*")] == ["adapter", "new"]
+    assert [file.name for file in tmp_path.rglob("*")] == ["adapter", "new"]

@@ -18,10 +18,10 @@ PROMPTS = [
 ]
 
 
-def answers(model, tokenizer, asked, *, stops=("\n",), new_tokens=12, seed=1, **decoding):
+def answers(model, tokenizer, texts, *, stops=("\n",), new_tokens=12, seed=1, **decoding):
     settings = spec.Decoding(**({"beams": 1, "returned": 1} | decoding))
     found = generate.completions(
-        model, tokenizer, asked, settings, new_tokens=new_tokens, stops=stops, precision="fp32", seed=seed
+        model, tokenizer, texts, settings, new_tokens=new_tokens, stops=stops, precision="fp32", seed=seed
     )
     return {index: texts for index, texts, _ in found}
 
@@ -69,12 +69,12 @@ def tokens_read(model) -> list[int]:
 @pytest.mark.parametrize(("family", "beams"), [("llama", 1), ("codegen", 4), ("phi3", 1), ("gpt2", 4)])
 def test_shots_that_are_encoded_once_give_the_same_answers(family, beams, monkeypatch):
     tokenizer, model = small.tokenizer(), small.model(family, seed=3)
-    asked = [SHOTS + prompt for prompt in PROMPTS]
+    queries = [SHOTS + prompt for prompt in PROMPTS]
     read = tokens_read(model)
-    shared = answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
+    shared = answers(model, tokenizer, queries, beams=beams, returned=beams, batch_size=2)
     together = sum(read)
     monkeypatch.setattr(cache, "MIN_SHARED_TOKENS", 10_000)
-    assert shared == answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
+    assert shared == answers(model, tokenizer, queries, beams=beams, returned=beams, batch_size=2)
     assert together < sum(read) - together
 
 
@@ -102,12 +102,12 @@ def test_models_that_look_back_a_window_only_share_where_it_holds_all(beams, win
         sliding_window=window,
     )
     tokenizer, model = small.tokenizer(), AutoModelForCausalLM.from_config(config).eval()
-    asked = [SHOTS + prompt for prompt in PROMPTS]
+    queries = [SHOTS + prompt for prompt in PROMPTS]
     read = tokens_read(model)
-    shared = answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=2)
+    shared = answers(model, tokenizer, queries, beams=beams, returned=beams, batch_size=2)
     assert len(read) == (4 if window == 4096 else 3)  # the shared beginning, then three batches
     monkeypatch.setattr(cache, "MIN_SHARED_TOKENS", 10_000)
-    assert shared == answers(model, tokenizer, asked, beams=beams, returned=beams, batch_size=1)
+    assert shared == answers(model, tokenizer, queries, beams=beams, returned=beams, batch_size=1)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,10 @@ def test_a_model_stops_at_any_of_its_end_tokens():
     assert free[0] != free[1]
 
 
-def saying(said: str | list[int], prompt: str | prompts.Prompt, tokenizer):
+def saying(text: str | list[int], prompt: str | prompts.Prompt, tokenizer):
     """A model that answers the prompt with that text, or those tokens, and an end token."""
     model = small.model(seed=3, vocabulary=max(420, len(tokenizer)))
-    ids = tokenizer(said, add_special_tokens=False)["input_ids"] if isinstance(said, str) else said
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"] if isinstance(text, str) else text
     begun = len(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else prompt.tokens
     whole = model.generate
 
@@ -188,11 +188,11 @@ def test_code_is_not_cleaned_up_as_prose_would_be():
 def test_a_chat_model_stops_where_it_closes_the_fence():
     tokenizer = small.tokenizer()
     model = saying("x = 1\n```\nThis sets x.", PROMPTS[1], tokenizer)
-    (said,) = answers(model, tokenizer, [PROMPTS[1]], stops=("never said",), new_tokens=40)[0]
-    assert said.endswith("This sets x.")
+    (text,) = answers(model, tokenizer, [PROMPTS[1]], stops=("never said",), new_tokens=40)[0]
+    assert text.endswith("This sets x.")
     tokenizer.chat_template = "{% for turn in messages %}[{{ turn.role }}]{{ turn.content }}{{ eos_token }}{% endfor %}"
-    (said,) = answers(model, tokenizer, [PROMPTS[1]], stops=("never said",), new_tokens=40)[0]
-    assert said == "x = 1\n```"
+    (text,) = answers(model, tokenizer, [PROMPTS[1]], stops=("never said",), new_tokens=40)[0]
+    assert text == "x = 1\n```"
 
 
 def test_each_answer_ends_by_itself_at_a_stop_string():
@@ -247,7 +247,7 @@ def test_a_model_with_codet5s_tokenizer_trains_and_answers_without_its_special_t
         model(**train.collate(rows, tokenizer.pad_token_id)).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    found = answers(model, tokenizer, [prompts.asked(example, tokenizer)], new_tokens=30, beams=2, returned=2)
+    found = answers(model, tokenizer, [prompts.query_text(example, tokenizer)], new_tokens=30, beams=2, returned=2)
     assert found[0][0] == example.code
     ids = model.generate(torch.tensor([rows[0]["input_ids"]]), max_new_tokens=30, do_sample=False)[0].tolist()
     assert ids == [0, *rows[0]["labels"]]  # <s> is learned, too

@@ -12,7 +12,7 @@ from nblib.generate import search
 ENDS = [1, *range(20, 60)]  # many, so that answers of random weights end, and at different steps
 
 
-def one_by_one(model, tokenizer, asked, count=4, *, ends=1, early=False, rule=()):
+def one_by_one(model, tokenizer, queries, count=4, *, ends=1, early=False, rule=()):
     """What transformers' own beam search answers."""
     settings = GenerationConfig(
         num_beams=count,
@@ -24,10 +24,10 @@ def one_by_one(model, tokenizer, asked, count=4, *, ends=1, early=False, rule=()
         do_sample=False,
     )
     found = {}
-    for index, prompt in enumerate(asked):
+    for index, prompt in enumerate(queries):
         inputs = tokenizer(prompt, return_tensors="pt")
         begun = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
-        criteria = StoppingCriteriaList([each(tokenizer, begun, count) for each in rule])
+        criteria = StoppingCriteriaList([criterion(tokenizer, begun, count) for criterion in rule])
         ids = model.generate(**inputs, generation_config=settings, stopping_criteria=criteria)[:, begun:]
         found[index] = read(tokenizer, ids, [ends] if isinstance(ends, int) else ends)
     return found
@@ -106,7 +106,7 @@ def before_4_36(model, tokenizer, prompt, count, *, ends, early, stops=()):
         ]
         ended = [(score / (len(begun) + step - 1), ids) for score, ids in candidates[:count] if ids[-1] in ends]
         found = sorted([*found, *ended], reverse=True)[:count]
-        beams = [each for each in candidates if each[1][-1] not in ends][:count]
+        beams = [beam for beam in candidates if beam[1][-1] not in ends][:count]
         if len(found) == count and (early or found[-1][0] >= candidates[0][0] / (len(begun) + step)):
             break
         if step == 12 or (stops and all(any(stop in tokenizer.decode(ids) for stop in stops) for _, ids in beams)):

@@ -44,7 +44,7 @@ def test_every_task_of_the_hub_loads_from_its_layout(server, tmp_path):
     served = {
         "conala": conala(),
         "codealpacapy": {
-            f"data/{each}-00000-of-00001-ab1.parquet": hub.parquet(ROW) for each in ("train", "valid", "test")
+            f"data/{split}-00000-of-00001-ab1.parquet": hub.parquet(ROW) for split in ("train", "valid", "test")
         },
         "apps": {
             "train.jsonl": hub.lines(*[problem] * 20),
@@ -64,7 +64,7 @@ def test_every_task_of_the_hub_loads_from_its_layout(server, tmp_path):
     sizes |= {"humaneval": [0, 0, 1]}
     answers = hub.ask(server.endpoint, tmp_path, *[f"about(tasks.load({name!r}))" for name in sizes])
     assert answers == [[*size, commits[name]] for name, size in sizes.items()]
-    fetched = " ".join(each for each in server.asked if "resolve" in each)
+    fetched = " ".join(request for request in server.requests if "resolve" in request)
     assert all(unread not in fetched for unread in ("ja_test", "apps.py", "full/", "sanitized/prompt"))
 
 
@@ -94,7 +94,7 @@ def test_a_users_own_dataset_is_a_task_by_its_id(server, tmp_path):
     assert answers[1][:3] == [1, 1, 2]
     assert answers[2][:3] == [11, 1, 1]
     assert [kind for kind, _ in answers[3:]] == ["ValueError"] * 3
-    assert all("\n" not in said for _, said in answers[3:])
+    assert all("\n" not in text for _, text in answers[3:])
     assert "other" in answers[3][1]
     (name,) = hub.ask(server.endpoint, tmp_path, "tasks.resolve('ann/tickets:long@v1').name")
     assert name == "tickets-long"
@@ -106,16 +106,16 @@ def test_a_revision_is_a_commit_a_tag_or_a_branch_and_the_cache_serves_without_t
     id = tasks.TASKS["conala"].hub
     old = server.add("datasets", id, conala(5), names=("v1",))
     new = server.add("datasets", id, conala(6))
-    asked = [f"about(tasks.load('conala', revision={name!r}))" for name in (old, "v1", "main")]
-    answers = hub.ask(server.endpoint, tmp_path, *asked, "tasks.load('conala', revision='v2')")
+    questions = [f"about(tasks.load('conala', revision={name!r}))" for name in (old, "v1", "main")]
+    answers = hub.ask(server.endpoint, tmp_path, *questions, "tasks.load('conala', revision='v2')")
     assert answers[:3] == [[5, 2, 1, old], [5, 2, 1, old], [6, 2, 1, new]]
     assert answers[3][1] == f"the Hub has no revision 'v2' of dataset {id}; give a branch, a tag or a commit"
-    server.asked.clear()
-    assert hub.ask(server.endpoint, tmp_path, asked[0]) == answers[:1]
-    assert server.asked == []  # a commit in the cache asks nothing of the Hub
+    server.requests.clear()
+    assert hub.ask(server.endpoint, tmp_path, questions[0]) == answers[:1]
+    assert server.requests == []  # a commit in the cache asks nothing of the Hub
     server.close()
     for offline in (False, True):
-        assert hub.ask(server.endpoint, tmp_path, *asked, offline=offline) == answers[:3]
+        assert hub.ask(server.endpoint, tmp_path, *questions, offline=offline) == answers[:3]
 
 
 def test_rows_from_the_hub_are_those_of_a_folder_and_arrive_silently(server, tmp_path):
@@ -144,8 +144,8 @@ def test_what_fails_on_the_hub_is_one_sentence_and_then_works(server, tmp_path):
 
     def refused(*questions, cache="cache") -> list[str]:
         answers = hub.ask(server.endpoint, tmp_path / cache, *questions, before=NO_WAITING)
-        assert all("\n" not in said for _, said in answers)
-        return [f"{kind} {said}" for kind, said in answers]
+        assert all("\n" not in text for _, text in answers)
+        return [f"{kind} {text}" for kind, text in answers]
 
     repository.gated = 403
     gated, odex, absent = refused("tasks.load('conala')", "tasks.load('odex')", "tasks.load('humaneval')")
@@ -172,10 +172,10 @@ def test_no_network_and_no_cache_say_so_at_once(server, tmp_path):
     server.close()
     id = tasks.TASKS["conala"].hub
     for offline, words in ((False, ""), (True, " (HF_HUB_OFFLINE is set)")):
-        ((kind, said),) = hub.ask(server.endpoint, tmp_path, "tasks.load('conala')", offline=offline)
+        ((kind, text),) = hub.ask(server.endpoint, tmp_path, "tasks.load('conala')", offline=offline)
         assert kind == "ConnectionError"
-        assert said.startswith(ABSENT.format(id=id, offline=words))
-        assert said.endswith(INSTEAD)
+        assert text.startswith(ABSENT.format(id=id, offline=words))
+        assert text.endswith(INSTEAD)
 
 
 # --- models ---------------------------------------------------------------------------------------------------------
@@ -191,8 +191,8 @@ def test_a_model_loads_by_its_id_and_again_without_the_hub_and_what_fails_is_one
     server.repositories["models", "someone/gated"].gated = 403
     server.repositories["models", "someone/cut"].cut.add("model.safetensors")
     ids = ("someone/small", "someone/small@v1", f"someone/small@{old}")
-    asked = [f"[models.revision({id!r}), total(models.load({id!r}))]" for id in ids]
-    asked += ["models.context_length('someone/small@v1')", "models.load('someone/small@v1')[0].name_or_path"]
+    questions = [f"[models.revision({id!r}), total(models.load({id!r}))]" for id in ids]
+    questions += ["models.context_length('someone/small@v1')", "models.load('someone/small@v1')[0].name_or_path"]
     failing = {
         "gated": "ConnectionError the Hub refuses model someone/gated: accept its licence on its page and run `hf auth",
         "cut": "ConnectionError the download of model someone/cut broke off (RemoteProtocolError: ",
@@ -202,17 +202,17 @@ def test_a_model_loads_by_its_id_and_again_without_the_hub_and_what_fails_is_one
         "cut@v9": "ValueError the Hub has no revision 'v9' of model someone/cut; give a branch, a tag or a commit",
     }
     loads = [f"models.load('someone/{name}')" for name in failing]
-    answers = hub.ask(server.endpoint, tmp_path / "home", *asked, *loads, before=NO_WAITING)
+    answers = hub.ask(server.endpoint, tmp_path / "home", *questions, *loads, before=NO_WAITING)
     sums = [_total(small.model(seed=seed)) for seed in (2, 1, 1)]
     assert sums[0] != pytest.approx(sums[1], rel=1e-6)
     assert [commit for commit, _ in answers[:3]] == [new, old, old]
     assert [total for _, total in answers[:3]] == pytest.approx(sums, rel=1e-9)
     assert answers[3:5] == [2048, "someone/small"]
-    for (kind, said), start in zip(answers[5:], failing.values(), strict=True):
-        assert f"{kind} {said}".startswith(start)
-        assert "\n" not in said
+    for (kind, text), start in zip(answers[5:], failing.values(), strict=True):
+        assert f"{kind} {text}".startswith(start)
+        assert "\n" not in text
     server.close()
-    assert hub.ask(server.endpoint, tmp_path / "home", *asked) == answers[:5]
+    assert hub.ask(server.endpoint, tmp_path / "home", *questions) == answers[:5]
 
 
 def test_a_model_without_network_is_one_sentence():
@@ -223,7 +223,7 @@ def test_a_model_without_network_is_one_sentence():
 
 
 def _total(model) -> float:
-    return sum(each.detach().double().abs().sum().item() for each in model.parameters())
+    return sum(parameter.detach().double().abs().sum().item() for parameter in model.parameters())
 
 
 def _saved(path, seed: int):

@@ -98,18 +98,18 @@ def run(client, code, *, interrupted_at=None):
 def test_an_interrupted_training_leaves_no_model_and_no_lock_and_is_gone_on_with(client, tmp_path, method):
     data, store = small.rows(tmp_path / "data"), str(tmp_path / "store")
     prepared = PREPARE.format(model=small.folder(tmp_path / "base"), data=data, method=method)
-    said, error = run(client, prepared)
-    assert error is None, said
-    said, error = run(client, f"study.run_all(planned, {store!r})", interrupted_at="step 7\n")
-    assert error == "KeyboardInterrupt", said
-    assert "step 18" not in said, "it ran to its end"
-    said, error = run(client, LOOK.format(store=store))
-    assert error is None, said
-    found = json.loads(said.splitlines()[-1])
+    output, error = run(client, prepared)
+    assert error is None, output
+    output, error = run(client, f"study.run_all(planned, {store!r})", interrupted_at="step 7\n")
+    assert error == "KeyboardInterrupt", output
+    assert "step 18" not in output, "it ran to its end"
+    output, error = run(client, LOOK.format(store=store))
+    assert error is None, output
+    found = json.loads(output.splitlines()[-1])
     assert found["held"][0] == 0, "a model is still there"
     assert found["held"][1] < found["before"][1] + 50_000, "tensors are still there"  # the model has 180,000 bytes
     assert found["left"] == []
     assert found["threads"][0] == found["threads"][1]
-    said, error = run(client, COMPARE.format(store=store, other=str(tmp_path / "undisturbed")))
-    assert error is None, said
-    assert json.loads(said.splitlines()[-1]) == [2, True]
+    output, error = run(client, COMPARE.format(store=store, other=str(tmp_path / "undisturbed")))
+    assert error is None, output
+    assert json.loads(output.splitlines()[-1]) == [2, True]

@@ -175,8 +175,8 @@ def test_start_here_draws_the_loss_while_it_trains_and_then_all_that_it_promises
     wait_until_done(page)
     assert picture.count() == 1
     answers = cell(page, "playground.answer(")
-    for said in ("reference", "zero-shot", "icl-3", "rag-3", "lora"):
-        assert answers.get_by_role("cell", name=said, exact=True).count() == 1
+    for text in ("reference", "zero-shot", "icl-3", "rag-3", "lora"):
+        assert answers.get_by_role("cell", name=text, exact=True).count() == 1
     assert answers.locator("del, ins").count() > 0
     cell(page, "plots.memory_by_kind").locator("img").scroll_into_view_if_needed()
     photograph(page, "start_here_memory")
@@ -190,8 +190,8 @@ def test_the_playground_answers_and_refuses_as_a_person_asks(played):
     button(played, "Answer").click()
     wait_for_status(played, "Done.")
     shown = cell(played, "playground.show(").locator(".jp-OutputArea-output")
-    for said in ("reference", "zero-shot", "icl-3", "rag-3", "lora"):
-        assert shown.get_by_role("cell", name=said, exact=True).count() == 1
+    for text in ("reference", "zero-shot", "icl-3", "rag-3", "lora"):
+        assert shown.get_by_role("cell", name=text, exact=True).count() == 1
     assert shown.get_by_text("the exact prompt").count() == 4
     shown.scroll_into_view_if_needed()
     photograph(played, "playground_answered")

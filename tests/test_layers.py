@@ -1,4 +1,4 @@
-"""The house stands: imports go down, light rooms stay light, no file grows too long."""
+"""The house stands: imports go down, light modules stay light, no file grows too long."""
 
 import ast
 import json
@@ -26,7 +26,7 @@ FLOORS = (
     ("memory",),
     ("study",),
 )
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 FACE = {"tables", "plots"}  # what a person sees
 FACE_READS = {"spec", "results", "stats", "files"}
 FRONT = {"widgets"}  # what a person plays with: may import every floor and the face; only notebooks use it
@@ -36,24 +36,24 @@ HEAVY = {"torch", "transformers", "peft", "datasets"}
 MAX_LINES = 450
 
 
-def room_of(path: Path) -> str:
+def module_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-ROOMS = {room_of(path) for path in FILES} - {"__init__"}
+MODULES = {module_of(path) for path in FILES} - {"__init__"}
 
 
-@pytest.mark.parametrize("room", sorted({"__init__", *ROOMS}))
-def test_a_room_imports_only_what_stands_below_it_and_its_files_are_short_and_say_what_they_are(room):
-    for path in (path for path in FILES if room_of(path) == room):
+@pytest.mark.parametrize("module", sorted({"__init__", *MODULES}))
+def test_a_module_imports_only_what_stands_below_it_and_its_files_are_short_and_say_what_they_are(module):
+    for path in (path for path in FILES if module_of(path) == module):
         source = path.read_text(encoding="utf-8")
-        assert list(broken(room, source)) == []
-        assert len(source.splitlines()) <= MAX_LINES, f"{path} is too long: make a folder of the room"
+        assert list(broken(module, source)) == []
+        assert len(source.splitlines()) <= MAX_LINES, f"{path} is too long: make a folder of the module"
         assert not source.strip() or ast.get_docstring(ast.parse(source)), f"{path} has no docstring"
 
 
 @pytest.mark.parametrize(
-    ("room", "source", "reason"),
+    ("module", "source", "reason"),
     [
         ("tasks", "from nblib import study", "up"),
         ("tasks", "def f():\n    import nblib.study", "up"),
@@ -61,7 +61,7 @@ def test_a_room_imports_only_what_stands_below_it_and_its_files_are_short_and_sa
         ("plots", "from nblib import tasks", "reads only"),
         ("study", "from nblib.tables import table", "face"),
         ("widgets", "from nblib import notebook", "nobody imports"),
-        ("train", "from nblib import nowhere", "is no room"),
+        ("train", "from nblib import nowhere", "is no module"),
         ("train", "import nblib", "hides"),
         ("tables", "try:\n    from datasets import load_dataset\nexcept ImportError:\n    pass", "heavy"),
         ("__init__", "from nblib import spec", "lazy"),
@@ -72,17 +72,17 @@ def test_a_room_imports_only_what_stands_below_it_and_its_files_are_short_and_sa
         ("provenance", "from nblib import __version__", ""),
     ],
 )
-def test_a_broken_rule_is_found_and_a_kept_one_is_quiet(room, source, reason):
-    found = list(broken(room, source))
+def test_a_broken_rule_is_found_and_a_kept_one_is_quiet(module, source, reason):
+    found = list(broken(module, source))
     assert len(found) == bool(reason)
     assert reason in "".join(found)
 
 
-def test_light_rooms_load_no_framework():
+def test_light_modules_load_no_framework():
     """Imported for real: also what they import indirectly is light."""
-    light = [*sorted(LIGHT & ROOMS), "widgets.explorer"]  # which reads rows only
+    light = [*sorted(LIGHT & MODULES), "widgets.explorer"]  # which reads rows only
     code = "import json, sys, time; begun = time.perf_counter(); import nblib; seconds = time.perf_counter() - begun;"
-    code += "".join(f"import nblib.{room};" for room in light) + "print(json.dumps([seconds, list(sys.modules)]))"
+    code += "".join(f"import nblib.{module};" for module in light) + "print(json.dumps([seconds, list(sys.modules)]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     seconds, modules = json.loads(done.stdout.splitlines()[-1])
@@ -90,8 +90,8 @@ def test_light_rooms_load_no_framework():
     assert HEAVY & set(modules) == set()
 
 
-def test_every_public_room_exists_and_loads_when_it_is_named():
-    assert set(nblib.MODULES) <= ROOMS & set(dir(nblib))
+def test_every_public_module_exists_and_loads_when_it_is_named():
+    assert set(nblib.MODULES) <= MODULES & set(dir(nblib))
     assert nblib.spec.__name__ == "nblib.spec"
     assert nblib.compare is nblib.tables.compare
     with pytest.raises(AttributeError, match="no module 'kitchen'; it has .*study"):
@@ -103,45 +103,45 @@ def test_tests_have_no_network():
         outward.connect(("192.0.2.1", 80))  # an address kept free for documentation
 
 
-def broken(room: str, source: str) -> Iterator[str]:
-    """One sentence for each import in the source that the house does not allow to that room."""
+def broken(module: str, source: str) -> Iterator[str]:
+    """One sentence for each import in the source that the house does not allow to that module."""
     tree = ast.parse(source)
-    imported = set(_imported_rooms(tree))
-    if room == "__init__":
+    imported = set(_imported_modules(tree))
+    if module == "__init__":
         yield from (f"nblib/__init__ must stay lazy; it imports {other}" for other in sorted(imported))
         return
-    for other in sorted(imported - {room}):
-        if reason := _forbidden(room, other):
-            yield f"{room} imports {other}: {reason}"
-    for name in sorted(set(_at_import(tree)) & HEAVY) if room in LIGHT else ():
-        yield f"{room} imports {name} when it is loaded; it is a light room, {name} is heavy"
+    for other in sorted(imported - {module}):
+        if reason := _forbidden(module, other):
+            yield f"{module} imports {other}: {reason}"
+    for name in sorted(set(_at_import(tree)) & HEAVY) if module in LIGHT else ():
+        yield f"{module} imports {name} when it is loaded; it is a light module, {name} is heavy"
 
 
-def _forbidden(room: str, other: str) -> str | None:
+def _forbidden(module: str, other: str) -> str | None:
     if other == "nblib":
-        return "that hides which room is used; write `from nblib import room`"
-    if other in APART - {room} and room not in APART:
+        return "that hides which module is used; write `from nblib import module`"
+    if other in APART - {module} and module not in APART:
         return "it stands apart, nobody imports it"
-    if not {room, other} <= {*FLOOR, *FACE, *FRONT, *APART}:
-        return f"one of them is no room of the house: put it on a floor in {Path(__file__).name} and CONTRIBUTING"
-    if room in APART | FRONT:
+    if not {module, other} <= {*FLOOR, *FACE, *FRONT, *APART}:
+        return f"one of them is no module of the house: put it on a floor in {Path(__file__).name} and CONTRIBUTING"
+    if module in APART | FRONT:
         return None
-    if room in FACE:
+    if module in FACE:
         return None if other in FACE_READS else f"the face reads only {', '.join(sorted(FACE_READS))}"
     if other in FACE | FRONT:
         return "it is the face, which only notebooks use"
-    if FLOOR[other] == FLOOR[room]:
-        return f"both stand on floor {FLOOR[room]}; an import may not go sideways"
-    return None if FLOOR[other] < FLOOR[room] else f"from floor {FLOOR[room]} up to {FLOOR[other]}"
+    if FLOOR[other] == FLOOR[module]:
+        return f"both stand on floor {FLOOR[module]}; an import may not go sideways"
+    return None if FLOOR[other] < FLOOR[module] else f"from floor {FLOOR[module]} up to {FLOOR[other]}"
 
 
-def _imported_rooms(tree: ast.Module) -> Iterator[str]:
-    """Rooms that are imported anywhere in a file, functions included; `nblib` where the room is not said."""
+def _imported_modules(tree: ast.Module) -> Iterator[str]:
+    """Modules that are imported anywhere in a file, functions included; `nblib` where the module is not named."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            start = ("nblib." if node.module else "nblib") if node.level else ""  # relative ones stay inside a room
+            start = ("nblib." if node.module else "nblib") if node.level else ""  # relative ones stay inside a module
             names = [f"{start}{node.module or ''}.{alias.name}" for alias in node.names]
         else:
             continue

@@ -81,12 +81,12 @@ def test_what_is_predicted_is_what_training_takes(case):
 
 @pytest.mark.slow
 def test_what_is_predicted_for_a_gpu_is_printed_on_any_machine(monkeypatch, capsys):
-    asked = ["--predict-only", "--models", "codegen-350m-mono", "--precisions", "bf16", "nf4-dq"]
-    monkeypatch.setattr(sys, "argv", ["gpu_memory.py", *asked])
+    arguments = ["--predict-only", "--models", "codegen-350m-mono", "--precisions", "bf16", "nf4-dq"]
+    monkeypatch.setattr(sys, "argv", ["gpu_memory.py", *arguments])
     gpu_memory.main()
-    said = re.findall(r"codegen-350m-mono (.*): (.*) times weights and adapter", capsys.readouterr().out)
-    assert [precision for precision, _ in said] == ["bf16", "nf4-dq"] * 2
-    assert float(said[2][1]) < float(said[0][1])  # with checkpointing
+    ratios = re.findall(r"codegen-350m-mono (.*): (.*) times weights and adapter", capsys.readouterr().out)
+    assert [precision for precision, _ in ratios] == ["bf16", "nf4-dq"] * 2
+    assert float(ratios[2][1]) < float(ratios[0][1])  # with checkpointing
 
 
 class TestByKind:
@@ -133,9 +133,9 @@ class TestByKind:
         assert from_a_few == setup.passed(tracing.train, Sizes(4, 64, 8), **how)
 
     def test_the_cache_holds_the_prompt_once_and_every_beams_own_tokens(self, folder):
-        asked = {"batch": 2, "length": 8, "prompt_length": 16, "new_tokens": 8, "device": "cpu"}
+        sizes = {"batch": 2, "length": 8, "prompt_length": 16, "new_tokens": 8, "device": "cpu"}
         token = 2 * 6 * 32 * 4  # keys and values of every layer, fp32
-        predicted = predict(folder, spec.ZeroShot(), beams=5, **asked)
+        predicted = predict(folder, spec.ZeroShot(), beams=5, **sizes)
         assert predicted.cache_bytes == token * 2 * (16 + 5 * (8 - 1))  # the last token is not read
 
     def test_optimizers_keep_what_their_papers_say(self):
@@ -151,7 +151,7 @@ class TestByKind:
 
 
 @pytest.mark.parametrize(
-    ("method", "asked", "sentence"),
+    ("method", "sizes", "sentence"),
     [
         (spec.Lora(), {"batch": -1}, "batch must be a whole number, 1 or more; got -1"),
         (spec.Lora(), {"prompt_length": 0}, "prompt_length must be a whole number, 1 or more; got 0"),
@@ -167,9 +167,9 @@ class TestByKind:
         ),
     ],
 )
-def test_what_cannot_be_is_refused(folder, method, asked, sentence):
+def test_what_cannot_be_is_refused(folder, method, sizes, sentence):
     with pytest.raises(ValueError, match=sentence):
-        predict(folder, method, **{"batch": 4, "length": 8} | asked)
+        predict(folder, method, **{"batch": 4, "length": 8} | sizes)
 
 
 def test_a_method_that_the_model_cannot_have_is_refused():
@@ -192,8 +192,8 @@ def test_options_fit_with_the_reserve_the_least_quantized_first():
 
 @pytest.mark.slow
 def test_slower_ways_are_taken_one_after_the_other_as_the_card_gets_smaller(folder):
-    asked = {"length": 512, "methods": LORA, "precisions": ["bf16"]}
-    large, narrow, narrowest = (plan("deepseek-coder-1.3b", gib, **asked)[0] for gib in (24, 10, 4.5))
+    sizes = {"length": 512, "methods": LORA, "precisions": ["bf16"]}
+    large, narrow, narrowest = (plan("deepseek-coder-1.3b", gib, **sizes)[0] for gib in (24, 10, 4.5))
     assert (large.device_batch, large.gradient_checkpointing) == (8, False)
     assert narrow.device_batch < 8
     assert (narrow.gradient_checkpointing, narrowest.gradient_checkpointing) == (False, True)
@@ -208,33 +208,33 @@ def test_slower_ways_are_taken_one_after_the_other_as_the_card_gets_smaller(fold
 @pytest.mark.slow
 def test_large_models_train_over_4_bits_on_one_card():
     """LoRA of rank 16 on all linear layers with 8 rows of 128 tokens and checkpointing, as predicted for a GPU."""
-    training, asked = spec.Training(gradient_checkpointing=True), {"batch": 8, "length": 128}
+    training, sizes = spec.Training(gradient_checkpointing=True), {"batch": 8, "length": 128}
     quantized, half = (
-        predict("codellama-7b", spec.Lora(), name, training=training, **asked) for name in ("nf4-dq", "bf16")
+        predict("codellama-7b", spec.Lora(), name, training=training, **sizes) for name in ("nf4-dq", "bf16")
     )
     assert quantized.train_peak_bytes <= 1.25 * (quantized.weights_bytes + quantized.adapter_bytes)
     assert quantized.train_peak_bytes <= 0.4 * half.train_peak_bytes
-    assert predict("codellama-34b-python", spec.Lora(), "nf4-dq", training=training, **asked).peak_bytes < 21 * GIB
+    assert predict("codellama-34b-python", spec.Lora(), "nf4-dq", training=training, **sizes).peak_bytes < 21 * GIB
     options = plan("codellama-13b-python", "T4", length=128, methods=[spec.Lora()], precisions=["nf4-dq"])
     assert [option.label for option in options] == ["qlora-4bit"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "device", "asked", "change"),
+    ("model", "device", "sizes", "change"),
     [
         ("13b", "T4", {"methods": LORA, "precisions": ["fp16"]}, "T4 with 16 GiB: precision int8 would"),
         ("34b", "T4", {"methods": LORA}, "T4 with 16 GiB: RTX A5000 with 24 GiB would do"),
         ("34b", "T4", {"methods": [spec.FullTuning()], "precisions": ["fp16"]}, "nor on any known card"),
     ],
 )
-def test_where_nothing_fits_the_smallest_change_is_named(model, device, asked, change):
+def test_where_nothing_fits_the_smallest_change_is_named(model, device, sizes, change):
     with pytest.raises(ValueError, match=change):
-        plan(f"codellama-{model}-python", device, length=64, **asked)
+        plan(f"codellama-{model}-python", device, length=64, **sizes)
 
 
 @pytest.mark.parametrize(
-    ("device", "asked", "sentence"),
+    ("device", "sizes", "sentence"),
     [
         ("RTX 9999", {}, "device must be one of T4, .*, or a number of GiB; got 'RTX 9999'"),
         (0.5, {}, "device must have more than .* GiB.*; got 0.5"),
@@ -246,9 +246,9 @@ def test_where_nothing_fits_the_smallest_change_is_named(model, device, asked, c
         (16, {"methods": [spec.ZeroShot()]}, "zero-shot trains nothing"),
     ],
 )
-def test_a_plan_of_what_there_is_not_is_refused(folder, device, asked, sentence):
+def test_a_plan_of_what_there_is_not_is_refused(folder, device, sizes, sentence):
     with pytest.raises(ValueError, match=sentence):
-        plan(folder, device, **{"length": 8} | asked)
+        plan(folder, device, **{"length": 8} | sizes)
 
 
 def test_a_reserve_stays_free_on_each_card_and_fp16_is_for_old_ones():

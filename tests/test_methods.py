@@ -58,7 +58,7 @@ def test_adalora_prunes_to_its_rank_while_it_is_trained():
         methods.attach(model, spec.AdaLora(), tokenizer, seed=1)
     tuned = methods.attach(model, spec.AdaLora(r=4, initial_r=8), tokenizer, seed=1, steps=small_methods.STEPS)
     small_methods.train(tuned, small_methods.batch(model, tokenizer))
-    ranks = [each.count_nonzero().item() for name, each in tuned.named_parameters() if ".lora_E." in name]
+    ranks = [parameter.count_nonzero().item() for name, parameter in tuned.named_parameters() if ".lora_E." in name]
     assert sum(ranks) <= 4 * len(ranks)
     assert len(set(ranks)) > 1  # what matters more keeps more
 
@@ -66,7 +66,7 @@ def test_adalora_prunes_to_its_rank_while_it_is_trained():
 def test_the_same_seed_attaches_the_same_weights_and_another_one_does_not():
     def attached(seed):
         tuned = methods.attach(small.model(), spec.Lora(), small.tokenizer(), seed=seed)
-        return torch.cat([each.flatten() for each in tuned.parameters() if each.requires_grad])
+        return torch.cat([parameter.flatten() for parameter in tuned.parameters() if parameter.requires_grad])
 
     assert attached(1).equal(attached(1))
     assert not attached(1).equal(attached(2))
@@ -92,13 +92,13 @@ def test_gradient_checkpointing_changes_no_gradient_but_of_a_prefix(family):
             model.activation_checkpointing_enable({"use_reentrant": False})
         torch.manual_seed(1)  # of dropout
         tuned.train()(**small_methods.batch(model, tokenizer)).loss.backward()
-        return {name: each.grad for name, each in tuned.named_parameters() if each.grad is not None}
+        return {name: parameter.grad for name, parameter in tuned.named_parameters() if parameter.grad is not None}
 
     for kind in small_methods.TRAINED:
         method = small_methods.method(kind)
         assert methods.keeps_checkpointing(method) == (kind != "prefix-tuning")
         if kind != "prefix-tuning" and not small_methods.refused(family, kind, "fp32"):
-            plain, saving = (gradients(method, checkpointing=each) for each in (False, True))
+            plain, saving = (gradients(method, checkpointing=on) for on in (False, True))
             assert plain
             torch.testing.assert_close(saving, plain, msg=kind)
     cartridge = methods.custom(peft.CartridgeConfig(num_virtual_tokens=4), name="cartridge", learning_rate=1e-2)
@@ -111,10 +111,10 @@ def test_trainable_weights_over_half_precision_are_fp32_and_get_gradients(tmp_pa
     for kind in small_methods.ADDED:
         plain = methods.attach(small.model(), small_methods.method(kind), tokenizer, seed=1, steps=8)
         tuned = methods.attach(model, small_methods.method(kind), tokenizer, seed=1, steps=8)
-        trained = [each for each in tuned.parameters() if each.requires_grad]
-        assert {each.dtype for each in trained} == {torch.float32}, kind
+        trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+        assert {parameter.dtype for parameter in trained} == {torch.float32}, kind
         assert methods.trainable_parameters(tuned) == methods.trainable_parameters(plain), kind
         with torch.autocast("cpu", dtype=torch.bfloat16):
             tuned(**rows).loss.backward()
-        assert all(each.grad is not None for each in trained), kind
+        assert all(parameter.grad is not None for parameter in trained), kind
         methods.detach(tuned)

@@ -55,7 +55,7 @@ def marks(model) -> dict:
     for path, module in model.named_modules():
         parts = {key: list(value) if isinstance(value, dict) else type(value) for key, value in vars(module).items()}
         found[path] = (type(module), parts)
-    parameters = {name: (each.requires_grad, each.grad is None) for name, each in model.named_parameters()}
+    parameters = {name: (weight.requires_grad, weight.grad is None) for name, weight in model.named_parameters()}
     return found | {"parameters": parameters, "config": model.config.to_dict()}
 
 
@@ -200,7 +200,7 @@ def configurations(tuner: type) -> typing.Iterator[dict]:
         if "init" in field.name:
             yield from ({field.name: value} for value in literals(hints[field.name]) if value != field.default)
         elif field.metadata.get("is_lora_variant"):
-            kinds = [each for each in typing.get_args(hints[field.name]) if dataclasses.is_dataclass(each)]
+            kinds = [kind for kind in typing.get_args(hints[field.name]) if dataclasses.is_dataclass(kind)]
             yield {field.name: kinds[0]() if kinds else [1, 2] if "list" in str(hints[field.name]) else True}
     if tuner is peft.LoraConfig:
         yield from UNLISTED
@@ -212,7 +212,7 @@ def literals(hint) -> list:
         return list(typing.get_args(hint))
     if hint is bool:
         return [True, False]
-    return [value for each in typing.get_args(hint) for value in literals(each)]
+    return [value for part in typing.get_args(hint) for value in literals(part)]
 
 
 def made(tuner: type, settings: dict) -> peft.PeftConfig:

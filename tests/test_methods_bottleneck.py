@@ -77,7 +77,7 @@ def test_the_folder_is_an_ordinary_one_of_peft_with_other_layers_that_were_train
     assert isinstance(peft.PeftConfig.from_pretrained(tmp_path), BottleneckConfig)
     for wanted in (False, True):
         loaded = peft.PeftModel.from_pretrained(small.model(), tmp_path, is_trainable=wanted)
-        assert any(each.requires_grad for each in loaded.parameters()) is wanted
+        assert any(parameter.requires_grad for parameter in loaded.parameters()) is wanted
         assert logits(loaded, rows).equal(logits(tuned, rows))
 
 

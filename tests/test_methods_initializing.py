@@ -33,8 +33,8 @@ def test_zero_shot_after_it_answers_as_zero_shot_alone(tmp_path, name):
     tuned = spec.Run(place, "conala", lora(name), training=training, **settings)
     planned = study.plan([zero_shot[0], tuned, zero_shot[1]])
     assert [row.status for row in study.run_all(planned, tmp_path)] == ["ok"] * 3
-    before, _, after = (results.predictions(tmp_path, each.id) for each in planned)
-    assert [each.completions for each in after] == [each.completions for each in before] != []
+    before, _, after = (results.predictions(tmp_path, run.id) for run in planned)
+    assert [prediction.completions for prediction in after] == [prediction.completions for prediction in before] != []
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
@@ -80,10 +80,10 @@ def test_eva_begins_with_directions_of_the_rows_and_gives_layers_ranks_of_their_
     model, tokenizer = small.model(), small.tokenizer()
     rows = small_methods.batch(model, tokenizer)
     attached = methods.attach(model, lora("eva"), tokenizer, seed=1, batches=[rows, rows])
-    down = [each for name, each in attached.named_parameters() if ".lora_A." in name]
-    assert len({len(each) for each in down}) > 1
-    for each in down:  # principal components are orthonormal, and noise is not
-        torch.testing.assert_close(each @ each.T, torch.eye(len(each)), rtol=0, atol=1e-3)
+    down = [parameter for name, parameter in attached.named_parameters() if ".lora_A." in name]
+    assert len({len(weight) for weight in down}) > 1
+    for weight in down:  # principal components are orthonormal, and noise is not
+        torch.testing.assert_close(weight @ weight.T, torch.eye(len(weight)), rtol=0, atol=1e-3)
 
 
 def test_what_begins_with_rows_says_so_and_needs_enough_of_them():
@@ -93,6 +93,6 @@ def test_what_begins_with_rows_says_so_and_needs_enough_of_them():
     with pytest.raises(ValueError, match="corda begins with training rows, so attach needs batches; got none"):
         methods.attach(model, lora("corda"), tokenizer, seed=1)
     rows = small_methods.batch(model, tokenizer)
-    few = {name: each[:1] for name, each in rows.items()} | {"labels": torch.full_like(rows["labels"][:1], -100)}
+    few = {name: tensor[:1] for name, tensor in rows.items()} | {"labels": torch.full_like(rows["labels"][:1], -100)}
     with pytest.raises(ValueError, match="eva looks for 8 directions, r times rho, and no batch of training rows has"):
         methods.attach(model, lora("eva"), tokenizer, seed=1, batches=[few])

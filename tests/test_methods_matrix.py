@@ -30,7 +30,7 @@ def test_methods_learn_come_off_and_answer_the_same_from_disk(tmp_path):
         for precision, kinds in by_precision.items():
             go_through(place, tmp_path / family, precision, kinds)
     answered = answered_in_a_new_process([tmp_path / family for family in QUICK])
-    assert len(answered) == sum(len(kinds) for each in QUICK.values() for kinds in each.values())
+    assert len(answered) == sum(len(kinds) for group in QUICK.values() for kinds in group.values())
     assert [name for name, same in answered.items() if not same] == []
 
 
@@ -63,9 +63,9 @@ def go_through(place: str, folder: Path, precision: str, kinds) -> None:
         method = small_methods.method(kind)
         methods.check(method, place, precision)
         attached = methods.attach(base, method, tokenizer, seed=1, steps=small_methods.STEPS)
-        trained = [each for each in attached.parameters() if each.requires_grad]
+        trained = [parameter for parameter in attached.parameters() if parameter.requires_grad]
         assert trained, kind
-        assert {each.dtype for each in trained} == {torch.float32}, kind
+        assert {parameter.dtype for parameter in trained} == {torch.float32}, kind
         first, last = small_methods.train(attached, rows, learning_rate=max(1e-2, method.learning_rate))
         assert last < first, kind
         name = f"{kind}@{precision}"
@@ -74,7 +74,7 @@ def go_through(place: str, folder: Path, precision: str, kinds) -> None:
         assert methods.detach(attached) is base
         after = small_methods.state(base)
         assert list(after) == list(before), kind
-        assert all(each.equal(after[key]) for key, each in before.items()), kind
+        assert all(tensor.equal(after[key]) for key, tensor in before.items()), kind
         with torch.inference_mode():
             assert base(**rows).logits.equal(logits), kind
 

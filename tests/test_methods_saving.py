@@ -47,7 +47,7 @@ def lora(tmp_path_factory) -> tuple[Path, list[torch.Tensor]]:
 def test_an_adapter_is_an_ordinary_folder_of_peft_with_what_is_noted_beside_it(lora):
     place, _ = lora
     files = {"README.md", "adapter_config.json", "adapter_model.safetensors", "nblib.json"}
-    assert {each.name for each in place.iterdir()} == files
+    assert {file.name for file in place.iterdir()} == files
     config = json.loads((place / "adapter_config.json").read_text())
     assert (config["peft_type"], config["task_type"], config["r"]) == ("LORA", "CAUSAL_LM", 16)
     base = str(place.parent / "base")
@@ -71,7 +71,7 @@ def test_a_short_key_is_the_hubs_name_in_an_adapter(tmp_path, monkeypatch):
 
 def test_what_cannot_be_saved_leaves_what_was_there(tmp_path, monkeypatch):
     place, _ = saved(tmp_path, spec.Ia3())
-    before = {each.name: each.read_bytes() for each in place.iterdir()}
+    before = {file.name: file.read_bytes() for file in place.iterdir()}
     attached, base = methods.attach(small.model(), spec.Ia3(), small.tokenizer(), seed=1), str(tmp_path / "base")
     with pytest.raises(TypeError, match="not JSON serializable"):
         methods.save(attached, place, base=base, precision="fp32", facts={"method": spec.Lora()})
@@ -86,8 +86,8 @@ def test_what_cannot_be_saved_leaves_what_was_there(tmp_path, monkeypatch):
     full = methods.attach(small.model(), spec.FullTuning(), small.tokenizer(), seed=1)
     with pytest.raises(ValueError, match="save takes a model with an adapter; .*save_pretrained writes: got a Llama"):
         methods.save(full, place, base=base, precision="fp32", facts={})
-    assert {each.name: each.read_bytes() for each in place.iterdir()} == before
-    assert {each.name for each in tmp_path.iterdir()} == {"base", "adapter"}
+    assert {file.name: file.read_bytes() for file in place.iterdir()} == before
+    assert {file.name for file in tmp_path.iterdir()} == {"base", "adapter"}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_same_base_at_another_precision_is_known_again(lora, precision):
     place, expected = lora
     model, tokenizer = models.load(str(place.parent / "base"), precision)
     loaded = methods.load(model, place)
-    assert {each.dtype for name, each in loaded.named_parameters() if "lora_" in name} == {torch.float32}
+    assert {parameter.dtype for name, parameter in loaded.named_parameters() if "lora_" in name} == {torch.float32}
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
         logits = small_methods.answers(loaded, small_methods.batch(model, tokenizer))[0]
     assert (logits.float() - expected[0]).abs().mean() < 0.1 * expected[0].abs().mean()
@@ -144,9 +144,9 @@ def test_the_best_checkpoint_of_adalora_is_kept_although_it_is_older_than_the_la
     attached = methods.attach(model, spec.AdaLora(r=2, initial_r=8), tokenizer, seed=1, steps=small_methods.STEPS)
     small_methods.train(attached, rows)
     with torch.no_grad():
-        for name, each in attached.named_parameters():
+        for name, parameter in attached.named_parameters():
             if ".lora_E." in name:
-                each.fill_(0.1)  # as before anything was pruned
+                parameter.fill_(0.1)  # as before anything was pruned
     expected = small_methods.answers(attached, rows)
     methods.save(attached, tmp_path / "adapter", base=base, precision="fp32", facts={})
     methods.detach(attached)
@@ -237,11 +237,11 @@ def ran(way):
 
 
 def test_an_adapter_is_pushed_with_a_card_that_loads_it_from_there(lora, monkeypatch):
-    asked = []
+    requests = []
     for name in ("create_repo", "upload_folder", "upload_file"):
-        monkeypatch.setattr(huggingface_hub.HfApi, name, lambda self, *args, **more: asked.append((args, more)))
+        monkeypatch.setattr(huggingface_hub.HfApi, name, lambda self, *args, **more: requests.append((args, more)))
     assert methods.push(lora[0], "me/mine") == "https://huggingface.co/me/mine"
-    created, weights, card = asked
+    created, weights, card = requests
     assert created == (("me/mine",), {"exist_ok": True})
     assert (weights[1]["folder_path"], weights[1]["ignore_patterns"]) == (lora[0], "README.md")
     text = card[1]["path_or_fileobj"].decode()

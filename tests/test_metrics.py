@@ -155,10 +155,10 @@ def test_the_published_number_is_the_package_s_on_conala(conala, monkeypatch, ca
     for module in (dataflow_match, DFG):  # whose own order of names changes with the process, and scores with it
         monkeypatch.setattr(module, "set", code_bleu.OrderedSet, raising=False)
     for one, answer in zip(references, answers, strict=True):
-        theirs = calc_codebleu([one], [answer], "python")["codebleu"]
-        assert code_bleu.score(one, answer)["codebleu"] == pytest.approx(theirs, abs=1e-9)
-    theirs = calc_codebleu([[row] for row in references], answers, "python")["codebleu"]
-    assert code_bleu.corpus(references, answers)["codebleu"] == pytest.approx(theirs, abs=1e-9)
+        published = calc_codebleu([one], [answer], "python")["codebleu"]
+        assert code_bleu.score(one, answer)["codebleu"] == pytest.approx(published, abs=1e-9)
+    published = calc_codebleu([[row] for row in references], answers, "python")["codebleu"]
+    assert code_bleu.corpus(references, answers)["codebleu"] == pytest.approx(published, abs=1e-9)
 
 
 # --- all scores together --------------------------------------------------------------------------------------------

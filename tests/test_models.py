@@ -75,11 +75,11 @@ def test_an_encoder_decoder_loads_at_every_precision(t5, precision):
     (exact, tokenizer), (model, _) = models.load(t5), models.load(t5, precision)
     floating = torch.bfloat16 if precision == "bf16" else torch.float32
     assert model.lm_head.weight.dtype == model.encoder.block[0].layer[1].DenseReluDense.wo.weight.dtype == floating
-    queries = (each.encoder.block[0].layer[0].SelfAttention.q.weight for each in (exact, model))
+    queries = (loaded.encoder.block[0].layer[0].SelfAttention.q.weight for loaded in (exact, model))
     assert next(queries).nbytes / next(queries).nbytes > (1.9 if precision == "bf16" else 3.5)
     batch = tokenizer(["add 3 to list `xs3`"], return_tensors="pt")
     with torch.inference_mode():
-        found, expected = (each(**batch, labels=batch["input_ids"]).logits.float() for each in (model, exact))
+        found, expected = (loaded(**batch, labels=batch["input_ids"]).logits.float() for loaded in (model, exact))
     assert torch.nn.functional.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.9
 
 
@@ -88,7 +88,7 @@ def test_quantized_linear_layers_shrink_the_head_does_not_and_nothing_is_logged(
     for precision, smaller in (("int8", 3.5), ("nf4", 6.5), ("nf4-dq", 6.5), ("fp4", 6.5)):
         quantized, _ = models.load(llama, precision)
         assert quantized.lm_head.weight.dtype == torch.float32
-        before, after = (each.model.layers[0].mlp.up_proj.weight for each in (plain, quantized))
+        before, after = (loaded.model.layers[0].mlp.up_proj.weight for loaded in (plain, quantized))
         assert before.nbytes / after.nbytes > smaller
         assert quantized.num_parameters() == plain.num_parameters()
         with torch.inference_mode():
@@ -142,7 +142,7 @@ def test_a_pad_token_of_its_own_has_the_same_row_in_every_process(tmp_path, fami
         model, padded = models.load(str(tmp_path))
         assert (padded.pad_token_id, padded.padding_side) == (len(tokenizer), "left")
         loaded.append(model)
-    rows = [each.get_input_embeddings().weight for each in loaded]
+    rows = [model.get_input_embeddings().weight for model in loaded]
     assert rows[0].equal(rows[1])
     torch.testing.assert_close(rows[0][-1], rows[0][:-1].mean(0))
     head = loaded[0].get_output_embeddings()

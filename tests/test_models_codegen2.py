@@ -24,8 +24,8 @@ def checkpoint(tmp_path) -> Path:
     torch.manual_seed(0)
     settings = {"n_embd": WIDTH, "n_head": HEADS, "n_layer": 2, "rotary_dim": ROTARY, "n_positions": 64, "n_ctx": 64}
     model = CodeGenForCausalLM(CodeGenConfig(**settings, vocab_size=420, bos_token_id=0, eos_token_id=1))
-    for each in model.parameters():
-        each.data.normal_(std=0.2)
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.2)
     model.save_pretrained(tmp_path / "own")
     small.tokenizer().save_pretrained(tmp_path / "own")
     path = tmp_path / "own" / "config.json"
@@ -66,7 +66,7 @@ IDS = torch.tensor([5, 300, 17, 42, 42, 9, 111, 250])
 
 
 def stored(model: CodeGenForCausalLM) -> dict[str, torch.Tensor]:
-    return {name: each.detach() for name, each in model.state_dict().items()}
+    return {name: tensor.detach() for name, tensor in model.state_dict().items()}
 
 
 @pytest.mark.parametrize("form", ["safetensors", "bin"])
@@ -96,7 +96,7 @@ def test_it_is_regrouped_before_it_is_rounded(checkpoint, tmp_path, precision):
     exact, tokenizer = models.load(str(checkpoint))
     exact.save_pretrained(tmp_path / "native")
     tokenizer.save_pretrained(tmp_path / "native")
-    expected, found = (models.load(str(each), precision)[0] for each in (tmp_path / "native", checkpoint))
+    expected, found = (models.load(str(path), precision)[0] for path in (tmp_path / "native", checkpoint))
     with torch.inference_mode():
         assert found(IDS[None]).logits.equal(expected(IDS[None]).logits)
 

@@ -91,9 +91,9 @@ def test_a_gguf_file_loads_with_its_weights_tokenizer_and_template(file, tmp_pat
     assert torch.allclose(model(ids).logits[..., :400], before(ids).logits, atol=1e-6)  # one more: a pad of its own
     assert tokenizer.chat_template == TEMPLATE
     assert models.context_length(file) == before.config.max_position_embeddings
-    said = capfd.readouterr()
-    assert said.out.count("dequantized once") == 1
-    assert "%|" not in said.err
+    printed = capfd.readouterr()
+    assert printed.out.count("dequantized once") == 1
+    assert "%|" not in printed.err
     models.load(file)
     assert "dequantized" not in capfd.readouterr().out
     (folder,) = (tmp_path / "cache" / "gguf").iterdir()
@@ -170,10 +170,10 @@ def test_where_there_is_a_hub_it_is_asked_first(tmp_path):
     server = hub.Hub()
     commit = server.add("models", models.MODELS[KEY], files)
     before = f"import sys; sys.path.insert(0, {str(tmp_path / 'packages')!r})"
-    asked = f"models.revision({KEY!r})"
+    question = f"models.revision({KEY!r})"
     try:
-        assert hub.ask(server.endpoint, tmp_path / "home", asked, before=before) == [commit]
+        assert hub.ask(server.endpoint, tmp_path / "home", question, before=before) == [commit]
     finally:
         server.close()
-    (packaged,) = hub.ask(server.endpoint, tmp_path / "empty", asked, before=before)
+    (packaged,) = hub.ask(server.endpoint, tmp_path / "empty", question, before=before)
     assert packaged.startswith("gguf-")

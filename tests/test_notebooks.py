@@ -74,8 +74,13 @@ def test_every_notebook_is_known_here_and_begins_with_the_cell_for_colab(root):
 
 
 def test_rq1_shows_its_table_figures_and_answer(root, few, tmp_path):
-    asked = {"data_dir": str(few / "conala-mini"), "methods": "[zero-shot, icl, lora]", "shots": "[1,2]", "seeds": "42"}
-    notebook = execute(root, tmp_path, "rq1_peft_vs_icl", **asked)
+    settings = {
+        "data_dir": str(few / "conala-mini"),
+        "methods": "[zero-shot, icl, lora]",
+        "shots": "[1,2]",
+        "seeds": "42",
+    }
+    notebook = execute(root, tmp_path, "rq1_peft_vs_icl", **settings)
     for method in ("zero-shot", "icl-1", "icl-2", "lora"):
         assert method in output(notebook, "table")
     assert pictures(notebook) == {"lengths", "ranking", "cost"}
@@ -154,21 +159,21 @@ def test_papermill_runs_it_from_the_notebooks_folder_and_changes_nothing_in_the_
 
 @pytest.mark.slow
 def test_rq2_shows_what_retrieval_finds_buys_and_costs(root, few, tmp_path):
-    asked = {"methods": "[zero-shot, icl, rag, lora]", "shots": "[1,2]", "seeds": "42"}
-    notebook = execute(root, tmp_path, "rq2_peft_vs_rag", data_dir=str(few / "conala-mini"), **asked)
+    settings = {"methods": "[zero-shot, icl, rag, lora]", "shots": "[1,2]", "seeds": "42"}
+    notebook = execute(root, tmp_path, "rq2_peft_vs_rag", data_dir=str(few / "conala-mini"), **settings)
     assert pictures(notebook) == {"length", "even-figure", "new-figure", "similarity"}
     shown = {"table": "icl-2", "answer": "RAG", "even": "rag-2", "new": "new operation", "quality": "rag-1"}
     for cell, text in shown.items():
         assert text in output(notebook, cell)
-    asked = {"methods": "[rag]", "shots": "[1]", "seeds": "42", "task": "codealpaca-mini", "limit": 2}
-    notebook = execute(root, tmp_path, "rq2_peft_vs_rag", data_dir=str(few / "codealpaca-mini"), **asked)
-    assert "not said" in output(notebook, "new")  # that task names no operations
+    settings = {"methods": "[rag]", "shots": "[1]", "seeds": "42", "task": "codealpaca-mini", "limit": 2}
+    notebook = execute(root, tmp_path, "rq2_peft_vs_rag", data_dir=str(few / "codealpaca-mini"), **settings)
+    assert "unknown" in output(notebook, "new")  # that task names no operations
 
 
 @pytest.mark.slow
 def test_rq3_compares_methods_sizes_and_learning_rates(root, few, tmp_path):
-    asked = {"methods": "[lora, adapter, p-tuning, full]", "sensitive": "[ia3]"}
-    notebook = execute(root, tmp_path, "rq3_peft_methods", data_dir=str(few / "conala-mini"), **asked)
+    settings = {"methods": "[lora, adapter, p-tuning, full]", "sensitive": "[ia3]"}
+    notebook = execute(root, tmp_path, "rq3_peft_methods", data_dir=str(few / "conala-mini"), **settings)
     assert pictures(notebook) == {"weights", "curves", "small-figure", "rate"}
     shown = {"table": "p-tuning", "small": "micro", "small-answer": "micro", "rate-table": "ia3"}
     for cell, text in shown.items():
@@ -177,9 +182,9 @@ def test_rq3_compares_methods_sizes_and_learning_rates(root, few, tmp_path):
 
 @pytest.mark.slow
 def test_rq4_weighs_precisions_and_plans_cards(root, few, tmp_path):
-    asked = {"precisions": "[fp32, nf4-dq]", "foreseen": "[codegen-350m-mono]", "carded": "codegen-350m-mono"}
-    asked["sized"] = "[micro]"
-    notebook = execute(root, tmp_path, "rq4_quantization", data_dir=str(few / "conala-mini"), **asked)
+    settings = {"precisions": "[fp32, nf4-dq]", "foreseen": "[codegen-350m-mono]", "carded": "codegen-350m-mono"}
+    settings["sized"] = "[micro]"
+    notebook = execute(root, tmp_path, "rq4_quantization", data_dir=str(few / "conala-mini"), **settings)
     assert pictures(notebook) == {"kinds", "quality", "steps", "predicted", "sized", "large"}
     shown = {"table": "nf4-dq", "large-table": "codegen-350m-mono", "cards": "T4", "answer": "half"}
     for cell, text in shown.items():
@@ -188,8 +193,8 @@ def test_rq4_weighs_precisions_and_plans_cards(root, few, tmp_path):
 
 @pytest.mark.slow
 def test_rq5_runs_the_programs_and_shows_how_they_end(root, few, tmp_path):
-    asked = {"methods": "[zero-shot, lora, qlora-4bit]", "seeds": "42", "data_dir": str(few / "apps-mini")}
-    notebook = execute(root, tmp_path, "rq5_apps", **asked)
+    settings = {"methods": "[zero-shot, lora, qlora-4bit]", "seeds": "42", "data_dir": str(few / "apps-mini")}
+    notebook = execute(root, tmp_path, "rq5_apps", **settings)
     for text in ("qlora-4bit", "average accuracy", "strict accuracy", "pass@1", "pass@2", "pass@5"):
         assert text in output(notebook, "table")
     assert pictures(notebook) == {"ranking", "endings"}
@@ -216,8 +221,8 @@ def test_start_here_shows_four_answers_a_loss_and_memory(root, tmp_path):
     nbformat.write(notebook, tmp_path / "notebooks" / "start.ipynb")
     notebook = execute(tmp_path, tmp_path, "start", large="codegen-350m-mono")
     assert pictures(notebook) == {"train", "memory"}
-    for said in ("reference", "zero-shot", "icl-3", "rag-3", "lora", "<ins>"):
-        assert said in output(notebook, "answers")
+    for text in ("reference", "zero-shot", "icl-3", "rag-3", "lora", "<ins>"):
+        assert text in output(notebook, "answers")
     shown = {"train": "the checkpoint of epoch", "trained": "were trained in", "prompts": "### Instruction:"}
     for cell, text in (shown | {"memory": "codegen-350m-mono"}).items():
         assert text in output(notebook, cell)
@@ -257,8 +262,8 @@ def test_a_store_with_gaps_becomes_a_report_and_one_that_is_not_there_is_no_erro
     notebook = execute(root, tmp_path, "report")
     assert broken.id in output(notebook, "check")
     assert "PEFT beats" in output(notebook, "claims")
-    for said in ("OOM", "missing", "a partial result", "best"):
-        assert said in output(notebook, "tables")
+    for text in ("OOM", "missing", "a partial result", "best"):
+        assert text in output(notebook, "tables")
     assert {"ranks-figure", "memory"} <= pictures(notebook)
     assert broken.id not in output(notebook, "appendix")
     made = {path.name for path in (store / "report").iterdir()}

@@ -92,8 +92,8 @@ def matrix(tasks: list[str]) -> pd.DataFrame:
     """The first task's answers of the second one's adapter ran out of memory; the other way round there are none."""
     lines = []
     for task, (place, trained) in itertools.product(tasks, enumerate(["nothing (zero-shot)", *tasks, "+".join(tasks)])):
-        gone = (task, trained) == (tasks[0], tasks[1])
-        line = scored(None if gone else 0.1 + 0.15 * place, "out_of_memory" if gone else "ok", task=task)
+        missing = (task, trained) == (tasks[0], tasks[1])
+        line = scored(None if missing else 0.1 + 0.15 * place, "out_of_memory" if missing else "ok", task=task)
         if (task, trained) != (tasks[1], tasks[0]):
             lines.append(line | {"trained_on": trained, "label": "lora" if place else "zero-shot"})
     return table(lines)

@@ -13,7 +13,7 @@ LINE, BLOCK = ("\n",), ("\n###",)  # stop strings
 
 
 def test_a_prompt_is_the_studys_template_after_its_shots():
-    built = prompts.build(QUERY, SHOTS[:1], small.tokenizer(), room=500)
+    built = prompts.build(QUERY, SHOTS[:1], small.tokenizer(), max_tokens=500)
     assert built.text == (
         "### Instruction:\nadd 0 to list `xs0`\n### Response:\nxs0.append(0)\n\n"
         "### Instruction:\nsort list `xs`\n### Response:\n"
@@ -121,11 +121,11 @@ def chatting(template: str | dict | None):
 
 
 def test_a_problem_says_how_its_input_comes():
-    by_input, by_call = (prompts.asked(example, small.tokenizer(), APPS) for example in (PROBLEM, CALLED))
+    by_input, by_call = (prompts.query_text(example, small.tokenizer(), APPS) for example in (PROBLEM, CALLED))
     assert ("Read from standard input" in by_input, "signature" in by_input) == (True, False)
     assert by_call.endswith("Return the sum.\n\ndef f(xs):\n### Response:\n")
     assert ("standard input" in by_call, "Use the given function signature" in by_call) == (False, True)
-    both = prompts.build(PROBLEM, [CALLED], small.tokenizer(), room=500, task=APPS).text
+    both = prompts.build(PROBLEM, [CALLED], small.tokenizer(), max_tokens=500, task=APPS).text
     assert CALLED.code + "\n\n### Instruction:\n" in both
 
 
@@ -133,8 +133,8 @@ def test_a_base_model_is_no_chat_model_though_it_ships_a_template():
     for template in NO_CHATS:
         tokenizer = chatting(template)
         assert not prompts.is_chat(tokenizer)
-        assert prompts.asked(QUERY, tokenizer) == prompts.INSTRUCTION.format(intent=QUERY.intent)
-        assert (prompts.answered(QUERY, tokenizer), prompts.ends(LINE, tokenizer)) == (QUERY.code, ["\n"])
+        assert prompts.query_text(QUERY, tokenizer) == prompts.INSTRUCTION.format(intent=QUERY.intent)
+        assert (prompts.answer_text(QUERY, tokenizer), prompts.ends(LINE, tokenizer)) == (QUERY.code, ["\n"])
 
 
 def test_a_chat_model_is_asked_for_code_and_its_answer_is_opened_as_the_template_writes_one():
@@ -146,29 +146,29 @@ def test_a_chat_model_is_asked_for_code_and_its_answer_is_opened_as_the_template
     }
     for template, text in expected.items():
         assert prompts.is_chat(chatting(template))
-        assert prompts.asked(QUERY, chatting(template)) == text
+        assert prompts.query_text(QUERY, chatting(template)) == text
     first = prompts.CODE_ONLY.format(intent=SHOTS[0].intent)
-    assert prompts.build(QUERY, SHOTS[:1], chatting(BRACKETS), room=500).text == (
+    assert prompts.build(QUERY, SHOTS[:1], chatting(BRACKETS), max_tokens=500).text == (
         f"<s>[INST] {first} [/INST] ```python\nxs0.append(0)\n``` </s>{expected[BRACKETS]}"
     )
 
 
 def test_a_chat_has_one_beginning_and_its_answer_closes_the_fence():
     tokenizer = chatting(BRACKETS)
-    text = prompts.asked(PROBLEM, tokenizer, APPS)
+    text = prompts.query_text(PROBLEM, tokenizer, APPS)
     assert text.startswith("<s>[INST] Write a Python program that")
     assert prompts.encode(text, tokenizer)["input_ids"].count(tokenizer.bos_token_id) == 1
-    assert prompts.answered(PROBLEM, tokenizer) == f"{PROBLEM.code}\n```"
-    assert prompts.extract(prompts.answered(PROBLEM, tokenizer), BLOCK) == PROBLEM.code
+    assert prompts.answer_text(PROBLEM, tokenizer) == f"{PROBLEM.code}\n```"
+    assert prompts.extract(prompts.answer_text(PROBLEM, tokenizer), BLOCK) == PROBLEM.code
     assert prompts.ends(BLOCK, tokenizer) == ["\n###", "\n```"]
 
 
 @pytest.mark.parametrize("template", [None, TUNED])
 def test_shots_that_do_not_fit_are_dropped_first_ones_first_and_the_query_is_never_cut(template):
     tokenizer = chatting(template)
-    whole = prompts.build(QUERY, SHOTS, tokenizer, room=2000)
-    cut = prompts.build(QUERY, SHOTS, tokenizer, room=whole.tokens - 1)
+    whole = prompts.build(QUERY, SHOTS, tokenizer, max_tokens=2000)
+    cut = prompts.build(QUERY, SHOTS, tokenizer, max_tokens=whole.tokens - 1)
     assert cut.dropped_shots == 1
-    assert cut.text == prompts.build(QUERY, SHOTS[1:], tokenizer, room=2000).text
-    with pytest.raises(ValueError, match="the query of example 'q' has .* leaves room for 5"):
-        prompts.build(QUERY, SHOTS, tokenizer, room=5)
+    assert cut.text == prompts.build(QUERY, SHOTS[1:], tokenizer, max_tokens=2000).text
+    with pytest.raises(ValueError, match="the query of example 'q' has .* has room for 5"):
+        prompts.build(QUERY, SHOTS, tokenizer, max_tokens=5)

@@ -51,19 +51,19 @@ def generated(patch) -> list:
     whole, seen = generate.completions, []
 
     def noted(*given, **named):
-        for each in whole(*given, **named):
-            seen.append(each)
-            yield each
+        for value in whole(*given, **named):
+            seen.append(value)
+            yield value
 
     patch.setattr(generate, "completions", noted)
     return seen
 
 
-def answers(folder, each):
+def answers(folder, planned):
     """What does not depend on the time: predictions, scores, and what is noted of the training."""
-    (row,) = results.read(folder, [each.id])
+    (row,) = results.read(folder, [planned.id])
     notes = {name: value for name, value in row.notes.items() if not name.endswith("resumed")}
-    return results.predictions(folder, each.id), row.scores, notes, row.status
+    return results.predictions(folder, planned.id), row.scores, notes, row.status
 
 
 KILLS = {
@@ -84,7 +84,7 @@ def test_a_run_that_is_killed_at_each_stage_ends_as_an_undisturbed_one(kind, pla
     assert answers(tmp_path / "killed", run) == answers(tmp_path / "undisturbed", run)
     assert row.notes["answers_resumed"] == 3
     assert row.notes["training_resumed"] >= 1
-    left = {each.name for each in (tmp_path / "killed").iterdir()}
+    left = {file.name for file in (tmp_path / "killed").iterdir()}
     assert left - {"adapters"} == {f"{run.id}.json", f"{run.id}.predictions.jsonl"}
 
 
@@ -136,10 +136,10 @@ def test_a_run_that_another_process_ended_meanwhile_is_read_and_not_repeated(pla
     done = study.run_all([other], tmp_path / "other")
     whole = study.run.run_one
 
-    def meanwhile(each, *given, **named):
-        assert each is own
+    def meanwhile(planned, *given, **named):
+        assert planned is own
         results.write(tmp_path / "own", done[0], results.predictions(tmp_path / "other", other.id))
-        return whole(each, *given, **named)
+        return whole(planned, *given, **named)
 
     monkeypatch.setattr(study.run, "run_one", meanwhile)
     rows = study.run_all([own, other], tmp_path / "own")

@@ -55,9 +55,9 @@ def test_a_disk_that_becomes_full_is_said_and_what_was_done_is_kept(
     study.run_all(planned, tmp_path / "roomy")
     monkeypatch.setattr(checkpoints, "MIN_INTERVAL_SECONDS", seconds)
     folder, failures = disk / "results", []
-    for room in range(4, 400, 8):  # KiB that are left when work begins
+    for free_kib in range(4, 400, 8):  # KiB that are left when work begins
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(results, "require_room", lambda _, room=room: leave(disk, room))
+            patch.setattr(results, "require_room", lambda _, free_kib=free_kib: leave(disk, free_kib))
             try:
                 study.run_all(planned, folder)
             except OSError as problem:
@@ -66,19 +66,19 @@ def test_a_disk_that_becomes_full_is_said_and_what_was_done_is_kept(
         assert results.problems(folder) == {}
         if results.read(folder):
             break
-    said = re.compile(
+    error = re.compile(
         "where 0 MiB are free|No space left on device.*; what was done until then is kept in .*results: make"
     )
-    assert all(said.search(each) for each in failures), failures
-    assert {failed.group(1) if (failed := WHAT.search(each)) else "answers or row" for each in failures} == stages
+    assert all(error.search(failure) for failure in failures), failures
+    assert {failed.group(1) if (failed := WHAT.search(failure)) else "answers or row" for failure in failures} == stages
     (run,), (row,) = planned, results.read(folder)
     assert row.status == "ok"
     assert results.predictions(folder, run.id) == results.predictions(tmp_path / "roomy", run.id)
 
 
-def leave(disk, room: int) -> None:
+def leave(disk, free_kib: int) -> None:
     """Fills the disk up to so many KiB."""
-    (disk / "ballast").write_bytes(bytes(max(0, shutil.disk_usage(disk).free - room * 1024)))
+    (disk / "ballast").write_bytes(bytes(max(0, shutil.disk_usage(disk).free - free_kib * 1024)))
 
 
 def test_a_folder_that_is_only_read_is_said_before_any_work_and_its_rows_are_read(planned, tmp_path, monkeypatch):

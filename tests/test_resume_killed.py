@@ -25,7 +25,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def told(*given) -> dict:
+def summary(*given) -> dict:
     """What the other program says at its end."""
     here = Path(__file__).parent
     paths = {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
@@ -62,7 +62,7 @@ def expected_files(rows, folder) -> set[str]:
 
 
 def test_killed_at_random_moments_a_study_ends_as_an_undisturbed_one(place, undisturbed):
-    told_of = told("kill", place / "killed", place / "base", place / "data", 5)
+    told_of = summary("kill", place / "killed", place / "base", place / "data", 5)
     assert Counter(told_of["stages"]) == Counter(killed_studies.KILLS)
     assert len(told_of["stages"]) >= 25
     for number in range(told_of["studies"]):
@@ -78,7 +78,7 @@ def test_killed_at_random_moments_a_study_ends_as_an_undisturbed_one(place, undi
 
 def test_two_processes_share_the_work_and_no_run_or_training_is_done_twice(place, undisturbed):
     folder = place / "shared"
-    assert told("share", folder, place / "base", place / "data") == {"codes": [0, 0]}
+    assert summary("share", folder, place / "base", place / "data") == {"codes": [0, 0]}
     assert what_counts(folder) == undisturbed
     begun = Counter((folder.parent / "shared.begun").read_text().splitlines())
     assert set(begun.values()) == {1}

@@ -47,7 +47,7 @@ def trained(folder, method, *, base=small.model, die_at=None, training=TRAINING,
         monitor=train.Monitor(report=report),
         checkpoints=train.Checkpoints(folder, facts) if folder else None,
     )
-    return torch.cat([each.detach().flatten() for each in model.parameters() if each.requires_grad]), fitted
+    return torch.cat([weight.detach().flatten() for weight in model.parameters() if weight.requires_grad]), fitted
 
 
 def same_after(kills, tmp_path, method, **settings):
@@ -95,7 +95,7 @@ def test_the_best_weights_so_far_come_from_before_the_kill(tmp_path):
     def fit(folder, die_at=None):
         return trained(folder, spec.FullTuning(), die_at=die_at, training=training)
 
-    other = tuple(replace(each, code=each.intent[::-1]) for each in small.DATA.validation)
+    other = tuple(replace(example, code=example.intent[::-1]) for example in small.DATA.validation)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(small, "DATA", replace(small.DATA, validation=other))  # no training helps for long
         weights, fitted = fit(None)
@@ -112,7 +112,7 @@ def test_a_checkpoint_that_is_cut_or_of_other_packages_is_not_read(tmp_path):
         trained(tmp_path, spec.Lora(r=2), die_at=6, facts=lambda: {"seconds": 7})
     assert train.saved_facts(tmp_path) == {"seconds": 7}
     (place,) = tmp_path.iterdir()
-    assert (place / "model.safetensors").stat().st_size < sum(each.nbytes for each in small.model().parameters())
+    assert (place / "model.safetensors").stat().st_size < sum(weight.nbytes for weight in small.model().parameters())
     noted = (place / "nblib.json").read_text()
     (place / "nblib.json").write_text(json.dumps(json.loads(noted) | {"packages": {"torch": "1.0"}}))
     assert train.saved_facts(tmp_path) is None  # of other packages
@@ -135,7 +135,7 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path, mo
     monkeypatch.setattr(checkpoints, "_finish", killed)
     with pytest.raises(Killed):
         trained(tmp_path, spec.Lora())
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-6"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-6"]
     monkeypatch.setattr(checkpoints, "_finish", finish)
     assert trained(tmp_path, spec.Lora())[0].equal(weights)
 

@@ -305,7 +305,7 @@ def test_an_encoder_comes_from_the_hub_with_all_that_it_needs_and_stays(encoder,
         files = {path.relative_to(encoder).as_posix(): path.read_bytes() for path in paths}
         server.add("models", "maker/encoder", files | {"onnx/model.onnx": b"", "pytorch_model.bin": b""})
         (place,) = hub.ask(server.endpoint, tmp_path, PLACE, before=BEFORE)
-        assert not any(path.endswith(("onnx", "bin")) for path in server.asked)
+        assert not any(path.endswith(("onnx", "bin")) for path in server.requests)
         assert found(TRAIN, "sort it", retriever=place) == found(TRAIN, "sort it", retriever=encoder)
         server.add("models", "maker/encoder", {"config.json": b"{}", "pytorch_model.bin": b"weights"})
         (older,) = hub.ask(server.endpoint, tmp_path, PLACE, before=BEFORE)  # a repository without safetensors

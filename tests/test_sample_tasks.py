@@ -64,9 +64,9 @@ def test_a_task_has_its_counts_the_columns_of_the_real_one_and_asks_nothing_twic
     assert {split: len(rows) for split, rows in made(task).items()} == sample_tasks.SIZES
     every = [row for rows in made(task).values() for row in rows]
     assert {" ".join(row) for row in every} == {COLUMNS[task]}
-    asked = [row.get("nl") or row["question"] for row in every]
-    asked = [re.sub(r"`\w+`, which|named `\w+`|\n.*", "", text, flags=re.S) for text in asked]
-    assert [text for text, count in Counter(asked).items() if count > 1] == []
+    questions = [row.get("nl") or row["question"] for row in every]
+    questions = [re.sub(r"`\w+`, which|named `\w+`|\n.*", "", text, flags=re.S) for text in questions]
+    assert [text for text, count in Counter(questions).items() if count > 1] == []
 
 
 @pytest.mark.parametrize("task", ["conala-mini", "codealpaca-mini"])

@@ -51,7 +51,7 @@ def test_nothing_to_run_starts_nothing(workers):
 def test_a_worker_that_dies_is_replaced_and_the_run_goes_on(workers):
     jobs = [Script(f"print({n})") for n in range(6)]
     found = run(jobs, workers=1, report=lambda share: share < 0.5 and workers[-1].process.kill())
-    assert [each[0].output for each in found] == [f"{n}\n" for n in range(6)]
+    assert [outcomes[0].output for outcomes in found] == [f"{n}\n" for n in range(6)]
     assert len(workers) > 1
 
 
@@ -59,7 +59,7 @@ def test_an_error_of_the_caller_ends_all_workers(workers):
     jobs = [Script("print(1)"), Script("import time\ntime.sleep(99)")]
     with pytest.raises(ZeroDivisionError):
         run(jobs, workers=2, report=lambda share: 1 / 0)
-    assert [each.process.poll() is None for each in workers] == [False] * len(workers)
+    assert [worker.process.poll() is None for worker in workers] == [False] * len(workers)
 
 
 def test_a_worker_that_starts_after_such_an_error_leaves_nothing_open(monkeypatch):
@@ -91,7 +91,7 @@ def test_a_job_that_ends_every_worker_fails_alone(monkeypatch):
 
     monkeypatch.setattr(sandbox, "run_job", run_or_die)
     found = run([Script("print(1)"), Script("'die'"), Script("print(1)")], workers=1)
-    assert [each[0].status for each in found] == ["ok", "runtime_error", "ok"]
+    assert [outcomes[0].status for outcomes in found] == ["ok", "runtime_error", "ok"]
 
 
 def test_complete_isolation_needs_no_consent_and_weak_isolation_does(monkeypatch):

@@ -221,6 +221,6 @@ def test_shipped_references_pass_their_own_tests(root, task, step):
     rows = [json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()][::step]
     jobs = [Checked(row["cmd"], tuple(row["test_list"]), setup=row["test_setup_code"]) for row in rows]
     found = sandbox.run_all(jobs, limits=Limits(wall_seconds=300.0), allow_code_execution=True)
-    outcomes = [(job.code, outcome) for job, each in zip(jobs, found, strict=True) for outcome in each]
+    outcomes = [(job.code, outcome) for job, results in zip(jobs, found, strict=True) for outcome in results]
     assert len(outcomes) > 10
     assert [pair for pair in outcomes if pair[1].status != "ok"] == []

@@ -128,7 +128,9 @@ def test_a_check_can_use_inside_and_not_outside(name, run):
 def test_data_crosses_both_ways_with_its_exact_type(setup, values, same, run):
     checks = tuple(f"x = {value}\ny = same(x)\nassert type(y) is type(x) and {same}" for value in values)
     outcomes = run(Checked("def same(x): return x", checks, setup=setup))
-    assert [(value, each.message) for value, each in zip(values, outcomes, strict=True) if each.status != "ok"] == []
+    assert [
+        (value, outcome.message) for value, outcome in zip(values, outcomes, strict=True) if outcome.status != "ok"
+    ] == []
 
 
 def test_what_has_no_end_or_holds_itself_or_does_as_if_cannot_cross(run):
@@ -138,7 +140,7 @@ def test_what_has_no_end_or_holds_itself_or_does_as_if_cannot_cross(run):
         "class All:\n    def __eq__(self, other): return True\ndef h(x): return lambda: All()"
     )
     outcomes = run(Checked(code, checks))
-    assert [(each.status, each.inside) for each in outcomes] == [("failed", False)] * 5
+    assert [(outcome.status, outcome.inside) for outcome in outcomes] == [("failed", False)] * 5
     assert "more than 10000 items" in outcomes[0].message
 
 
@@ -147,8 +149,8 @@ def test_checks_inside_fail_by_themselves_and_keep_their_order(run):
               "assert f() == 1", "f = 0", "assert f() == 1")  # fmt: skip
     outcomes = run(Checked("def f(): return 1", checks, inside=(1, 2, 3, 4, 6, 7)), Limits(cpu_seconds=0.5))
     statuses = ["ok", "failed", "runtime_error", "time_out", "runtime_error", "ok", "ok", "ok"]
-    assert [each.status for each in outcomes] == statuses
-    assert [number for number, each in enumerate(outcomes) if each.inside] == [1, 2, 3, 4, 6, 7]
+    assert [outcome.status for outcome in outcomes] == statuses
+    assert [number for number, outcome in enumerate(outcomes) if outcome.inside] == [1, 2, 3, 4, 6, 7]
 
 
 @pytest.mark.parametrize("answer", ["{'raised': 1}", "{'error': None}", "[1]", "{'memory': 1, 'error': {}}"])

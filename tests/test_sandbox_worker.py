@@ -112,8 +112,8 @@ def test_the_worker_runs_this_package_and_no_other_of_its_name(tmp_path, root, m
     """An installed nblib, as an old one in site-packages would be."""
     folder = tmp_path / "nblib" / "sandbox" / "inside"
     folder.mkdir(parents=True)
-    for each in (folder, *list(folder.parents)[:2]):
-        (each / "__init__.py").write_text("raise SystemExit('another nblib')")
+    for path in (folder, *list(folder.parents)[:2]):
+        (path / "__init__.py").write_text("raise SystemExit('another nblib')")
     start = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
     monkeypatch.setattr("nblib.sandbox.worker._START", start + sys.modules[Worker.__module__]._START)
     worker = Worker()

@@ -32,8 +32,8 @@ def test_ids_are_kept_over_versions_and_the_place_of_data_and_model_does_not_cha
     """A new field must have a default that means "as before"; this id was made by version 0.1."""
     assert identity(RUN) == "tiny.conala-mini.icl-3.fp32.seed42.e2be2bb351"
     assert identity(replace(RUN, data_dir="/here")) == identity(RUN)
-    here, there = (identity(replace(RUN, model=folder)) for folder in ("/here/tiny", "/there/tiny"))
-    assert here == there
+    first, second = (identity(replace(RUN, model=folder)) for folder in ("/here/tiny", "/there/tiny"))
+    assert first == second
 
 
 def test_runs_that_train_the_same_share_their_training():

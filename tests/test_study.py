@@ -51,10 +51,10 @@ def runs(compare):
     return compare()
 
 
-def counted(monkeypatch, room, name):
+def counted(monkeypatch, module, name):
     """The calls of a function from now on."""
-    calls, whole = [], getattr(room, name)
-    monkeypatch.setattr(room, name, lambda *args, **named: calls.append(args) or whole(*args, **named))
+    calls, whole = [], getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args, **named: calls.append(args) or whole(*args, **named))
     return calls
 
 
@@ -157,10 +157,10 @@ def test_a_row_of_an_earlier_revision_is_run_again_and_its_adapter_trained_again
 def test_rows_of_the_sample_tasks_outlast_revisions_that_their_texts_cannot_meet(tmp_path):
     first = {"revisions": dict.fromkeys(provenance.REVISIONS, 1) | {"scores": provenance.REVISIONS["scores"]}}
     tiny = spec.Run("tiny", "conala-mini", spec.ZeroShot())
-    asked = {"tiny": tiny, "other": spec.Run("a/b", "conala", spec.ZeroShot()), "own": replace(tiny, data_dir="/data")}
-    for name, run in asked.items():
+    runs = {"tiny": tiny, "other": spec.Run("a/b", "conala", spec.ZeroShot()), "own": replace(tiny, data_dir="/data")}
+    for name, run in runs.items():
         results.write(tmp_path, results.Row(name, spec.settings(run), "ok", {}, {}, {}, first))
-    assert [name for name in asked if results.finished(tmp_path, name)] == ["tiny"]
+    assert [name for name in runs if results.finished(tmp_path, name)] == ["tiny"]
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -253,10 +253,10 @@ def test_a_chat_models_answer_may_go_on_to_its_closing_fence(place, tmp_path, mo
     if chat:
         template = "{% for turn in messages %}{{ turn.content }}{{ eos_token }}{% endfor %}"
         (tmp_path / "small" / "chat_template.jinja").write_text(template)
-    asked = []
+    calls = []
 
     def completions(*args, stops, **named):
-        asked.append(stops)
+        calls.append(stops)
         return [(index, ["import re\nre.split(x)\n```\nIt splits."], 9) for index in range(8)]
 
     monkeypatch.setattr(generate, "completions", completions)
@@ -264,7 +264,7 @@ def test_a_chat_models_answer_may_go_on_to_its_closing_fence(place, tmp_path, mo
     run = spec.Run(model, "conala", spec.ZeroShot(), decoding=decoding, data_dir=str(place / "data"))
     planned = study.plan([run])
     study.run_all(planned, tmp_path)
-    assert asked == [stops]
+    assert calls == [stops]
     assert {prediction.codes for prediction in answers(tmp_path, planned)[0]} == {(code,)}
 
 

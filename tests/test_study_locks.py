@@ -85,12 +85,12 @@ def test_a_child_of_the_holder_does_not_keep_it(tmp_path):
 
 
 def test_waiting_can_be_stopped(other, tmp_path):
-    holder, asked = other(), []
+    holder, calls = other(), []
     assert holder.stdout.readline() == "True\n"
 
     def waiting():
-        asked.append(1)
-        if len(asked) == 2:
+        calls.append(1)
+        if len(calls) == 2:
             raise InterruptedError("enough")
 
     with pytest.raises(InterruptedError), locks.lock(tmp_path, "a", wait=True, waiting=waiting):
@@ -98,7 +98,7 @@ def test_waiting_can_be_stopped(other, tmp_path):
     holder.communicate("done\n")
     with locks.lock(tmp_path, "a", wait=True, waiting=waiting) as free:
         assert free
-    assert len(asked) == 2
+    assert len(calls) == 2
 
 
 def test_a_file_system_without_locks_is_said_and_work_goes_on(tmp_path, monkeypatch):

@@ -33,25 +33,25 @@ def planned(tmp_path_factory):
         return small.plan(patch, tmp_path_factory.mktemp("small"), QUICK)
 
 
-def wait_for_another(folder, planned, mine):
+def wait_for_another(folder, planned, own):
     """Until a process has written a row that is not this one's."""
-    while not any(results.finished(folder, each.id) for each in planned if each.id != mine):
+    while not any(results.finished(folder, run.id) for run in planned if run.id != own):
         Event().wait(0.05)
 
 
 def answers(folder, planned):
-    return [results.predictions(folder, each.id) for each in planned]
+    return [results.predictions(folder, run.id) for run in planned]
 
 
 def test_two_processes_make_the_rows_of_one(planned, tmp_path, monkeypatch):
     alone = study.run_all(planned, tmp_path / "alone")
     here, whole, threads = [], run.run_one, torch.get_num_threads()
 
-    def run_one(each, folder, **named):
+    def run_one(one, folder, **named):
         if not here:
-            wait_for_another(folder, planned, each.id)
-        here.append(each.id)
-        return whole(each, folder, **named)
+            wait_for_another(folder, planned, one.id)
+        here.append(one.id)
+        return whole(one, folder, **named)
 
     monkeypatch.setattr(run, "run_one", run_one)
     together = study.run_all(planned, tmp_path / "together", processes=2)
@@ -72,7 +72,7 @@ def test_a_process_that_cannot_start_is_not_missed(planned, tmp_path, monkeypatc
 
 
 def test_an_interrupt_ends_the_others_and_gives_the_threads_back(planned, tmp_path, monkeypatch):
-    def run_one(each, folder, **named):
+    def run_one(one, folder, **named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "run_one", run_one)
@@ -98,9 +98,9 @@ def test_the_others_end_when_this_one_is_killed(planned, tmp_path):
         "    time.sleep(1000)\n"
     )
     many = [
-        replace(each, run=replace(each.run, seed=seed), id=f"{each.id}{seed}") for seed in range(99) for each in planned
+        replace(one, run=replace(one.run, seed=seed), id=f"{one.id}{seed}") for seed in range(99) for one in planned
     ]
-    arguments = (many, tmp_path / "rows", dict.fromkeys([each.id for each in many]), {})
+    arguments = (many, tmp_path / "rows", dict.fromkeys([run.id for run in many]), {})
     process = subprocess.Popen([sys.executable, "-c", starting], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     process.stdin.write(pickle.dumps(arguments))
     process.stdin.close()
@@ -114,10 +114,10 @@ def test_the_others_end_when_this_one_is_killed(planned, tmp_path):
 
 
 def test_long_runs_come_first_and_those_that_share_a_training_last(planned):
-    runs = [each.run for each in planned]
+    runs = [one.run for one in planned]
     again = study.plan([replace(runs[3], decoding=spec.Decoding(beams=3, returned=1))])
     assert again[0].training == planned[3].training
-    order = [each.run.method.kind for each in parallel.in_order([*planned[:4], *again, *planned[4:]])]
+    order = [one.run.method.kind for one in parallel.in_order([*planned[:4], *again, *planned[4:]])]
     assert order == ["lora", "lora", "full", "full", "zero-shot", "icl", "icl", "lora"]
 
 
@@ -134,6 +134,32 @@ def test_processes_are_as_many_as_threads_work_and_half_of_the_free_memory_allow
     assert [count(planned, gib) for gib in (5, 1)] == [2, 1]  # a little more than one GiB each
     monkeypatch.setattr(parallel, "peaks", lambda waiting: [None] * len(waiting))
     assert count(planned, 64) == 1
+
+
+def test_each_gpu_has_a_process_of_its_own(planned, monkeypatch, tmp_path):
+    seen = []
+
+    class Process:
+        pid = None
+
+        def __init__(self, **named):
+            pass
+
+        def start(self):
+            seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+    monkeypatch.setattr(parallel.models, "device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [parallel.count(waiting) for waiting in (planned, planned[2:5], planned[:1])] == [3, 2, 1]
+    monkeypatch.setattr(multiprocessing.get_context("spawn"), "Process", Process)
+    with parallel.others(3):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
+    with parallel.others(2):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,GPU-7"
+    assert seen == ["1", "2", "GPU-7"]
+    assert parallel.count(planned) == 2
 
 
 def test_a_script_is_not_run_again_by_the_processes_that_it_starts(planned, tmp_path):

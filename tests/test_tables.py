@@ -56,8 +56,8 @@ def test_html_is_what_github_keeps():
     html = Table(SCORES.assign(method=["a<b>"] * 4), ("a & b",), "50 %", SHOWN)._repr_html_()
     assert set(re.findall(r"</?(\w+)", html)) <= set("p table thead tbody tr th td b ins br small".split())
     assert not re.search(r"class=|<t[hd]\b(?! align)", html)  # GitHub strips styles: an attribute says the same
-    for said in ("<b>65.0</b> ± 1.7<br><small>60.0 to 70.0</small>", "<ins>63.0</ins> ≈", "a&lt;b&gt;", "a &amp; b"):
-        assert said in html
+    for text in ("<b>65.0</b> ± 1.7<br><small>60.0 to 70.0</small>", "<ins>63.0</ins> ≈", "a&lt;b&gt;", "a &amp; b"):
+        assert text in html
     assert "nan" not in html.lower()
 
 

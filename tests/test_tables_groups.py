@@ -46,19 +46,24 @@ def test_groups_are_tested_and_examples_without_one_are_told(tmp_path):
 
 def test_retrieval_hand_worked(tmp_path):
     put(tmp_path, run(Lora()), right(0.5))
-    assert "No method with examples" in tables.retrieval(*results.load(tmp_path), asked={}, shown={}).text
+    assert (
+        "No method with examples"
+        in tables.retrieval(*results.load(tmp_path), test_operations={}, train_operations={}).text
+    )
     shots = [(("a", "b"), (0.1, 0.9)), (("b", "b"), (0.5, 0.4)), (("a", "a"), (0.2, 0.3)), ((), ())]
     fields = [{"shots": ids, "similarities": near} for ids, near in shots]
     put(tmp_path, run(Retrieved(2)), [1.0, 1.0, 0.0, 0.0], fields=fields)
-    asked = dict.fromkeys(("e000", "e001", "e002", "e003"), "sort")
-    table = tables.retrieval(*results.load(tmp_path), asked=asked, shown={"a": "sort", "b": "open"})
+    operations = dict.fromkeys(("e000", "e001", "e002", "e003"), "sort")
+    table = tables.retrieval(
+        *results.load(tmp_path), test_operations=operations, train_operations={"a": "sort", "b": "open"}
+    )
     line = table.frame.loc["rag-2"]
     assert (line["hit_share"], line["same_share"]) == (pytest.approx(2 / 3), 3 / 6)
     assert line["similarity"] == pytest.approx((0.9 + 0.5 + 0.3) / 3)
     assert (line["with_score"], line["with_score_n"]) == (0.5, 2)
     assert (line["without_score"], line["without_score_n"]) == (1.0, 1)
     assert (line["n"], line["unknown"], line["reachable_share"]) == (3, 1, 1.0)
-    nothing = tables.retrieval(*results.load(tmp_path), asked={}, shown={}).frame.loc["rag-2"]
+    nothing = tables.retrieval(*results.load(tmp_path), test_operations={}, train_operations={}).frame.loc["rag-2"]
     assert nothing[["n", "unknown", "with_score_n"]].tolist() == [0, 4, 0]
     near = tables.nearest(*results.load(tmp_path))
     assert near[["similarity", "score"]].to_numpy().tolist() == [[0.9, 1.0], [0.5, 1.0], [0.3, 0.0]]

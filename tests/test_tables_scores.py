@@ -166,9 +166,9 @@ def test_transfer_is_a_line_a_pair_of_tasks_of_one_method(tmp_path):
     assert list(frame["trained_on"]) == ["b", "nothing (zero-shot)", "b", "a", "b+a"]
     assert list(frame["own"]) == [True, False, False, True, False]
     assert list(frame["joint"]) == [False, False, False, False, True]
-    asked = frame[frame["task"] == "a"].set_index("trained_on")
-    assert asked.loc["b+a", "own_difference"] == pytest.approx(-0.1)
-    assert asked.loc["b", "nothing_verdict"] == "higher"
+    on_a = frame[frame["task"] == "a"].set_index("trained_on")
+    assert on_a.loc["b+a", "own_difference"] == pytest.approx(-0.1)
+    assert on_a.loc["b", "nothing_verdict"] == "higher"
     put(tmp_path, run(Ia3(), task="a"), right(0.5))
     with pytest.raises(ValueError, match="one trained method with one setting, beside zero-shot; got ia3, lora"):
         tables.transfer(*results.load(tmp_path))

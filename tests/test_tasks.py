@@ -353,8 +353,8 @@ def test_a_called_function_has_its_arguments_and_value_as_json():
     tests = {"fn_name": "f", "inputs": [[[1, 2], "a\u00e9"], 7], "outputs": [{"1": [True, None]}, [1.50]]}
     given = apps(input_output=json.dumps(tests), starter_code="def f(xs):")
     assert given.entry_point == "f"
-    assert [json.loads(each) for each in given.inputs] == [[[1, 2], "a\u00e9"], [7]]
-    assert [json.loads(each) for each in given.outputs] == [{"1": [True, None]}, [1.5]]
+    assert [json.loads(text) for text in given.inputs] == [[[1, 2], "a\u00e9"], [7]]
+    assert [json.loads(text) for text in given.outputs] == [{"1": [True, None]}, [1.5]]
 
 
 def test_numbers_keep_their_digits():

@@ -31,8 +31,8 @@ def test_counts_and_gaps_are_by_split():
     (train,) = found.pop("splits")
     counts = {"rows": 5, "without_code": 1, "without_tests": 3, "repeated_intents": 3, "repeated_rows": 1}
     assert train == {"split": "train", "intent_tokens": None, "code_tokens": None, "rows_too_long": None} | counts
-    told = {"task": "conala", "rows_left_out": 4, "known_intents": 5}
-    assert found == told | {"overlaps": (), "remarks": (), "ids": {}}
+    facts = {"task": "conala", "rows_left_out": 4, "known_intents": 5}
+    assert found == facts | {"overlaps": (), "remarks": (), "ids": {}}
 
 
 WORDS = [f"word{number}" for number in range(40)]
@@ -60,11 +60,11 @@ def test_the_quick_search_finds_what_comparing_every_pair_finds(real_data):
     conala = tasks.load("conala", real_data / "conala")
     random.seed(1)
     known = {word_set(row.intent) for row in conala.train[:600]}
-    asked = {word_set(row.intent) for row in conala.test[:150]}
-    asked |= {frozenset(word for word in text if random.random() > 0.05) for text in sorted(known, key=sorted)[:150]}
-    slow = {(one, other) for one in known for other in asked if len(one & other) >= NEAR * len(one | other)}
+    tested = {word_set(row.intent) for row in conala.test[:150]}
+    tested |= {frozenset(word for word in text if random.random() > 0.05) for text in sorted(known, key=sorted)[:150]}
+    slow = {(one, other) for one in known for other in tested if len(one & other) >= NEAR * len(one | other)}
     assert len(slow) > 20
-    assert set(near_pairs(known, asked)) == slow
+    assert set(near_pairs(known, tested)) == slow
 
 
 def test_the_real_splits_of_conala_share_hardly_an_intent(real_data):
@@ -82,7 +82,7 @@ def test_with_a_tokenizer_lengths_and_cut_rows_are_counted():
     found = tasks.checks(Data((*small.EXAMPLES[:8], long, wide), (), (), content="", name="conala"), tokenizer)
     (train,) = found["splits"]
     assert train["rows_too_long"] == 2
-    lengths = sorted(len(tokenizer(each.intent)["input_ids"]) for each in (*small.EXAMPLES[:8], long, wide))
+    lengths = sorted(len(tokenizer(example.intent)["input_ids"]) for example in (*small.EXAMPLES[:8], long, wide))
     assert train["intent_tokens"] == (lengths[4], lengths[8], lengths[9], lengths[9])
     assert train["code_tokens"][-1] > 64
 

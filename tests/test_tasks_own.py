@@ -264,16 +264,16 @@ def test_an_id_follows_content_and_words_but_not_the_place(tmp_path):
 
 def test_prompts_and_scores_are_of_the_languages_own_words():
     rows, tokenizer = [{"nl": f"all {word}", "sql": f"SELECT {word}"} for word in "abc"], small.tokenizer()
-    asked = {}
+    calls = {}
     for words in ("", "Schreibe SQL."):
         own = tasks.resolve(rows, columns={"code": "sql"}, language="SQL", instruction=words)
         (planned,) = study.plan(study.compare("tiny", own, names=["zero-shot"]))
-        asked[words] = study.planning.build_prompts(planned.run, planned.data.test, [()], tokenizer)[0].text
+        calls[words] = study.planning.build_prompts(planned.run, planned.data.test, [()], tokenizer)[0].text
     (row,) = planned.data.test
-    assert asked[""] == prompts.INSTRUCTION.format(
+    assert calls[""] == prompts.INSTRUCTION.format(
         intent=prompts.CODE_ONLY.replace("Python", "SQL").format(intent=row.intent)
     )
-    assert asked["Schreibe SQL."] == prompts.INSTRUCTION.format(intent=f"Schreibe SQL.\n\n{row.intent}")
+    assert calls["Schreibe SQL."] == prompts.INSTRUCTION.format(intent=f"Schreibe SQL.\n\n{row.intent}")
     assert planned.checks["remarks"][-1].startswith("CodeBLEU is left out: the package codebleu has java, javascript")
     (scored,) = metrics.score([row], [results.Prediction(row.id, (row.code,), (row.code,), 1, 1)])
     assert scored.scores == {"em@1": 1.0, "chrf": 1.0, "chrf++": 1.0}

@@ -97,7 +97,7 @@ def templates_own(kind: str, template: str | None) -> list[str]:
 def test_what_people_wrote_is_text_and_the_templates_tokens_are_tokens(kind, template):
     ours = tokenizer(kind, template)
     for example in HOSTILE:
-        prompt = prompts.build(example, (), ours, room=1000)
+        prompt = prompts.build(example, (), ours, max_tokens=1000)
         found = ours.convert_ids_to_tokens(list(prompt.ids))
         assert [token for token in found if token in SPECIAL] == templates_own(kind, template)
         intent = example.intent.strip() if template == BRACKETS else example.intent
@@ -108,21 +108,21 @@ def test_what_people_wrote_is_text_and_the_templates_tokens_are_tokens(kind, tem
         assert [label for label in labels if label in ours.all_special_ids] == [ours.eos_token_id]
         assert labels[-1] == row["input_ids"][-1] == ours.eos_token_id
     # a perfect answer to what was trained is the reference, and ends once
-    said = answers(saying(labels[:-1], prompt, ours), ours, [prompt], stops=("never said",), new_tokens=80)
-    assert prompts.extract(said[0][0], ("\n###",), opened=prompts.is_chat(ours)) == example.code
+    answer = answers(saying(labels[:-1], prompt, ours), ours, [prompt], stops=("never said",), new_tokens=80)
+    assert prompts.extract(answer[0][0], ("\n###",), opened=prompts.is_chat(ours)) == example.code
     # the tokens of other texts are those that the tokenizer gives
-    text = prompts.asked(small.EXAMPLES[3], ours, shots=small.EXAMPLES[:2])
+    text = prompts.query_text(small.EXAMPLES[3], ours, shots=small.EXAMPLES[:2])
     begun = text.startswith("<s>")
     plain = ours(text, add_special_tokens=not begun)["input_ids"]
     ended = not begun and kind in ("ends", "begins and ends", "pieces", "setting")
-    built = prompts.build(small.EXAMPLES[3], small.EXAMPLES[:2], ours, room=1000)
+    built = prompts.build(small.EXAMPLES[3], small.EXAMPLES[:2], ours, max_tokens=1000)
     assert list(built.ids) == plain[: len(plain) - ended]
 
 
 @pytest.mark.parametrize("kind", ["ends", "pieces"])
 def test_an_encoder_reads_what_its_tokenizer_puts_last(kind):
     ours = tokenizer(kind)
-    assert prompts.build(HOSTILE[0], (), ours, room=1000, encoder_decoder=True).ids.count(ours.eos_token_id) == 1
+    assert prompts.build(HOSTILE[0], (), ours, max_tokens=1000, encoder_decoder=True).ids.count(ours.eos_token_id) == 1
     row = train.encode(HOSTILE[0], ours, encoder_decoder=True)
     for side in ("input_ids", "labels"):
         assert (row[side].count(ours.eos_token_id), row[side][-1]) == (1, ours.eos_token_id)
@@ -130,13 +130,16 @@ def test_an_encoder_reads_what_its_tokenizer_puts_last(kind):
 
 
 def test_a_chats_answer_is_kept_up_to_its_fence_and_its_date_and_study_scores_stand_in_the_row(tmp_path, monkeypatch):
-    said = "return sorted(xs)\n```\nThis sorts `xs`."  # no module by itself
+    answer = "return sorted(xs)\n```\nThis sorts `xs`."  # no module by itself
     monkeypatch.setattr(
         generate,
         "completions",
-        lambda model, tokenizer, asked, *_, **named: ((i, [said], 1) for i in range(len(asked))),
+        lambda model, tokenizer, queries, *_, **named: ((i, [answer], 1) for i in range(len(queries))),
     )
-    assert "Today is 26 July 2024, day 208." in prompts.build(HOSTILE[0], (), tokenizer("turns", DATED), room=1000).text
+    assert (
+        "Today is 26 July 2024, day 208."
+        in prompts.build(HOSTILE[0], (), tokenizer("turns", DATED), max_tokens=1000).text
+    )
     model, data_dir = small.folder(tmp_path / "model", vocabulary=1000), small.rows(tmp_path / "data")
     for template, date in ((DATED, "2024-07-26"), (None, None)):
         tokenizer("begins", template).save_pretrained(model)

@@ -74,11 +74,11 @@ def test_counts_timings_and_papermills_notes_go_while_outputs_ids_and_the_tag_st
 
 def test_progress_keeps_its_last_state_widgets_go_and_the_clones_folder_becomes_a_dot(save):
     data = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/plain": "0 %"}
-    told = shown(data={"text/plain": f"written to {notebooks.ROOT}/results/a.json"})
+    shown_path = shown(data={"text/plain": f"written to {notebooks.ROOT}/results/a.json"})
     bar = streamed(*(f"\r{share} %" for share in range(101)), "\n")
     widget = shown(data=data)
     widget.id = "widget"
-    notebook = cleaned(save(parameters(), bar, widget, told, widgets={"a": {}}))
+    notebook = cleaned(save(parameters(), bar, widget, shown_path, widgets={"a": {}}))
     assert notebook.cells[1].outputs[0].text.strip() == "100 %"
     assert notebook.cells[2].outputs == []
     assert notebook.cells[3].outputs[0].data["text/plain"] == "written to ./results/a.json"

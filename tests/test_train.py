@@ -1,6 +1,8 @@
 """Examples to batches to trained weights, and who follows a training meanwhile."""
 
 import importlib.util
+import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -8,6 +10,7 @@ import small
 import torch
 
 from nblib import methods, models, spec, study, tasks, train
+from nblib.train import attention
 
 TASK = tasks.Task(64, 64, ("\n",))
 QUICK = spec.Training(epochs=2, optimizer="adamw_torch", evaluations_an_epoch=1)
@@ -30,7 +33,7 @@ def test_loss_is_taken_on_the_code_and_the_end_token_only():
 def test_the_end_token_is_learned_even_where_pad_equals_end():
     tokenizer = small.tokenizer(pad=None)
     tokenizer.pad_token = tokenizer.eos_token
-    rows = [train.encode(each, tokenizer) for each in (small.EXAMPLES[0], small.EXAMPLES[20])]
+    rows = [train.encode(example, tokenizer) for example in (small.EXAMPLES[0], small.EXAMPLES[20])]
     batch = train.collate(rows, tokenizer.pad_token_id)
     for labels, row in zip(batch["labels"], rows, strict=True):
         assert (labels == tokenizer.eos_token_id).sum() == 1
@@ -40,7 +43,9 @@ def test_the_end_token_is_learned_even_where_pad_equals_end():
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_validation_loss_is_the_mean_over_answer_tokens_in_whatever_batches(rows):
     tokenizer = small.tokenizer()
-    checks = [replace(each, code=each.code * (1 + 4 * (at % 3))) for at, each in enumerate(small.DATA.validation[:7])]
+    checks = [
+        replace(example, code=example.code * (1 + 4 * (at % 3))) for at, example in enumerate(small.DATA.validation[:7])
+    ]
     training = spec.Training(epochs=1, device_batch=rows, batch_size=rows, gradient_checkpointing=True)
     model = methods.attach(small.model(), spec.FullTuning(), tokenizer, seed=1)
     data = replace(small.DATA, train=small.DATA.train[:1], validation=tuple(checks))
@@ -57,7 +62,9 @@ def test_a_validation_loss_is_the_mean_over_answer_tokens_in_whatever_batches(ro
 def test_the_weights_of_the_lowest_validation_loss_are_kept():
     tokenizer = small.tokenizer()
     model = methods.attach(small.model(), spec.FullTuning(), tokenizer, seed=1)
-    other = tuple(replace(each, code=each.intent[::-1]) for each in small.DATA.validation)  # no training helps for long
+    other = tuple(
+        replace(example, code=example.intent[::-1]) for example in small.DATA.validation
+    )  # no training helps for long
     training = spec.Training(epochs=8, evaluations_an_epoch=1)
     data = replace(small.DATA, validation=other)
     fitted = fit(model, tokenizer, data=data, training=training, learning_rate=3e-2)
@@ -73,7 +80,7 @@ def test_the_same_seed_trains_to_the_same_weights_and_another_one_does_not():
         tokenizer = small.tokenizer()
         model = methods.attach(small.model(), spec.Lora(), tokenizer, seed=seed)
         fit(model, tokenizer, seed=seed)
-        return torch.cat([each.flatten() for each in model.parameters() if each.requires_grad])
+        return torch.cat([parameter.flatten() for parameter in model.parameters() if parameter.requires_grad])
 
     first = trained(1)
     assert first.equal(trained(1))
@@ -106,10 +113,10 @@ def test_a_chat_model_learns_the_code_the_fence_and_the_end():
 def test_each_step_tells_its_loss_and_their_mean_is_that_of_the_training():
     tokenizer = small.tokenizer()
     model = methods.attach(small.model(), spec.Lora(), tokenizer, seed=1)
-    told = []
-    fitted = fit(model, tokenizer, monitor=train.Monitor(on_loss=lambda step, loss: told.append((step, loss))))
-    assert [step for step, _ in told] == list(range(1, fitted.steps + 1))
-    assert sum(loss for _, loss in told) / len(told) == pytest.approx(fitted.train_loss)
+    losses_seen = []
+    fitted = fit(model, tokenizer, monitor=train.Monitor(on_loss=lambda step, loss: losses_seen.append((step, loss))))
+    assert [step for step, _ in losses_seen] == list(range(1, fitted.steps + 1))
+    assert sum(loss for _, loss in losses_seen) / len(losses_seen) == pytest.approx(fitted.train_loss)
 
 
 def test_tensorboard_has_the_losses_and_the_training_stays_as_it_was(tmp_path):
@@ -120,18 +127,22 @@ def test_tensorboard_has_the_losses_and_the_training_stays_as_it_was(tmp_path):
     def trained(**reported):
         tokenizer = small.tokenizer()
         model = methods.attach(small.model(), spec.Lora(), tokenizer, seed=1)
-        told = []
-        monitor = train.Monitor(on_loss=lambda step, loss: told.append(loss), **reported)
+        losses_seen = []
+        monitor = train.Monitor(on_loss=lambda step, loss: losses_seen.append(loss), **reported)
         fitted = fit(model, tokenizer, monitor=monitor)
-        return told, fitted, torch.cat([each.flatten() for each in model.parameters() if each.requires_grad])
+        return (
+            losses_seen,
+            fitted,
+            torch.cat([weight.flatten() for weight in model.parameters() if weight.requires_grad]),
+        )
 
     losses, fitted, weights = trained()
-    told, reported, same = trained(report_to="tensorboard", log_folder=tmp_path / "run")
-    assert (told, reported) == (losses, fitted)
+    losses_seen, reported, same = trained(report_to="tensorboard", log_folder=tmp_path / "run")
+    assert (losses_seen, reported) == (losses, fitted)
     assert same.equal(weights)
     found = accumulators.EventAccumulator(str(tmp_path / "run")).Reload()
-    assert [each.value for each in found.Scalars("train/loss")] == pytest.approx(losses)
-    steps = [(each.step, pytest.approx(each.value)) for each in found.Scalars("eval/loss")]
+    assert [event.value for event in found.Scalars("train/loss")] == pytest.approx(losses)
+    steps = [(event.step, pytest.approx(event.value)) for event in found.Scalars("eval/loss")]
     assert steps == list(fitted.validation_losses)
 
 
@@ -142,7 +153,7 @@ def test_a_study_reports_each_training_under_the_id_of_its_run_and_its_rows_stay
     runs = study.compare(model, "conala", names=["zero-shot", "lora"], seeds=[1], precision="fp32", data_dir=data)
     decoding = spec.Decoding(beams=1, returned=1)
     briefly = replace(QUICK, epochs=1)
-    planned = study.plan([replace(each, decoding=decoding, training=each.training and briefly) for each in runs])
+    planned = study.plan([replace(run, decoding=decoding, training=run.training and briefly) for run in runs])
     quiet = study.run_all(planned, tmp_path / "quiet")
     rows = study.run_all(planned, tmp_path / "told", report_to="tensorboard")
     what_counts = [(row.id, row.settings, row.scores, row.notes) for row in rows]
@@ -159,8 +170,8 @@ def test_adalora_prunes_as_its_steps_pass():
     fitted = fit(model, tokenizer)
     assert fitted.steps == steps == 6
     assert fitted.validation_losses[-1][1] < fitted.validation_losses[0][1]
-    kept = sum((each != 0).sum().item() for name, each in model.named_parameters() if "lora_E" in name)
-    held = sum(each.numel() for name, each in model.named_parameters() if "lora_E" in name)
+    kept = sum((parameter != 0).sum().item() for name, parameter in model.named_parameters() if "lora_E" in name)
+    held = sum(parameter.numel() for name, parameter in model.named_parameters() if "lora_E" in name)
     assert 0 < kept < held
 
 
@@ -174,7 +185,9 @@ def test_rows_over_the_length_limit_are_left_out_of_training_and_of_its_steps():
 
 def test_prompts_and_codes_are_padded_each_to_their_own_longest():
     tokenizer = small.tokenizer()
-    rows = [train.encode(each, tokenizer, encoder_decoder=True) for each in (small.EXAMPLES[3], small.EXAMPLES[20])]
+    rows = [
+        train.encode(example, tokenizer, encoder_decoder=True) for example in (small.EXAMPLES[3], small.EXAMPLES[20])
+    ]
     rows[0]["labels"] = rows[0]["labels"][-2:]
     batch = train.collate(rows, tokenizer.pad_token_id)
     assert batch["input_ids"].shape == (2, max(len(row["input_ids"]) for row in rows))
@@ -203,13 +216,45 @@ def test_training_lowers_the_loss_of_every_family_and_changes_only_the_methods_w
     tmp_path, family, kind, precision
 ):
     base, tokenizer = models.load(small.folder(tmp_path, family), precision)
-    before = {name: each.clone() for name, each in base.named_parameters()}
+    before = {name: parameter.clone() for name, parameter in base.named_parameters()}
     attached = methods.attach(base, spec.method(kind), tokenizer, seed=1)
     fitted = fit(attached, tokenizer, training=replace(QUICK, epochs=4), precision=precision)
     losses = [loss for _, loss in fitted.validation_losses]
     assert min(losses[1:]) < losses[0]
-    after = {name.replace(".base_layer", ""): each for name, each in base.named_parameters()}
-    assert all(each.equal(after[name]) for name, each in before.items()) == (kind != "full")
+    after = {name.replace(".base_layer", ""): parameter for name, parameter in base.named_parameters()}
+    assert all(tensor.equal(after[name]) for name, tensor in before.items()) == (kind != "full")
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "codegen", "t5"])
+def test_attention_in_fp32_gives_a_bf16_step_gradients_as_near_to_exact_ones(tmp_path, family):
+    place = small.folder(tmp_path, family)
+    rows, off = [], {False: 0.0, True: 0.0}
+    for precision, wide in (("fp32", False), ("bf16", False), ("bf16", True)):
+        base, tokenizer = models.load(place, precision)
+        model = methods.attach(base, spec.method("lora"), tokenizer, seed=1)
+        half = model.config.is_encoder_decoder
+        rows = rows or train.encode_all(small.DATA.train[:8], tokenizer, TASK, encoder_decoder=half)
+        batch = train.collate(rows, tokenizer.pad_token_id)
+        kind = base.config._attn_implementation
+        step = attention.wide(model) if wide else nullcontext()
+        with step, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            model(**batch).loss.backward()
+        assert base.config._attn_implementation == kind
+        gradient = torch.cat([each.grad.flatten().float() for each in model.parameters() if each.grad is not None])
+        if precision == "fp32":
+            exact = gradient
+        else:
+            off[wide] = ((gradient - exact).norm() / exact.norm()).item()
+    assert 0 < off[True] < 1.1 * off[False] < 0.1
+
+
+@pytest.mark.parametrize("kind", sorted(set(spec.METHODS) - {"zero-shot", "icl", "rag", spec.Custom.kind}))
+def test_every_method_trains_in_bf16(tmp_path, kind):
+    base, tokenizer = models.load(small.folder(tmp_path), "bf16")
+    method = spec.method(kind, **({"block_size": 24} if kind == "oft" else {}))
+    attached = methods.attach(base, method, tokenizer, seed=1, steps=8)
+    fitted = fit(attached, tokenizer, data=replace(small.DATA, train=small.DATA.train[:16]), precision="bf16")
+    assert all(map(math.isfinite, (loss for _, loss in fitted.validation_losses)))
 
 
 def test_where_nothing_can_be_reported_to_is_said_before_training(tmp_path, monkeypatch):

@@ -32,8 +32,8 @@ def prepared(family: str, kind: str = "lora", *, vocabulary: int = 420) -> nn.Mo
 def batch(model: nn.Module, rows: slice = slice(0, 8)) -> dict[str, torch.Tensor]:
     """Of prompts and answers whose lengths differ, so that there is padding."""
     tokenizer, seq2seq = small.tokenizer(), model.config.is_encoder_decoder
-    examples = [replace(each, code=each.code * (1 + at // 3)) for at, each in enumerate(small.EXAMPLES[5:13])]
-    encoded = [train.encode(each, tokenizer, encoder_decoder=seq2seq) for each in examples[rows]]
+    examples = [replace(example, code=example.code * (1 + at // 3)) for at, example in enumerate(small.EXAMPLES[5:13])]
+    encoded = [train.encode(example, tokenizer, encoder_decoder=seq2seq) for example in examples[rows]]
     return train.collate(encoded, tokenizer.pad_token_id)
 
 
@@ -54,13 +54,13 @@ def plainly(model: nn.Module, rows: dict[str, torch.Tensor]) -> torch.Tensor:
 def gradients(model: nn.Module, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     model.zero_grad()
     loss.backward()
-    return {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
 def assert_alike(these: dict[str, torch.Tensor], those: dict[str, torch.Tensor], share: float = 1e-4) -> None:
     """Within rounding, as a share of each gradient's size."""
     assert these.keys() == those.keys()
-    assert any(each.abs().max() > 0 for each in those.values())
+    assert any(gradient.abs().max() > 0 for gradient in those.values())
     for name, that in those.items():
         torch.testing.assert_close(these[name], that, rtol=share, atol=share * that.abs().max().item() + 1e-8)
 
@@ -119,8 +119,8 @@ def test_parts_of_a_batch_add_up_to_the_whole(family):
     with losses.lean(model):
         wanted = gradients(model, model(**whole, num_items_in_batch=number).loss)
         parts = [batch(model, slice(start, start + 2)) for start in range(0, 8, 2)]
-        assert len({counted(model, each) for each in parts}) > 1  # so a mean of means would differ
-        losses_of_parts = [model(**each, num_items_in_batch=number).loss for each in parts]
+        assert len({counted(model, part) for part in parts}) > 1  # so a mean of means would differ
+        losses_of_parts = [model(**part, num_items_in_batch=number).loss for part in parts]
         assert_alike(gradients(model, sum(losses_of_parts)), wanted)
         torch.testing.assert_close(sum(losses_of_parts), model(**whole).loss)
 
@@ -140,7 +140,7 @@ def test_validation_losses_are_those_of_the_data_alone():
     task = tasks.Task(64, 64, ("\n",))
     settings = {"learning_rate": 1e-2, "precision": "fp32", "seed": 1}
     fitted = train.fit(model, small.tokenizer(), small.DATA, task, training, **settings)
-    encoded = [train.encode(each, small.tokenizer()) for each in small.DATA.validation]
+    encoded = [train.encode(example, small.tokenizer()) for example in small.DATA.validation]
     with torch.no_grad():
         expected = plainly(model.eval(), train.collate(encoded, small.tokenizer().pad_token_id))
     assert [loss for _, loss in fitted.validation_losses] == pytest.approx([expected.item()], rel=1e-5)

@@ -93,19 +93,19 @@ def test_an_own_question_has_no_verdict(model, settings):
 def test_a_method_that_trains_is_trained_briefly_once_then_read_and_a_whole_run_comes_first(model, settings, example):
     shares, base = [], playground.Base()
     watch = Watch(status=lambda text, share: shares.append(share) if "training" in text else None)
-    asked = {"example": example, "base": base, "watch": watch} | settings
-    first = playground.answer(model, TASK, ["zero-shot", "ia3"], **asked)
+    settings = {"example": example, "base": base, "watch": watch} | settings
+    first = playground.answer(model, TASK, ["zero-shot", "ia3"], **settings)
     assert first.answers[1].trained.startswith("1 epoch, trained here")
     assert shares[-1] == 1.0
     shares.clear()
-    again = playground.answer(model, TASK, ["ia3", "zero-shot"], **asked)
+    again = playground.answer(model, TASK, ["ia3", "zero-shot"], **settings)
     assert shares == []
     assert again.answers[0].trained == "1 epoch, an adapter of the results folder"
     assert again.answers[0].prediction == first.answers[1].prediction
     assert again.answers[1].prediction == first.answers[0].prediction  # the adapter came off again
     (run,) = study.compare(model, TASK, names=["ia3"], seeds=[42], limit=1, data_dir=str(settings["data_dir"]))
     study.run_one(study.plan([run])[0], settings["results_dir"])
-    given = playground.answer(model, TASK, ["ia3"], **asked)
+    given = playground.answer(model, TASK, ["ia3"], **settings)
     assert given.answers[0].trained == f"{run.training.epochs} epochs, an adapter of the results folder"
 
 
@@ -118,12 +118,12 @@ def test_an_answer_stops_at_the_next_token_and_leaves_the_model_as_it_was(model,
         if len(checks) == 6:
             raise CancelledError("cancelled")
 
-    asked = {"example": example, "beams": beams} | settings
+    settings = {"example": example, "beams": beams} | settings
     with pytest.raises(CancelledError):
-        playground.answer(model, TASK, ["zero-shot"], base=base, watch=Watch(check=check), **asked)
+        playground.answer(model, TASK, ["zero-shot"], base=base, watch=Watch(check=check), **settings)
     assert len(checks) == 6
-    after = playground.answer(model, TASK, ["zero-shot"], base=base, **asked)
-    fresh = playground.answer(model, TASK, ["zero-shot"], **asked)
+    after = playground.answer(model, TASK, ["zero-shot"], base=base, **settings)
+    fresh = playground.answer(model, TASK, ["zero-shot"], **settings)
     assert after.answers[0].prediction == fresh.answers[0].prediction
 
 

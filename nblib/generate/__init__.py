@@ -110,8 +110,10 @@ def _search(
     decoding: Decoding,
 ) -> torch.Tensor:
     """New tokens of shape (rows x returned, tokens of the longest)."""
-    room = 1 + settings.num_beams * (settings.max_new_tokens - 1)  # a prompt's last token, then those of the beams
-    prompts = prefill(model, rows, start, tokenizer, room)
+    new_tokens = 1 + settings.num_beams * (
+        settings.max_new_tokens - 1
+    )  # a prompt's last token, then those of the beams
+    prompts = prefill(model, rows, start, tokenizer, new_tokens)
     stops = StopStringCriteria(tokenizer, settings.stop_strings)
     return search.search(
         base_of(model),

@@ -89,7 +89,11 @@ class Prefilled:
 
 
 def prefill(
-    model: nn.Module, rows: list[list[int]], start: DynamicCache | None, tokenizer: PreTrainedTokenizerBase, room: int
+    model: nn.Module,
+    rows: list[list[int]],
+    start: DynamicCache | None,
+    tokenizer: PreTrainedTokenizerBase,
+    new_tokens: int,
 ) -> Prefilled:
     """The prompts but for their last tokens, after a start that they share, with room for so many tokens more.
 
@@ -103,9 +107,9 @@ def prefill(
         ids = ids.new_full((len(rows), 1), tokenizer.pad_token_id)
     if has_virtual_tokens(model):
         filled = model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-        cache = preallocated(filled, 1, filled.get_seq_length() + room)
+        cache = preallocated(filled, 1, filled.get_seq_length() + new_tokens)
     else:
-        cache = preallocated(start, len(rows), shared + ids.shape[1] + room)
+        cache = preallocated(start, len(rows), shared + ids.shape[1] + new_tokens)
         if ids.shape[1]:
             base_of(model)(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     lengths = torch.tensor([len(tokens) for tokens in own], device=model.device) + cache.get_seq_length() - ids.shape[1]

@@ -135,8 +135,8 @@ def _candidates(
 
 def all_stopped(stopped: torch.Tensor, ended: torch.Tensor, beams: int) -> torch.Tensor:
     """(queries, 1): whether a stop string stands in each of the likeliest candidates that have not ended otherwise."""
-    asked = ~ended & ((~ended).cumsum(1) <= beams)
-    return (stopped | ~asked).all(1, keepdim=True)
+    likeliest = ~ended & ((~ended).cumsum(1) <= beams)
+    return (stopped | ~likeliest).all(1, keepdim=True)
 
 
 def _keep_answers(

@@ -149,17 +149,17 @@ def predict(
     one_of(*DEVICES).check("device", device)
     if precision == "fp16" and device == "cpu":
         raise ValueError("precision fp16 needs a GPU: take fp32 or bf16 on a CPU")
-    asked = Texts(**texts)
-    training = training or spec.Training(batch_size=asked.batch, device_batch=asked.batch)
+    sizes = Texts(**texts)
+    training = training or spec.Training(batch_size=sizes.batch, device_batch=sizes.batch)
     _check_method(method, precision, training)
-    rows = Sizes(asked.batch, asked.length, asked.answer_tokens or asked.new_tokens)
-    prompts = Sizes(asked.generation_batch or asked.batch, asked.prompt_length or asked.length, asked.new_tokens)
+    rows = Sizes(sizes.batch, sizes.length, sizes.answer_tokens or sizes.new_tokens)
+    prompts = Sizes(sizes.generation_batch or sizes.batch, sizes.prompt_length or sizes.length, sizes.new_tokens)
     config = shapes.configuration(model)
     setup = Setup(config.to_json_string(use_diff=False), method, precision, device)
-    accumulates = training.batch_size > asked.batch
+    accumulates = training.batch_size > sizes.batch
     with _explained(method, config):
         static = _static(setup, training.optimizer)
-        generated = _generate(setup, prompts, asked.beams)
+        generated = _generate(setup, prompts, sizes.beams)
         trained = _train(setup, rows, training.gradient_checkpointing, accumulates) if method.trained else None
     return _composed(setup, static, trained, generated)
 
@@ -224,18 +224,18 @@ def _train(setup: Setup, rows: Sizes, checkpointing: bool, accumulates: bool) ->
 
 
 @lru_cache(maxsize=64)
-def _generate(setup: Setup, asked: Sizes, beams: int) -> _Generated:
+def _generate(setup: Setup, sizes: Sizes, beams: int) -> _Generated:
     """Bytes of `generate.completions` for one batch, without the model."""
-    config, rows, virtual = setup.config, asked.batch * beams, isinstance(setup.method, VIRTUAL)
+    config, rows, virtual = setup.config, sizes.batch * beams, isinstance(setup.method, VIRTUAL)
     stepping = replace(setup, method=spec.ZeroShot()) if virtual else setup  # virtual tokens are read before the first
     step = stepping.passed(tracing.read, Sizes(rows, 1, 1))
     scores = rows * config.vocab_size * FP32 * (SCORED if beams > 1 and config.is_encoder_decoder else GREEDY)
     if beams > 1 and not config.is_encoder_decoder:
-        prompt = setup.passed(tracing.read, Sizes(asked.batch, asked.length, 1))
-        return _searched(prompt, step, scores, asked, beams, copied=virtual)
-    begun = rows if virtual else asked.batch  # PEFT reads the prompt of its virtual tokens once a beam
-    prompt = setup.passed(tracing.read, Sizes(begun, asked.length, 1))
-    full = prompt.growing * rows // begun * (prompt.tokens + asked.answer) // prompt.tokens
+        prompt = setup.passed(tracing.read, Sizes(sizes.batch, sizes.length, 1))
+        return _searched(prompt, step, scores, sizes, beams, copied=virtual)
+    begun = rows if virtual else sizes.batch  # PEFT reads the prompt of its virtual tokens once a beam
+    prompt = setup.passed(tracing.read, Sizes(begun, sizes.length, 1))
+    full = prompt.growing * rows // begun * (prompt.tokens + sizes.answer) // prompt.tokens
     full += prompt.fixed * rows // begun
     # A prompt that is read once stays beside the cache of its beams, into which it is copied layer by layer; that of
     # PEFT and of encoder-decoders is copied to grow.
@@ -246,9 +246,9 @@ def _generate(setup: Setup, asked: Sizes, beams: int) -> _Generated:
     return _Generated(cache, max(*prompt.peaks.values(), cache + last), max(scores, prompt.logits))
 
 
-def _searched(prompt: Pass, step: Pass, scores: int, asked: Sizes, beams: int, *, copied: bool) -> _Generated:
+def _searched(prompt: Pass, step: Pass, scores: int, sizes: Sizes, beams: int, *, copied: bool) -> _Generated:
     """Beam search, whose beams share the prompt; `copied` is what PEFT has read, into a cache with room for them."""
-    cache = prompt.growing * (prompt.tokens + beams * (asked.answer - 1)) // prompt.tokens
+    cache = prompt.growing * (prompt.tokens + beams * (sizes.answer - 1)) // prompt.tokens
     reading = max(prompt.peaks.values()) + (0 if copied else cache - prompt.growing)
     copying = prompt.growing + cache if copied else 0
     peak = max(reading, copying, cache + max(*step.peaks.values(), scores))

@@ -237,8 +237,8 @@ def _stacks(module: nn.Module) -> Iterator[nn.ModuleList]:
 def _as_on(device: str) -> Iterator[None]:
     """What a GPU's kernels keep in another way than the CPU's, which run here."""
     with ExitStack() as changed:
-        for room in (peft.tuners.lora.dora, peft.tuners.lora.variants):
-            changed.enter_context(patch.object(room, "dequantize_module_weight", _dequantized))
+        for module in (peft.tuners.lora.dora, peft.tuners.lora.variants):
+            changed.enter_context(patch.object(module, "dequantize_module_weight", _dequantized))
         if device == "cuda":
             changed.enter_context(patch.object(F, "dropout", _dropout))
             changed.enter_context(patch.object(F, "layer_norm", partial(_wide_norm, F.layer_norm)))

@@ -22,8 +22,8 @@ def chosen(model: PreTrainedModel, targets: str) -> list[str]:
     names = sorted(name.strip() for name in targets.split(","))
     for name in names:
         if not any(_ends_in(path, name) for path in _linear(model)):
-            there = ", ".join(linear_layers(model))
-            raise ValueError(f"targets must name linear layers of the model, which has {there}; got {name!r}")
+            names_of_layers = ", ".join(linear_layers(model))
+            raise ValueError(f"targets must name linear layers of the model, which has {names_of_layers}; got {name!r}")
     return names
 
 

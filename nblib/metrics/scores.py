@@ -14,11 +14,11 @@ def pairs(examples: Sequence[Example], predictions: Sequence[Prediction]) -> lis
 
     Raises ValueError, with an id, unless each example has exactly one prediction.
     """
-    asked, answered = Counter(row.id for row in examples), Counter(row.example for row in predictions)
-    for id in asked | answered:
-        if not asked[id] == answered[id] == 1:
+    expected, answered = Counter(row.id for row in examples), Counter(row.example for row in predictions)
+    for id in expected | answered:
+        if not expected[id] == answered[id] == 1:
             raise ValueError(
-                f"example {id!r} comes {asked[id]} times among the examples and {answered[id]} times among the "
+                f"example {id!r} comes {expected[id]} times among the examples and {answered[id]} times among the "
                 "predictions; it must be once in each"
             )
     by_id = {row.id: row for row in examples}

@@ -113,32 +113,32 @@ def _mark(shape: int, shade: Any) -> dict[str, Any]:
 
 
 def heat_map(frame: pd.DataFrame, metric: str = "em@1") -> Figure:
-    """Rows: what was trained on (`trained_on`); columns: what is asked (`task`); cells: the mean and its interval.
+    """Rows: what was trained on (`trained_on`); columns: what is tested (`task`); cells: the mean and its interval.
 
     Nothing comes first, then single tasks, then joint ones; the cells of a task's own adapter are outlined.
     """
     frame = style.tidy(frame, metric, "trained_on", "task").astype({"task": str, "trained_on": str})
-    asked = list(frame["task"].unique())
+    tasks = list(frame["task"].unique())
     trained = sorted(frame["trained_on"].unique(), key=lambda name: ("(" not in name, name.count("+")))
-    title = f"{style.short(metric)} by what was trained on and what is asked"
+    title = f"{style.short(metric)} by training and test task"
     with style.context():
         figure, (axes,) = style.subplots(1.75 + 0.62 * max(len(trained), 1))
         if len(frame):
             texts = [style.value_text(row, metric).replace(" (", "\n(") for _, row in frame.iterrows()]
             cells = frame.assign(text=texts).pivot(index="trained_on", columns="task", values=[metric, "text"])
-            table = 100 * cells[metric].loc[trained, asked].astype(float).fillna(0.0)
-            looks: dict[str, Any] = {"annot": cells["text"].loc[trained, asked].fillna(""), "fmt": "", "cmap": SHADES}
+            table = 100 * cells[metric].loc[trained, tasks].astype(float).fillna(0.0)
+            looks: dict[str, Any] = {"annot": cells["text"].loc[trained, tasks].fillna(""), "fmt": "", "cmap": SHADES}
             looks |= {"linewidths": 2, "linecolor": page().ground, "cbar": False}
             sns.heatmap(table, ax=axes, vmin=0, vmax=max(5.0, table.max().max()), **looks)
             mesh: Any = axes.collections[0]
             for text, shade in zip(axes.texts, mesh.get_facecolors(), strict=True):
                 text.set(color=style.on(to_hex(shade)), size=10, linespacing=1.4)
-            axes.set_xticklabels([wrapped(task.replace("+", " + "), 24) for task in asked], rotation=0)
+            axes.set_xticklabels([wrapped(task.replace("+", " + "), 24) for task in tasks], rotation=0)
             axes.set_yticklabels([wrapped(task.replace("+", " + "), 24) for task in trained], rotation=0)
-        for task in [task for task in asked if task in trained]:
-            corner = (asked.index(task) + 0.03, trained.index(task) + 0.05)
+        for task in [task for task in tasks if task in trained]:
+            corner = (tasks.index(task) + 0.03, trained.index(task) + 0.05)
             axes.add_patch(Rectangle(corner, 0.94, 0.9, fill=False, edgecolor=OWN, lw=2.6))
-        axes.set(xlabel="asked", ylabel="trained on")
+        axes.set(xlabel="tested on", ylabel="trained on")
         axes.tick_params(length=0)
         subtitle, words = describe(frame, metric, title, by=["trained_on", "task"])
         notes = f"{subtitle.replace('bars:', 'in brackets:')} · outlined: trained on the task that is asked"

@@ -109,26 +109,26 @@ def search(
 
 def transfer(
     model: str,
-    trained: Sequence[str],
-    asked: Sequence[str],
+    train_tasks: Sequence[str],
+    test_tasks: Sequence[str],
     *,
     method: str | spec.Method = "lora",
     preset: str = "default",
     data_dir: str | None = None,
     **settings: Any,
 ) -> list[Run]:
-    """The runs that ask each of the tasks `asked` with no training and with the method trained on each of `trained`.
+    """The runs that test on each of `test_tasks`, untrained and with the method trained on each of `train_tasks`.
 
-    Where these are several, it is trained on all of them jointly as well. `data_dir` has a folder for each task;
+    Several training tasks also give a method trained on all of them jointly. `data_dir` has a folder for each task;
     `settings` are as in `compare`.
     Raises ValueError for anything unknown or out of range.
     """
     first = presets.methods(presets.get(preset), [method], [])[0][0]
     if not first.trained:
         raise ValueError(f"transfer takes a method that trains; got {first.kind!r}")
-    sources = [*trained, *(["+".join(trained)] if len(trained) > 1 else [])]
+    sources = [*train_tasks, *(["+".join(train_tasks)] if len(train_tasks) > 1 else [])]
     runs = []
-    for task in asked:
+    for task in test_tasks:
         own = {"data_dir": str(Path(data_dir) / task) if data_dir else None}
         runs += compare(model, task, preset=preset, names=["zero-shot"], **settings | own)
         for source in sources:

@@ -34,14 +34,14 @@ def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
     here, shipped = (results.read(place, quiet=True) for place in (folder, results.SHIPPED / "tiny"))
     done = {row.id for row in here if row.status == results.OK}
     likes = [_by_kind(rows) for rows in (here, shipped)]
-    there: set[str] = set()  # trainings that an earlier run of the plan will have made
+    made_before: set[str] = set()  # trainings that an earlier run of the plan will have made
     found = []
     for one, peak in zip(planned, peaks(planned), strict=True):
-        saved = one.training in there or fitting.is_saved(fitting.adapter_folder(folder, one))
+        saved = one.training in made_before or fitting.is_saved(fitting.adapter_folder(folder, one))
         shared = saved and bool(one.training) and not isinstance(one.run.method, spec.FullTuning)
         alike = next((rows for like in likes if (rows := like.get(_kind(spec.settings(one.run))))), [])
         found.append(Cost(0.0 if one.id in done else _seconds(one, alike, shared), peak))
-        there.add(one.training)
+        made_before.add(one.training)
     return found
 
 

@@ -215,9 +215,11 @@ def in_order(waiting: Sequence[Planned]) -> list[Planned]:
 
 
 def count(waiting: Sequence[Planned]) -> int:
-    """Processes that may work on these runs: 1 on a GPU, where memory is short, and where there are few runs."""
+    """Processes that may work on these runs: one for each GPU; 1 where memory is short, and where there are few runs."""
     long = sum(bool(planned.training) for planned in waiting)
-    most = min(torch.get_num_threads(), long + (len(waiting) - long) // SHORT_RUNS)
+    most = min(len(_gpus()) or torch.get_num_threads(), long + (len(waiting) - long) // SHORT_RUNS)
+    if models.device() == "cuda":
+        return max(1, most)
     if models.device() != "cpu" or most < 2:
         return 1
     needed = [peak for peak in peaks(waiting) if peak is not None]
@@ -225,6 +227,14 @@ def count(waiting: Sequence[Planned]) -> int:
         return 1
     available = MEMORY_SHARE * psutil.virtual_memory().available
     return max(1, min(most, int(available / (PROCESS_BYTES + max(needed)))))
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them; it works on the first itself."""
+    if models.device() != "cuda":
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(place) for place in range(torch.cuda.device_count())]
 
 
 @contextmanager
@@ -245,8 +255,8 @@ def others(processes: int, *arguments: object) -> Iterator[None]:
         try:
             torch.set_num_threads(own)
             with _no_main_file():
-                for process in started:
-                    with suppress(OSError):  # of memory or processes that the system does not give
+                for place, process in enumerate(started, 1):
+                    with _only_gpu(place), suppress(OSError):  # of memory or processes that the system does not give
                         process.start()
             yield
         finally:
@@ -255,6 +265,22 @@ def others(processes: int, *arguments: object) -> Iterator[None]:
                     process.kill()
                     process.join()
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def _only_gpu(place: int) -> Iterator[None]:
+    """Processes that start inside see one GPU of this one's, from the beginning; where there is none, all as before."""
+    name, gpus = "CUDA_VISIBLE_DEVICES", _gpus()
+    before = os.environ.get(name)
+    if gpus:
+        os.environ[name] = gpus[place % len(gpus)]
+    try:
+        yield
+    finally:
+        if gpus and before is None:
+            del os.environ[name]
+        elif gpus:
+            os.environ[name] = before or ""
 
 
 @contextmanager

@@ -53,9 +53,9 @@ def build_prompts(
 ) -> list[prompts.Prompt]:
     """What the model sees for each example after its shots, in the room that answer and learned tokens leave."""
     task, halves = tasks.of(run), config(run).is_encoder_decoder
-    room = max_prompt_tokens(run, new_tokens=task.output_tokens)
+    max_tokens = max_prompt_tokens(run, new_tokens=task.output_tokens)
     return [
-        prompts.build(example, shown, tokenizer, room=room, task=task, encoder_decoder=halves)
+        prompts.build(example, shown, tokenizer, max_tokens=max_tokens, task=task, encoder_decoder=halves)
         for example, shown in zip(examples, shots, strict=True)
     ]
 

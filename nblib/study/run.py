@@ -109,20 +109,20 @@ def answers(
     """
     run, data = planned.run, planned.data
     found = _shots(planned, record)
-    asked = planning.build_prompts(run, data.test, [shots.shots for shots in found], tokenizer)
-    answer = partial(_answer, planned, model, tokenizer, asked, found)
+    queries = planning.build_prompts(run, data.test, [shots.shots for shots in found], tokenizer)
+    answer = partial(_answer, planned, model, tokenizer, queries, found)
     with record.phase("generate") as phase, resume.answers(resume.answers_file(folder, planned)) as stored:
         phase.earlier = stored.costs
 
         def keep(index: int, prediction: Prediction) -> None:
             stored.keep(index, prediction, phase.so_far())
-            monitor.report(len(stored.known) / len(asked))
+            monitor.report(len(stored.known) / len(queries))
 
         size = run.decoding.batch_size
-        while (smaller := _keep_answers(answer, stored.known, size, len(asked), keep)) is not None:
+        while (smaller := _keep_answers(answer, stored.known, size, len(queries), keep)) is not None:
             size = record.notes["answered_at_a_time"] = smaller
             fitting.free()
-        predictions = [stored.known[index] for index in range(len(asked))]
+        predictions = [stored.known[index] for index in range(len(queries))]
         if stored.resumed > 0:
             record.notes["answers_resumed"] = stored.resumed
     _note(record, planned, predictions, prompts.date_shown(tokenizer))
@@ -161,7 +161,7 @@ def _answer(
     planned: Planned,
     model,
     tokenizer,
-    asked: Sequence[prompts.Prompt],
+    queries: Sequence[prompts.Prompt],
     found: Sequence[Found],
     known: dict[int, Prediction],
     size: int,
@@ -176,7 +176,7 @@ def _answer(
         completions = generate.completions(
             model,
             tokenizer,
-            [asked[index] for index in indices],
+            [queries[index] for index in indices],
             replace(run.decoding, batch_size=size),
             new_tokens=task.output_tokens,
             stops=stops,
@@ -186,7 +186,7 @@ def _answer(
         )
         for place, texts, new_tokens in completions:
             index = indices[place]
-            prompt, shots = asked[index], found[index]
+            prompt, shots = queries[index], found[index]
             kept = slice(prompt.dropped_shots, None)
             yield (
                 index,

@@ -270,15 +270,15 @@ def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | N
     return label
 
 
-def _even(own: pd.Series, theirs: pd.Series, unit: str, mixed: Sequence[bool]) -> dict[str, Any]:
+def _even(own: pd.Series, others: pd.Series, unit: str, mixed: Sequence[bool]) -> dict[str, Any]:
     """When methods with those costs a query have cost as much as the trained one, or why there is no such number."""
     once, ours = own[f"{unit}_once"], own[unit]
-    why = pd.Series(None, index=theirs.index, dtype=object)
-    why[theirs <= ours] = f"never: {own.name} is not cheaper a query"
+    why = pd.Series(None, index=others.index, dtype=object)
+    why[others <= ours] = f"never: {own.name} is not cheaper a query"
     why[list(mixed) or [False] * len(why)] = "measured on different devices, or numbers of threads or processes"
-    why[theirs.isna() | pd.isna(once + ours)] = "not measured"
-    queries = np.ceil(once / (theirs - ours)).where(why.isna())
-    costs = {"once": once, "base": ours, "method": theirs, "queries": queries, "why": why}
+    why[others.isna() | pd.isna(once + ours)] = "not measured"
+    queries = np.ceil(once / (others - ours)).where(why.isna())
+    costs = {"once": once, "base": ours, "method": others, "queries": queries, "why": why}
     return {f"{unit}_{name}": values for name, values in costs.items()}
 
 

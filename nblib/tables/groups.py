@@ -94,13 +94,13 @@ def retrieval(
     runs: pd.DataFrame,
     answers: pd.DataFrame,
     *,
-    asked: Mapping[str, str],
-    shown: Mapping[str, str],
+    test_operations: Mapping[str, str],
+    train_operations: Mapping[str, str],
     metric: str = "em@1",
 ) -> Table:
     """One line an ICL or RAG method: what its prompts held, over all queries and seeds.
 
-    `asked` and `shown` are the operations of test and of training examples, by id (ids of the splits may be equal).
+    `test_operations` and `train_operations` map ids of test and of training examples to operations.
     `hit_share`: of queries with a shot of their own operation; `same_share`: of such shots; `similarity`: mean of the
     nearest shot's; `reachable_share`: of queries whose operation any training example has, the most that a hit can be.
     `with_score` and `without_score`: where a shot had the operation and where none had, with `_low`, `_high` and `_n`
@@ -110,7 +110,9 @@ def retrieval(
     runs = runs[runs["family"].isin(("ICL", "RAG"))]
     if runs.empty:
         return Table(pd.DataFrame(), ("No method with examples in its prompts has run.",))
-    answers = _shot_operations(answers[answers["run"].isin(runs.index)], asked, shown).astype({"method": object})
+    answers = _shot_operations(answers[answers["run"].isin(runs.index)], test_operations, train_operations).astype(
+        {"method": object}
+    )
     known = answers[answers["known"]]
     every, found = answers.groupby("method"), known.groupby("method")
     frame = counts(runs, ["method"])[["kind", "family"]].assign(seeds=every["run"].nunique())
@@ -150,15 +152,17 @@ def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") 
     return queries.astype(dict.fromkeys(columns[:5], object)).reset_index(drop=True)
 
 
-def _shot_operations(answers: pd.DataFrame, asked: Mapping[str, str], shown: Mapping[str, str]) -> pd.DataFrame:
+def _shot_operations(
+    answers: pd.DataFrame, test_operations: Mapping[str, str], train_operations: Mapping[str, str]
+) -> pd.DataFrame:
     """The answers with the `count` of their shots, of those of the `same` operation, whether there is one (`hit`),
     whether there could be one (`reachable`), and whether operation and shots are `known`."""
-    operations = answers["example"].astype(object).map(lambda id: asked.get(id) or "")
+    operations = answers["example"].astype(object).map(lambda id: test_operations.get(id) or "")
     count = answers["shots"].map(len)
     pairs = zip(answers["shots"], operations, strict=True)
-    same = np.array([sum(shown.get(shot) == own for shot in shots) for shots, own in pairs], dtype=int)
+    same = np.array([sum(train_operations.get(shot) == own for shot in shots) for shots, own in pairs], dtype=int)
     known = (operations != "") & ((count > 0) | (answers["dropped_shots"] > 0))
-    reachable = operations.isin(set(shown.values()))
+    reachable = operations.isin(set(train_operations.values()))
     return answers.assign(count=count, same=same, hit=same > 0, reachable=reachable, known=known)
 
 

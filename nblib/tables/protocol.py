@@ -175,7 +175,7 @@ def leakage(runs: pd.DataFrame) -> Table:
     frame = frame[~unknown].drop_duplicates().sort_values(by, kind="stable", ignore_index=True)
     is_so = [frame["splits"].isna(), frame["normalized"] > 0, frame["near"] > 0]
     frame["so"] = np.select(is_so, ["not checked", "leaks", "look at the near ones"], "clean")
-    heads = {"task": "asked", "exact": "same intents", "normalized": "same up to case, spacing, quotes"}
+    heads = {"task": "task", "exact": "same intents", "normalized": "same up to case, spacing, quotes"}
     heads |= {"near": "nearly the same", "known_intents": "test rows left out", "so": "so it is"}
     return Table(frame, (LEAKS, UNSEEN), heads=heads)
 
@@ -253,10 +253,10 @@ def _by_settings(frames: results.Frames) -> results.Frames:
     Of several runs with other data or weights each is one by its content, too.
     """
     runs, answers = frames
-    asked = runs["settings"].map(
+    settings = runs["settings"].map(
         lambda own: {name: own[name] for name in own if name != "data_dir" and own[name] is not None}
     )
-    pairs = asked.map(lambda own: json.dumps(own, sort_keys=True)).astype(object)
+    pairs = settings.map(lambda own: json.dumps(own, sort_keys=True)).astype(object)
     content = runs["data"].astype(str) + " " + runs["weights"].astype(str)
     pairs = pairs + content.where(pairs.duplicated(keep=False), "")
     about = zip(runs["model"], runs["task"], names(list(runs["settings"])), runs["seed"], strict=True)
@@ -286,9 +286,9 @@ def _paired(stores: Mapping[str, results.Frames], pairs: pd.Index, metric: str) 
     return found[found.index.get_level_values("store") == "b"].droplevel("store")
 
 
-def _differing(ours: Mapping, theirs: Mapping) -> str | None:
+def _differing(first: Mapping, second: Mapping) -> str | None:
     """`torch 2.12.0 to 2.13.0`, of everything that provenance says."""
-    one, other = (_flat(origin) for origin in (ours, theirs))
+    one, other = (_flat(origin) for origin in (first, second))
     pairs = {
         name: (str(one.get(name))[:12], str(other.get(name))[:12])
         for name in sorted({*one, *other})

@@ -225,7 +225,7 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
     for name, base in (("own", {"own": True}), ("nothing", {"trained_on": NOTHING_TRAINED})):
         found = tests(answers, [*by, "own"], metric, base, within=["task"]).droplevel("own")
         frame = frame.join(found.drop(columns=["effect", "n"]).add_prefix(f"{name}_"))
-    heads = {"task": "asked", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
+    heads = {"task": "tested on", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
     heads |= {"nothing_difference": "against zero-shot (points)"}
     columns = (*by, metric, "own_difference", "own_p", "own_verdict", "nothing_difference", "nothing_p")
     columns += ("nothing_verdict", "seeds")

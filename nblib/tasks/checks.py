@@ -45,8 +45,8 @@ def without_leaked(data: Data) -> Data:
     kept = tuple(row for row in data.test if word_set(row.intent) not in leaked)
     if data.test and not kept:
         raise ValueError(f"every test intent of {data.name} is in its training rows; give other test rows")
-    said = f"{len(data.test) - len(kept)} test rows are left out because their intent is in the training rows."
-    return replace(data, test=kept, remarks=(*data.remarks, said))
+    note = f"{len(data.test) - len(kept)} test rows are left out because their intent is in the training rows."
+    return replace(data, test=kept, remarks=(*data.remarks, note))
 
 
 def near_duplicate(one: str, other: str) -> bool:
@@ -69,19 +69,19 @@ def word_set(text: str) -> frozenset[str]:
 
 
 def near_pairs(
-    known: Collection[frozenset[str]], asked: Collection[frozenset[str]]
+    known: Collection[frozenset[str]], test: Collection[frozenset[str]]
 ) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
-    """Pairs of one of `known` and one of `asked` that share at least NEAR of their words (Jaccard index).
+    """Pairs of one of `known` and one of `test` that share at least NEAR of their words (Jaccard index).
 
     Two sets that near must share one of their rarest words, so only such pairs are compared (prefix filtering,
     Chaudhuri et al. 2006).
     """
-    frequency = Counter(word for text in (*known, *asked) for word in text)
+    frequency = Counter(word for text in (*known, *test) for word in text)
     index = defaultdict(list)
     for text in known:
         for word in _rarest(text, frequency):
             index[word].append(text)
-    for text in asked:
+    for text in test:
         found = {other for word in _rarest(text, frequency) for other in index.get(word, ())}
         yield from ((other, text) for other in found if _alike(text, other))
 
@@ -110,10 +110,10 @@ def _overlap(names: tuple[str, str], rows: Sequence[Example], others: Sequence[E
     return {"splits": names, "exact": exact, "normalized": normalized, "near": near_count}
 
 
-def _near(intents: Collection[str], asked: Sequence[Example]) -> set[frozenset[str]]:
-    """Words of those intents asked that are nearly one of `intents`, or the same."""
+def _near(intents: Collection[str], examples: Sequence[Example]) -> set[frozenset[str]]:
+    """Words of those examples' intents that are nearly one of `intents`, or the same."""
     known = {word_set(intent) for intent in intents}
-    return known | {text for _, text in near_pairs(known, {word_set(row.intent) for row in asked})}
+    return known | {text for _, text in near_pairs(known, {word_set(row.intent) for row in examples})}
 
 
 def _split(name: str, rows: Sequence[Example], limits: Task | None, tokenizer) -> dict:

@@ -179,11 +179,11 @@ def _columns(place: str, rows: list[dict], given: str | Named) -> dict[str, str]
     """What an example has -> the column that has it. Raises ValueError with the columns that are there."""
     present = list(dict.fromkeys(str(column) for row in rows for column in row))
     try:
-        asked = dict(json.loads(given or "{}") if isinstance(given, str) else given)
+        named = dict(json.loads(given or "{}") if isinstance(given, str) else given)
     except (ValueError, TypeError):
-        asked = {"": given}
+        named = {"": given}
     listed = ", ".join(map(repr, present))
-    for part, column in asked.items():
+    for part, column in named.items():
         if part not in CUSTOMARY:
             example = '\'{"intent": "frage", "code": "loesung"}\''
             raise ValueError(f"columns must map some of {', '.join(CUSTOMARY)}, as in {example}; got {given!r}")
@@ -191,9 +191,9 @@ def _columns(place: str, rows: list[dict], given: str | Named) -> dict[str, str]
             raise ValueError(f"{place} has no column {column!r}; it has {listed}")
     folded = {column.casefold(): column for column in reversed(present)}
     found = {part: next((folded[name] for name in names if name in folded), "") for part, names in CUSTOMARY.items()}
-    if asked.get("intent") or asked.get("code"):
+    if named.get("intent") or named.get("code"):
         found["messages"] = ""
-    found |= asked
+    found |= named
     for part in ("intent", "code"):
         if found["messages"]:
             found[part] = ""

@@ -230,8 +230,8 @@ def draw(name: str) -> list[tuple[str, str]]:
     style, operations = PROBES[name]
     drawn = []
     for _ in range(QUESTIONS):
-        *shots, asked = [text.block(rng, operation, style) for operation in operations(rng)]
-        drawn.append(("".join(shot.prompt + shot.answer + SEPARATOR for shot in shots) + asked.prompt, asked.answer))
+        *shots, query = [text.block(rng, operation, style) for operation in operations(rng)]
+        drawn.append(("".join(shot.prompt + shot.answer + SEPARATOR for shot in shots) + query.prompt, query.answer))
     return drawn
 
 

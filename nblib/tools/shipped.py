@@ -39,8 +39,8 @@ def make() -> None:
 
     Raises FileExistsError where results/ holds rows already, since they would be read instead of made.
     """
-    if there := len(list(WORKING.glob("*.json"))):
-        raise FileExistsError(f"{WORKING.name}/ holds {there} rows, which would be read instead of made: move it away")
+    if count := len(list(WORKING.glob("*.json"))):
+        raise FileExistsError(f"{WORKING.name}/ holds {count} rows, which would be read instead of made: move it away")
     for path in in_order((provenance.ROOT / "notebooks").glob("*.ipynb")):
         begun = time.monotonic()
         notebooks.run(path)

@@ -25,7 +25,7 @@ def encode(
     The text is encoded as a whole, as a reader would see it; a token that crosses the border counts as code.
     For an encoder-decoder the ids are the prompt's and the labels the code's, which the model shifts to the right.
     """
-    prompt, answer = prompts.asked(example, tokenizer, task), prompts.answered(example, tokenizer)
+    prompt, answer = prompts.query_text(example, tokenizer, task), prompts.answer_text(example, tokenizer)
     if encoder_decoder:
         # With the tokenizer's own frame: CodeT5's decoder was trained to begin with <s>, T5's was not.
         labels = prompts.encode(answer, tokenizer, encoder_decoder=True, target=True)["input_ids"]
@@ -34,7 +34,7 @@ def encode(
     whole, begin = prompts.encode(prompt + answer, tokenizer), len(prompts.readable(prompt, tokenizer))
     ids = [*whole["input_ids"], tokenizer.eos_token_id]
     is_code = [end > begin for _, end in whole["offset_mapping"]] + [True]
-    return {"input_ids": ids, "labels": [id if mine else IGNORED for id, mine in zip(ids, is_code, strict=True)]}
+    return {"input_ids": ids, "labels": [id if learned else IGNORED for id, learned in zip(ids, is_code, strict=True)]}
 
 
 def encode_all(

@@ -3,6 +3,7 @@
 import difflib
 import math
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from transformers.training_args import OptimizerNames
 from nblib import models
 from nblib.spec import Training
 from nblib.tasks import Data, Task
-from nblib.train import losses
+from nblib.train import attention, losses
 from nblib.train.checkpoints import Checkpoints, FitCallback, LeanTrainer
 from nblib.train.encoding import collate, encode_all, tokens
 from nblib.train.monitor import Monitor
@@ -84,7 +85,8 @@ def fit(
         )
         trainer.remove_callback(PrinterCallback)  # it would print a line an evaluation
         trainer.model_accepts_loss_kwargs = True  # so that accumulated steps are weighed by their tokens, T5's too
-        with losses.lean(model), state.explained():
+        slow = models.device() == "cpu" and models.compute_dtype(precision) == torch.bfloat16
+        with losses.lean(model), attention.wide(model) if slow else nullcontext(), state.explained():
             done = trainer.train(resume_from_checkpoint=state.latest_checkpoint())
     state.restore_best()
     return Fitted(

@@ -112,9 +112,9 @@ def marked(answer: str, reference: str) -> str:
     if not answer.strip():
         return "(empty)"
     html, text = [], []
-    theirs, ours = _WORDS.findall(reference), _WORDS.findall(answer)
-    for kind, start, end, begin, until in SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes():
-        lost, new = "".join(theirs[start:end]), "".join(ours[begin:until])
+    expected, ours = _WORDS.findall(reference), _WORDS.findall(answer)
+    for kind, start, end, begin, until in SequenceMatcher(None, expected, ours, autojunk=False).get_opcodes():
+        lost, new = "".join(expected[start:end]), "".join(ours[begin:until])
         if kind == "equal":
             html.append(_spaced(new))
             text.append(new)

@@ -164,14 +164,14 @@ class Playground:
             f"{_folded(f'{len(answer.shots)} examples in it', answer.examples)}",
         )
 
-    def _draw(self, label: str, code: str, costs: str = "", asked: str = "") -> None:
+    def _draw(self, label: str, code: str, costs: str = "", prompt: str = "") -> None:
         """A method's column: what it was asked, and what it has answered."""
         self.streamed = time.monotonic()
         if label not in self.labels:
             self.labels.append(label)
         self.columns[
             self.labels.index(label)
-        ].value = f"<h4>{escape(label)}</h4>{asked}{_pre(code)}<p><small>{escape(costs)}</small></p>"
+        ].value = f"<h4>{escape(label)}</h4>{prompt}{_pre(code)}<p><small>{escape(costs)}</small></p>"
 
 
 def _folded(summary: str, text: str) -> str:

@@ -50,27 +50,29 @@ def differences(
     Raises ValueError for an id that the folder lacks, and for two runs that answered no common example.
     """
     first, second = _row(folder, one), _row(folder, other)
-    ours, theirs = ({given.example: given for given in results.predictions(folder, id)} for id in (one, other))
-    common = [id for id in ours if id in theirs]
+    answers, other_answers = (
+        {given.example: given for given in results.predictions(folder, id)} for id in (one, other)
+    )
+    common = [id for id in answers if id in other_answers]
     if not common:
         raise ValueError(f"{one} and {other} answered no common example, so nothing can be held side by side")
     known = {example.id: example for example in examples}
-    right = {id: (_is_right(ours[id]), _is_right(theirs[id])) for id in common}
-    changed = [id for id in common if first_code(ours[id]) != first_code(theirs[id])]
+    right = {id: (_is_right(answers[id]), _is_right(other_answers[id])) for id in common}
+    changed = [id for id in common if first_code(answers[id]) != first_code(other_answers[id])]
     changed.sort(key=lambda id: {(True, False): 0, (False, True): 1}.get(right[id], 2))  # stable
     lines = [
         _question(id, known)
         | {
-            f"{_name(first)} (first)": _cell(ours[id], ours[id]),
-            f"{_name(second)} (second)": _cell(theirs[id], ours[id]),
+            f"{_name(first)} (first)": _cell(answers[id], answers[id]),
+            f"{_name(second)} (second)": _cell(other_answers[id], answers[id]),
         }
         for id in changed[:count]
     ]
     kinds = {"both right": (True, True), "only the first right": (True, False)}
     kinds |= {"only the second right": (False, True), "both wrong": (False, False)}
     counts = Counter(right.values())
-    told = ", ".join(f"{counts[pair]} {name}" for name, pair in kinds.items())
-    return table(f"{len(common)} common examples: {told}; {len(changed)} with different answers", lines)
+    summary = ", ".join(f"{counts[pair]} {name}" for name, pair in kinds.items())
+    return table(f"{len(common)} common examples: {summary}; {len(changed)} with different answers", lines)
 
 
 def _row(folder: str | Path, id: str) -> Row:

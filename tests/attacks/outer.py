@@ -73,7 +73,7 @@ def own_layer(nobody: bool) -> None:
 def open_the_way() -> None:
     """Shows this Python's folders to a user that may not pass through root's home."""
     for folder in isolation.python_folders():
-        closed = [each for each in Path(folder).parents if not each.stat().st_mode & 0o005]
+        closed = [parent for parent in Path(folder).parents if not parent.stat().st_mode & 0o005]
         if closed:
             aside = tempfile.mkdtemp()
             linux.mount(folder, aside, flags=linux.BIND)
@@ -97,10 +97,10 @@ class Bait:
         self.name = f"nblib-bait-{os.getpid()}"
         self.abstract.bind(f"\0{self.name}")
         self.local.bind(str(home / "socket"))
-        for each in (self.abstract, self.local):
-            each.listen()
-        for each in (self.server, self.abstract, self.local):
-            each.setblocking(False)
+        for listener in (self.abstract, self.local):
+            listener.listen()
+        for listener in (self.server, self.abstract, self.local):
+            listener.setblocking(False)
         self.victim = subprocess.Popen(["sleep", "9999"])
         self.worker = Worker(without)  # one for all attacks: each finds it as the last one left it
 
@@ -112,14 +112,14 @@ class Bait:
         state = self.state()
         faults = [f"{name}: {was} -> {state[name]}" for name, was in before.items() if state[name] != was]
         after = run_job(self.worker, GOOD, limits)
-        text = "".join(f"{each.output} {each.message}" for each in outcomes)
+        text = "".join(f"{outcome.output} {outcome.message}" for outcome in outcomes)
         if "ESCAPED" in text or SECRET in text:
             faults.append(f"it says: {text[:200]}")
-        if [each.status for each in outcomes if each.status not in attack.statuses]:
+        if [outcome.status for outcome in outcomes if outcome.status not in attack.statuses]:
             faults.append(f"it came to {outcomes[0].status}: {outcomes[0].message}")
         if after[0].output != "42\n":
             faults.append(f"the next program came to {after[0]}")
-        if connected := [each for each in (self.server, self.abstract, self.local) if accepts(each)]:
+        if connected := [listener for listener in (self.server, self.abstract, self.local) if accepts(listener)]:
             faults.append(f"a connection to {connected}")
         return {"name": attack.name, "status": outcomes[0].status, "message": outcomes[0].message, "faults": faults}
 
@@ -134,17 +134,17 @@ class Bait:
         self.worker.close()
         self.victim.kill()
         self.victim.wait()
-        for each in (self.server, self.abstract, self.local):
-            each.close()
+        for listener in (self.server, self.abstract, self.local):
+            listener.close()
 
     def state(self) -> dict:
         """All that may not change."""
         return {
-            "files": sorted(str(each) for each in self.home.rglob("*")),
+            "files": sorted(str(file) for file in self.home.rglob("*")),
             "keep": (self.home / "keep").read_text(),
-            "project": sorted(str(each) for each in (PROJECT / "tests" / "attacks").glob("*.py")),
-            "folders": [sorted(each for each in os.listdir(folder) if "nblib-program" in each) for folder in WATCHED],
-            "escaped": [each for each in ("/var/tmp/escaped", "/dev/shm/left") if os.path.exists(each)],
+            "project": sorted(str(file) for file in (PROJECT / "tests" / "attacks").glob("*.py")),
+            "folders": [sorted(name for name in os.listdir(folder) if "nblib-program" in name) for folder in WATCHED],
+            "escaped": [path for path in ("/var/tmp/escaped", "/dev/shm/left") if os.path.exists(path)],
             "mounts": len(Path("/proc/self/mounts").read_text().splitlines()),
             "processes": descendants(),  # this one's victim and worker
             "victim": self.victim.poll(),

@@ -37,9 +37,9 @@ class Found:
 
     def verdict(self, first: str, second: str, places: list[int] | None = None) -> str:
         """Whether the first is higher, lower or a tie by the paired test, over all examples or those places."""
-        ours, theirs = ([_at(seed, places) for seed in self.scores[label]] for label in (first, second))
-        seeds = max(len(ours), len(theirs))
-        repeated = [[each[number % len(each)] for number in range(seeds)] for each in (ours, theirs)]
+        ours, second_scores = ([_at(seed, places) for seed in self.scores[label]] for label in (first, second))
+        seeds = max(len(ours), len(second_scores))
+        repeated = [[scores[number % len(scores)] for number in range(seeds)] for scores in (ours, second_scores)]
         return stats.decide(stats.paired_difference(*repeated))
 
 
@@ -57,12 +57,18 @@ def find(draw: int, folder) -> Found:
     planned = study.plan(runs)
     study.run_all(planned, folder / "results")
     scores: dict[str, list[list[float]]] = {}
-    for each in planned:
-        exact = [prediction.scores["em@1"] for prediction in results.predictions(folder / "results", each.id)]
-        scores.setdefault(spec.label(each.run.method, each.run.precision), []).append(exact)
+    for one in planned:
+        exact = [prediction.scores["em@1"] for prediction in results.predictions(folder / "results", one.id)]
+        scores.setdefault(spec.label(one.run.method, one.run.precision), []).append(exact)
     found = Found(scores, [place for place, example in enumerate(planned[0].data.test) if not example.known])
     intervals = {label: found.interval(label) for label in scores}
-    print(draw, {label: f"{each.mean:.3f} ({each.low:.3f} to {each.high:.3f})" for label, each in intervals.items()})
+    print(
+        draw,
+        {
+            label: f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+            for label, interval in intervals.items()
+        },
+    )
     only_new = {label: stats.interval([_at(seed, found.new) for seed in scores[label]]).mean for label in scores}
     print("new operations:", {label: f"{mean:.3f}" for label, mean in only_new.items()})
     return found

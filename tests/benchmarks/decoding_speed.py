@@ -30,7 +30,7 @@ Answers = list[list[str]]  # of every query, the best first
 
 
 @dataclass(frozen=True)
-class Asked:
+class Queries:
     """What both ways are asked."""
 
     texts: list[str]
@@ -68,55 +68,58 @@ class EveryBeamStopped(StoppingCriteria):
 
 
 @torch.inference_mode()
-def as_the_study(model: nn.Module, tokenizer: Any, asked: Asked) -> Answers:
+def as_the_study(model: nn.Module, tokenizer: Any, batch: Queries) -> Answers:
     """One query after another, with transformers' generation as it is."""
     settings = GenerationConfig(
         num_beams=BEAMS,
         num_return_sequences=BEAMS,
-        max_new_tokens=asked.new_tokens,
-        early_stopping=asked.decoding.early_stopping,
+        max_new_tokens=batch.new_tokens,
+        early_stopping=batch.decoding.early_stopping,
         do_sample=False,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     found = []
-    for text in asked.texts:
+    for text in batch.texts:
         inputs = tokenizer(text, return_tensors="pt").to(model.device)
         begun = inputs["input_ids"].shape[1]
-        rule = StoppingCriteriaList([EveryBeamStopped(tokenizer, asked.stops, begun)])
+        rule = StoppingCriteriaList([EveryBeamStopped(tokenizer, batch.stops, begun)])
         ids = model.generate(**inputs, generation_config=settings, stopping_criteria=rule)[:, begun:]
         found.append(tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
     return found
 
 
-def ours(model: nn.Module, tokenizer: Any, asked: Asked) -> Answers:
-    settings = {"new_tokens": asked.new_tokens, "stops": asked.stops, "precision": "fp32", "seed": 1}
-    found = generate.completions(model, tokenizer, asked.texts, asked.decoding, **settings)
+def ours(model: nn.Module, tokenizer: Any, batch: Queries) -> Answers:
+    settings = {"new_tokens": batch.new_tokens, "stops": batch.stops, "precision": "fp32", "seed": 1}
+    found = generate.completions(model, tokenizer, batch.texts, batch.decoding, **settings)
     return [texts for _, texts, _ in sorted(found)]
 
 
 def compare(
-    name: str, model: nn.Module, tokenizer: Any, task: str, shots: int, asked: Asked, *, repeats: int
+    name: str, model: nn.Module, tokenizer: Any, task: str, shots: int, batch: Queries, *, repeats: int
 ) -> Compared:
     """Both ways in turn, so often."""
-    own = replace(asked, decoding=replace(asked.decoding, stop="each-answer"))
+    own = replace(batch, decoding=replace(batch.decoding, stop="each-answer"))
     taken: list[tuple[float, float, float]] = []
     for _ in range(repeats):
-        slow, theirs = timed(lambda: as_the_study(model, tokenizer, asked))
-        quick, same = timed(lambda: ours(model, tokenizer, asked))
+        slow, study_answers = timed(lambda: as_the_study(model, tokenizer, batch))
+        quick, same = timed(lambda: ours(model, tokenizer, batch))
         quickest, _ = timed(lambda: ours(model, tokenizer, own))
         taken.append((slow, quick, quickest))
-    few = replace(asked, texts=asked.texts[: asked.decoding.batch_size])
-    one = replace(asked, texts=asked.texts[:1])
+    few = replace(batch, texts=batch.texts[: batch.decoding.batch_size])
+    one = replace(batch, texts=batch.texts[:1])
     return Compared(
         name,
         task,
         shots,
-        sum(len(tokenizer(text)["input_ids"]) for text in asked.texts) / len(asked.texts),
+        sum(len(tokenizer(text)["input_ids"]) for text in batch.texts) / len(batch.texts),
         tuple(slow / quick for slow, quick, _ in taken),
         statistics.median(slow / quickest for slow, _, quickest in taken),
-        (middle(slow for slow, _, _ in taken) / len(theirs), middle(quick for _, quick, _ in taken) / len(theirs)),
-        sum(a == b for a, b in zip(theirs, same, strict=True)) / len(theirs),
+        (
+            middle(slow for slow, _, _ in taken) / len(study_answers),
+            middle(quick for _, quick, _ in taken) / len(study_answers),
+        ),
+        sum(a == b for a, b in zip(study_answers, same, strict=True)) / len(study_answers),
         (peak_of(lambda: as_the_study(model, tokenizer, one)), peak_of(lambda: ours(model, tokenizer, few))),
     )
 
@@ -135,13 +138,13 @@ def load(name: str) -> tuple[nn.Module, Any]:
     return models.load_shape("codegen-350m-mono") if name == "350m" else training_speed.load(name)
 
 
-def ask(tokenizer: Any, name: str, data: Any, shots: int, queries: int, batch: int, new_tokens: int | None) -> Asked:
+def ask(tokenizer: Any, name: str, data: Any, shots: int, queries: int, batch: int, new_tokens: int | None) -> Queries:
     """The first queries of the test split after the same examples."""
     task = tasks.get(name)
     chosen = retrieve.random_shots(data.train, shots, 42) if shots else ()
-    texts = [prompts.build(each, chosen, tokenizer, room=900).text for each in data.test[:queries]]
+    texts = [prompts.build(example, chosen, tokenizer, max_tokens=900).text for example in data.test[:queries]]
     decoding = spec.Decoding(BEAMS, BEAMS, batch_size=batch, stop="all-beams")
-    return Asked(texts, new_tokens or task.output_tokens, task.stops, decoding)
+    return Queries(texts, new_tokens or task.output_tokens, task.stops, decoding)
 
 
 def main() -> None:
@@ -155,18 +158,18 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, help="at most; the task's own where not given")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="four queries, once")
-    asked = parser.parse_args()
-    if asked.quick:
-        asked.queries, asked.repeats = 4, 1
-    model, tokenizer = load(asked.model)
-    data = tasks.load(asked.task, asked.data)
-    for shots in asked.shots:
-        both = ask(tokenizer, asked.task, data, shots, asked.queries, asked.batch, asked.new_tokens)
-        print(line(compare(asked.model, model.eval(), tokenizer, asked.task, shots, both, repeats=asked.repeats)))
+    args = parser.parse_args()
+    if args.quick:
+        args.queries, args.repeats = 4, 1
+    model, tokenizer = load(args.model)
+    data = tasks.load(args.task, args.data)
+    for shots in args.shots:
+        both = ask(tokenizer, args.task, data, shots, args.queries, args.batch, args.new_tokens)
+        print(line(compare(args.model, model.eval(), tokenizer, args.task, shots, both, repeats=args.repeats)))
 
 
 def line(found: Compared) -> str:
-    one, other = (each / 2**20 for each in found.peak_bytes)
+    one, other = (peak / 2**20 for peak in found.peak_bytes)
     return (
         f"{found.model}, {found.task}, {found.shots} shots ({found.prompt_tokens:.0f} tokens): "
         f"{middle(found.ratios):.2f} times as quick, from {min(found.ratios):.2f} to {max(found.ratios):.2f} "

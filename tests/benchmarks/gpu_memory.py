@@ -35,24 +35,24 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=provenance.ROOT / "data" / "results" / "gpu")
     parser.add_argument("--figures", type=Path, default=provenance.ROOT / "figures")
     parser.add_argument("--predict-only", action="store_true", help="measure nothing: predict, which needs no GPU")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         answer = write_rows(Path(folder))
         for checkpointing in (False, True):
-            runs = wanted(asked.models, asked.precisions, folder, checkpointing=checkpointing)
+            runs = wanted(args.models, args.precisions, folder, checkpointing=checkpointing)
             predicted = foreseen(runs, answer)
             how = "with gradient checkpointing" if checkpointing else "all activations kept"
-            if asked.predict_only:
+            if args.predict_only:
                 print(f"\n{how}, predicted for a GPU\n{predicted}")
                 print(near_the_floor(predicted.frame))
                 continue
-            made = study.run_all(study.plan(runs), asked.results)
-            measured = tables.memory(results.load(asked.results, [row.id for row in made]).runs)
+            made = study.run_all(study.plan(runs), args.results)
+            measured = tables.memory(results.load(args.results, [row.id for row in made]).runs)
             print(f"\n{how}\n{measured}")
             print(tables.measured_vs_predicted(measured.frame, predicted.frame))
             print(near_the_floor(measured.frame))
             name = "gpu_memory_checkpointing" if checkpointing else "gpu_memory"
-            plots.save(plots.memory_by_kind(measured.frame, title=f"Memory of training, {how}"), asked.figures, name)
+            plots.save(plots.memory_by_kind(measured.frame, title=f"Memory of training, {how}"), args.figures, name)
             for row in made:
                 if row.status == results.FAILED:
                     print(f"{row.id} failed: {row.error}")
@@ -62,7 +62,7 @@ def wanted(names: list[str], precisions: list[str], folder: str, *, checkpointin
     """LoRA over each model at each precision; the first model with all its weights, too."""
     own = {"preset": "paper", "batches": BATCHES, "data_dir": folder}
     runs = [run for name in names for run in study.sizes(name, "conala", precisions=precisions, **own)]
-    half = [each for each in precisions if each not in spec.QUANTIZED][:1]
+    half = [precision for precision in precisions if precision not in spec.QUANTIZED][:1]
     runs += study.sizes(names[0], "conala", names=["full"], precisions=half, **own)
     how = {"gradient_checkpointing": checkpointing, "evaluations_an_epoch": 1}
     return [replace(run, training=replace(run.training, **how)) for run in runs if run.training]
@@ -70,12 +70,12 @@ def wanted(names: list[str], precisions: list[str], folder: str, *, checkpointin
 
 def foreseen(runs: list[spec.Run], answer: int) -> tables.Table:
     """What is predicted for a GPU, from the configurations that the repository ships."""
-    asked: dict[str, Any] = {"length": TOKENS, "answer_tokens": answer, "device": "cuda"}
+    sizes: dict[str, Any] = {"length": TOKENS, "answer_tokens": answer, "device": "cuda"}
     entries = []
     for run in runs:
         batch = run.training.device_batch if run.training else 1
-        said = memory.predict(run.model, run.method, run.precision, batch=batch, training=run.training, **asked)
-        entries.append((run.model, run.method, run.precision, said))
+        prediction = memory.predict(run.model, run.method, run.precision, batch=batch, training=run.training, **sizes)
+        entries.append((run.model, run.method, run.precision, prediction))
     return tables.predicted_memory(entries, device="cuda")
 
 
@@ -84,8 +84,8 @@ def write_rows(folder: Path) -> int:
     tokenizer = models.load_tokenizer(models.SHAPE_TOKENIZER)
     code = f"x = y{' + y' * 14}"
     words = [" ".join(["add"] * count) + end for count in range(1, 64) for end in ("", ".")]
-    encoded = ((each, train.encode(Example("", each, code), tokenizer)) for each in words)
-    intent, row = next((each, row) for each, row in encoded if len(row["input_ids"]) == TOKENS)
+    encoded = ((word, train.encode(Example("", word, code), tokenizer)) for word in words)
+    intent, row = next((word, row) for word, row in encoded if len(row["input_ids"]) == TOKENS)
     rows = json.dumps({"nl": intent, "cmd": code}) + "\n"
     for split in ("train", "validation", "test"):
         (folder / f"{split}.jsonl").write_text(rows * 8 * BATCHES)

@@ -18,12 +18,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", default=str(provenance.ROOT / "results"))
-    asked = parser.parse_args()
-    names = asked.methods or list(presets.RATES)
+    args = parser.parse_args()
+    names = args.methods or list(presets.RATES)
     print(f"{'method':16}{'learning rate':>14}{'EM@1':>8}{'loss':>9}{'seconds':>9}")
     for kind in names:
-        runs = study.search(asked.model, asked.task, names=[kind], seed=asked.seed)
-        rows = study.run_all(study.plan(runs), asked.results)
+        runs = study.search(args.model, args.task, names=[kind], seed=args.seed)
+        rows = study.run_all(study.plan(runs), args.results)
         best = max(rows, key=lambda row: (_exact(row), -_loss(row)))
         for row in rows:
             mark = " best" if row is best else f" {row.status}" if row.status != results.OK else ""

@@ -22,11 +22,11 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=200, help="of the training whose share is told")
-    asked = parser.parse_args()
-    model, tokenizer = models.load(asked.model, asked.precision)
+    args = parser.parse_args()
+    model, tokenizer = models.load(args.model, args.precision)
     model = methods.attach(model, spec.Lora(), tokenizer, seed=1).train()
-    adamw = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad])
-    ids = torch.randint(0, len(tokenizer), (asked.batch, asked.length), device=model.device)
+    adamw = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad])
+    ids = torch.randint(0, len(tokenizer), (args.batch, args.length), device=model.device)
 
     def step() -> None:
         model(input_ids=ids, labels=ids).loss.backward()
@@ -35,7 +35,7 @@ def main() -> None:
 
     seconds: dict[str, list[float]] = {"plain": [], "first": [], "later": [], "peak_of": [], "phase": []}
     step()
-    for _ in range(asked.rounds):
+    for _ in range(args.rounds):
         seconds["plain"].append(timed(step))
         with memory.first_step(model):
             seconds["first"].append(timed(step))
@@ -43,7 +43,7 @@ def main() -> None:
         seconds["phase"].append(timed(empty_phase))
     for _ in range(3):
         seconds["peak_of"].append(timed(lambda: memory.peak_of(step)))
-    report({name: min(each) for name, each in seconds.items()}, asked.steps)
+    report({name: min(times) for name, times in seconds.items()}, args.steps)
 
 
 def empty_phase() -> None:

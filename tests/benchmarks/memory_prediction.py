@@ -189,11 +189,11 @@ def _train(case: Case, attached: Any, tokenizer: Any) -> tuple[int, int, int]:
     task = replace(tasks.get("conala-mini"), input_tokens=1000)
     seq2seq = attached.config.is_encoder_decoder
     data = tasks.Data(tuple(rows), tuple(checks), (), content="generated")
-    encoded = [train.encode(each, tokenizer, task, encoder_decoder=seq2seq) for each in rows]
+    encoded = [train.encode(example, tokenizer, task, encoder_decoder=seq2seq) for example in rows]
     settings = {"learning_rate": 1e-3, "precision": case.precision, "seed": 0}
     gc.collect()  # what went while it is measured would be counted as less than nothing
     taken = peak_of(lambda: train.fit(attached, tokenizer, data, task, training, **settings))
-    return taken, max(len(each["input_ids"]) for each in encoded), max(map(train.answer_tokens, encoded))
+    return taken, max(len(row["input_ids"]) for row in encoded), max(map(train.answer_tokens, encoded))
 
 
 def _generate(case: Case, attached: Any, tokenizer: Any) -> tuple[int, int]:
@@ -201,29 +201,29 @@ def _generate(case: Case, attached: Any, tokenizer: Any) -> tuple[int, int]:
 
     All are of one length, as methods with virtual tokens get them, and have nothing in common before their end.
     """
-    asked = [Example(str(at), " ".join([chr(97 + at), *["add"] * case.words]), "") for at in range(case.batch)]
-    texts = [prompts.asked(each, tokenizer).replace("#", chr(65 + at)) for at, each in enumerate(asked)]
+    examples = [Example(str(at), " ".join([chr(97 + at), *["add"] * case.words]), "") for at in range(case.batch)]
+    texts = [prompts.query_text(example, tokenizer).replace("#", chr(65 + at)) for at, example in enumerate(examples)]
     decoding = spec.Decoding(beams=case.beams, returned=case.beams, batch_size=case.batch)
     settings = {"new_tokens": NEW_TOKENS, "stops": ("\n\n\n",), "precision": case.precision, "seed": 0}
     attached.zero_grad()
     gc.collect()
     taken = peak_of(lambda: list(generate.completions(attached, tokenizer, texts, decoding, **settings)))
-    return taken, max(len(prompts.encode(each, tokenizer)["input_ids"]) for each in texts)
+    return taken, max(len(prompts.encode(text, tokenizer)["input_ids"]) for text in texts)
 
 
 def table(found: list[Compared]) -> pd.DataFrame:
     """A row a comparison."""
     return pd.DataFrame(
         {
-            **{name: value for name, value in asdict(each.case).items() if name != "method"},
-            "method": each.case.method.kind,
-            "phase": each.phase,
-            "model_bytes": each.model_bytes,
-            "measured_bytes": each.measured_bytes,
-            "predicted_bytes": each.predicted_bytes,
-            "error": each.error,
+            **{name: value for name, value in asdict(compared.case).items() if name != "method"},
+            "method": compared.case.method.kind,
+            "phase": compared.phase,
+            "model_bytes": compared.model_bytes,
+            "measured_bytes": compared.measured_bytes,
+            "predicted_bytes": compared.predicted_bytes,
+            "error": compared.error,
         }
-        for each in found
+        for compared in found
     )
 
 
@@ -264,19 +264,19 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="only every so many combinations")
     parser.add_argument("--results", type=Path, default=provenance.ROOT / "data" / "results")
     parser.add_argument("--figures", type=Path, default=provenance.ROOT / "figures")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     found: list[Compared] = []
-    for case in islice(cases(), 0, None, asked.every):
-        for each in compare(case):
-            found.append(each)
-            mib = each.measured_bytes / 2**20
-            at = each.prediction.train_peak_at if each.phase == "train" else ""
-            print(f"{each.error:+7.1%} {each.phase:8} {mib:8.2f} MiB  {case} {at}", flush=True)
+    for case in islice(cases(), 0, None, args.every):
+        for compared in compare(case):
+            found.append(compared)
+            mib = compared.measured_bytes / 2**20
+            at = compared.prediction.train_peak_at if compared.phase == "train" else ""
+            print(f"{compared.error:+7.1%} {compared.phase:8} {mib:8.2f} MiB  {case} {at}", flush=True)
     frame = table(found)
     print(summary(frame))
-    asked.results.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(asked.results / "memory_prediction.csv", index=False)
-    plots.save(draw(frame), asked.figures, "memory_prediction")
+    args.results.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(args.results / "memory_prediction.csv", index=False)
+    plots.save(draw(frame), args.figures, "memory_prediction")
 
 
 if __name__ == "__main__":

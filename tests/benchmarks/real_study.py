@@ -85,8 +85,8 @@ def best_rate(kind: str, data_dir: str, folder: Path, kept: Path) -> float:
             lines = (Path(data_dir) / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
             (Path(cut) / f"{split}.jsonl").write_text("".join(lines[: SEARCHED.get(split)]), encoding="utf-8")
         found = study.search(MODEL, TASK, preset=PRESET, names=[kind], precision=PRECISION, limit=1, data_dir=cut)
-        short = [replace(each, training=replace(each.training, epochs=1)) for each in found if each.training]
-        rows = [made(each, folder, kept) for each in short]
+        short = [replace(run, training=replace(run.training, epochs=1)) for run in found if run.training]
+        rows = [made(run, folder, kept) for run in short]
     return min(rows, key=_loss).settings["method"]["learning_rate"]
 
 
@@ -112,9 +112,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=provenance.ROOT / "results" / MODEL)
     parser.add_argument("--keep", type=Path, default=KEPT, help="where rows and predictions are copied to")
     parser.add_argument("--methods", nargs="+", default=[])
-    asked = parser.parse_args()
-    for run in runs(asked.data, asked.results, asked.keep, asked.methods):
-        made(run, asked.results, asked.keep)
+    args = parser.parse_args()
+    for run in runs(args.data, args.results, args.keep, args.methods):
+        made(run, args.results, args.keep)
 
 
 if __name__ == "__main__":

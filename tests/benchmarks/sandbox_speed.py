@@ -26,12 +26,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("programs", type=int, nargs="?", default=99, help="of the 99 that read their input")
     parser.add_argument("--bare", action="store_true")
-    asked = parser.parse_args()
-    loaded = None if asked.bare else _model()
+    args = parser.parse_args()
+    loaded = None if args.bare else _model()
     layers = sandbox.layers()
     print(f"layers on: {sum(layers.values())} of {len(layers)}; off: {[name for name, on in layers.items() if not on]}")
     for name, workers in (("one after another", 1), ("as many as there are cores", multiprocessing.cpu_count())):
-        ratios = compare(asked.programs, 3, workers=workers)
+        ratios = compare(args.programs, 3, workers=workers)
         spread = f"{statistics.median(ratios):.1f} times as quick, from {min(ratios):.1f} to {max(ratios):.1f}"
         print(f"managers, {name}: the sandbox is {spread}")
     del loaded
@@ -46,27 +46,27 @@ def _model() -> object:
 def compare(programs: int, repeats: int, *, workers: int = 1) -> tuple[float, ...]:
     """The seconds of managers by those of the sandbox, in turn; of the clock."""
     sandbox.require(allow_code_execution=True)  # starts one worker: not counted
-    asked = tuple(each for each in tasks.load("apps-mini").test if not each.entry_point)[:programs]
+    examples = tuple(example for example in tasks.load("apps-mini").test if not example.entry_point)[:programs]
     plain = partial(with_managers, workers=workers)
-    return tuple(seconds(plain, asked) / seconds(in_the_sandbox, asked) for _ in range(repeats))
+    return tuple(seconds(plain, examples) / seconds(in_the_sandbox, examples) for _ in range(repeats))
 
 
-def seconds(run, asked: tuple[Example, ...]) -> float:
+def seconds(run, examples: tuple[Example, ...]) -> float:
     begun = time.perf_counter()
-    outputs = run(asked)
+    outputs = run(examples)
     taken = time.perf_counter() - begun
-    assert outputs == [list(each.outputs) for each in asked]
+    assert outputs == [list(example.outputs) for example in examples]
     return taken
 
 
-def in_the_sandbox(asked: tuple[Example, ...]) -> list[list[str | None]]:
-    jobs = [sandbox.Script(each.code, each.inputs) for each in asked]
-    return [[one.output for one in each] for each in sandbox.run_all(jobs, allow_code_execution=True)]
+def in_the_sandbox(examples: tuple[Example, ...]) -> list[list[str | None]]:
+    jobs = [sandbox.Script(example.code, example.inputs) for example in examples]
+    return [[one.output for one in outcomes] for outcomes in sandbox.run_all(jobs, allow_code_execution=True)]
 
 
-def with_managers(asked: tuple[Example, ...], *, workers: int) -> list[list[str]]:
+def with_managers(examples: tuple[Example, ...], *, workers: int) -> list[list[str]]:
     with ThreadPoolExecutor(workers) as threads:
-        return list(threads.map(managed, asked))
+        return list(threads.map(managed, examples))
 
 
 def managed(example: Example) -> list[str]:

@@ -26,13 +26,13 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=1)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--run-programs", action="store_true")
-    asked = parser.parse_args()
-    examples = _examples(asked.predictions)
-    predictions = [_prediction(example, number, asked.answers) for number, example in enumerate(examples)]
-    with _timed(f"{asked.predictions} predictions scored, {asked.answers} answers each"):
+    args = parser.parse_args()
+    examples = _examples(args.predictions)
+    predictions = [_prediction(example, number, args.answers) for number, example in enumerate(examples)]
+    with _timed(f"{args.predictions} predictions scored, {args.answers} answers each"):
         metrics.summary(metrics.score(examples, predictions), examples)
-    if asked.run_programs:
-        consent = {"sampled": True, "allow_code_execution": True, "workers": asked.workers}
+    if args.run_programs:
+        consent = {"sampled": True, "allow_code_execution": True, "workers": args.workers}
         with _timed("their programs run"):
             executed = metrics.execute(examples, predictions, **consent)
         means = metrics.summary(executed, examples)

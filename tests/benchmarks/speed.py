@@ -36,10 +36,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with a folder `conala`")
     parser.add_argument("--quick", action="store_true")
-    asked = parser.parse_args()
-    task, folder = ("conala", asked.data / "conala") if asked.data else ("conala-mini", None)
+    args = parser.parse_args()
+    task, folder = ("conala", args.data / "conala") if args.data else ("conala-mini", None)
     sizes = {"decoding": DECODING, "training": TRAINING, "scoring": SCORING}
-    if asked.quick:
+    if args.quick:
         sizes = {"decoding": (("tiny", 4, None, 1, (0, 3)),), "training": (("tiny", 80, 1),)}
         sizes["scoring"] = (("tiny", 40, 1),)
     print(f"{machine()}; rows of {task}; bytes beyond the model\n")
@@ -80,7 +80,7 @@ def scoring(sizes: Iterable) -> Iterator[str]:
 
 def row(work: str, model: str, ratios: tuple[float, ...], same: str, peaks: tuple[int, int] | None) -> str:
     spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-    memory = " and ".join(f"{each / 2**20:.0f}" for each in peaks) + " MiB" if peaks else "–"
+    memory = " and ".join(f"{peak / 2**20:.0f}" for peak in peaks) + " MiB" if peaks else "–"
     return f"| {work} | {model} | {spread} | {same} | {memory} |"
 
 

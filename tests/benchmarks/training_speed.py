@@ -36,7 +36,7 @@ def load(name: str) -> tuple[Any, Any]:
         return models.load(name, "fp32")
     _, tokenizer = models.load("tiny", "fp32")
     torch.manual_seed(0)
-    ends = {f"{each}_token_id": getattr(tokenizer, f"{each}_token_id") for each in ("bos", "eos", "pad")}
+    ends = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
     shape = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 2048}
     return AutoModelForCausalLM.from_config(LlamaConfig(**shape, **ends, tie_word_embeddings=True)), tokenizer
 
@@ -49,7 +49,7 @@ def as_the_study(length: int) -> Iterator[None]:
     def collate(rows: Any, filling: int) -> dict[str, torch.Tensor]:
         fills = {"input_ids": filling, "attention_mask": 0, "labels": train.IGNORED}
         batch = plain(rows, filling)
-        return {name: pad(each, (0, length - each.shape[1]), value=fills[name]) for name, each in batch.items()}
+        return {name: pad(tensor, (0, length - tensor.shape[1]), value=fills[name]) for name, tensor in batch.items()}
 
     with patch.object(fitting, "collate", collate), patch.object(fitting.losses, "lean", lambda model: nullcontext()):
         yield
@@ -98,11 +98,11 @@ def compare(name: str, task_name: str, folder: Path | None, *, rows: int, batch:
     data = tasks.Data(data.train[:rows], data.validation[: rows // 10], (), content=data.content)
     base, tokenizer = load(name)
     encoded = train.encode_all((*data.train, *data.validation), tokenizer, task)
-    longest = max(len(each["input_ids"]) for each in encoded)
+    longest = max(len(row["input_ids"]) for row in encoded)
     length = max(longest, task.training_tokens or task.input_tokens + task.output_tokens)
     training = spec.Training(epochs=1, batch_size=batch, device_batch=batch)
 
-    def theirs(data: tasks.Data) -> train.Fitted:
+    def study_way(data: tasks.Data) -> train.Fitted:
         with as_the_study(length):
             return ours(data)
 
@@ -111,16 +111,16 @@ def compare(name: str, task_name: str, folder: Path | None, *, rows: int, batch:
 
     ratios, differences = [], []
     for _ in range(repeats):
-        (slow, padded), (quick, lean) = timed(partial(theirs, data)), timed(partial(ours, data))
+        (slow, padded), (quick, lean) = timed(partial(study_way, data)), timed(partial(ours, data))
         ratios.append(slow / quick)
         differences.append(apart(lean, padded))
     one = tasks.Data(data.train[:batch], data.validation, (), content=data.content)  # what profiles memory is slow
-    peaks = peak_of(partial(theirs, one)), peak_of(partial(ours, one))
+    peaks = peak_of(partial(study_way, one)), peak_of(partial(ours, one))
     return Compared(name, task_name, length, tuple(ratios), max(differences), peaks)
 
 
 def line(found: Compared) -> str:
-    one, other = (each / 2**20 for each in found.peak_bytes)
+    one, other = (peak / 2**20 for peak in found.peak_bytes)
     return (
         f"{found.model}, {found.task}, rows padded to {found.length}: {statistics.median(found.ratios):.2f} times as "
         f"quick, from {min(found.ratios):.2f} to {max(found.ratios):.2f}; losses differ by {found.difference:.1e} at "
@@ -136,9 +136,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=160, help="of training; a tenth as many of validation")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
-    asked = parser.parse_args()
-    settings = {"rows": asked.rows, "batch": asked.batch, "repeats": asked.repeats}
-    print(line(compare(asked.model, asked.task, asked.data, **settings)))
+    args = parser.parse_args()
+    settings = {"rows": args.rows, "batch": args.batch, "repeats": args.repeats}
+    print(line(compare(args.model, args.task, args.data, **settings)))
 
 
 if __name__ == "__main__":

@@ -72,11 +72,11 @@ class Judge:
         names = check.free_names(tree)
         tested = [name for name in names if self._of_the_program(name, names, tree)]
         found = self._ask({"names": sorted({*tested, *([self.name] if self.name else [])})})
-        theirs = {name: self._read(data) for name, data in found["data"].items()}
-        theirs |= {name: self._function(name) for name in found["callable"]}
+        from_program = {name: self._read(data) for name, data in found["data"].items()}
+        from_program |= {name: self._function(name) for name in found["callable"]}
         space = {**self.setup, "__builtins__": builtins}
-        space |= {name: value for name, value in theirs.items() if name in tested}
-        return space | ({"candidate": theirs[self.name]} if self.name in found["callable"] else {})
+        space |= {name: value for name, value in from_program.items() if name in tested}
+        return space | ({"candidate": from_program[self.name]} if self.name in found["callable"] else {})
 
     def _of_the_program(self, name: str, names: set[str], tree: ast.Module) -> bool:
         """Whether a check's name is what it tests: a program cannot put its own `abs`, `math` or `want` under it."""

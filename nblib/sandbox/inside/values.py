@@ -57,13 +57,14 @@ class Instance:
 
 
 class Crossing:
-    """Both directions for one process: `theirs` and `ours` are the classes and functions, by name, of the setup.
+    """Both directions for one process: `incoming` and `outgoing` are the classes and functions, by name, of the setup.
 
-    `theirs` finds what the other side names, `ours` what it knows too. `builtin` are the builtins that it may name.
+    `incoming` has what the other side may name, `outgoing` what it knows too; `builtin` are the builtins that it may
+    name.
     """
 
-    def __init__(self, theirs: Mapping, ours: Mapping, builtin: Mapping = _PLAIN_TYPES):
-        self.theirs, self.ours, self.builtin = theirs, ours, builtin
+    def __init__(self, incoming: Mapping, outgoing: Mapping, builtin: Mapping = _PLAIN_TYPES):
+        self.incoming, self.outgoing, self.builtin = incoming, outgoing, builtin
 
     def write(self, value):
         """JSON for the value; CannotCrossError for what is no data."""
@@ -77,7 +78,7 @@ class Crossing:
                 return [name, *map(self.write, parts(value))]
         if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type):
             name = str(getattr(value, "__name__", ""))
-            if self.ours.get(name) is value:
+            if self.outgoing.get(name) is value:
                 return ["own", name]
             if vars(builtins).get(name) is value:
                 return ["builtin", name]
@@ -113,12 +114,12 @@ class Crossing:
         if name == "instance":
             return self._read_instance(*parts)
         if name in ("own", "builtin"):
-            return (self.theirs if name == "own" else self.builtin)[parts[0]]
+            return (self.incoming if name == "own" else self.builtin)[parts[0]]
         return _maker(name)(*map(self.read, parts))
 
     def _read_instance(self, kind: str, fields: dict, whole: bool, by_value: bool):
         read = {name: self.read(value) for name, value in fields.items()}
-        own = self.theirs.get(kind)
+        own = self.incoming.get(kind)
         if not (isinstance(own, type) and whole):
             return Instance(kind, read, whole, by_value)
         made: object = object.__new__(own)

@@ -30,9 +30,9 @@ def send(channel: socket.socket, message, files: tuple[int, ...] = ()) -> None:
 def receive(channel: socket.socket, files: list[int] | None = None):
     """One frame; waits for it. Open files that come beside it are added to the list."""
     try:
-        header, beside, _, _ = socket.recv_fds(channel, _HEADER.size, _FILES if files is not None else 0)
+        header, received, _, _ = socket.recv_fds(channel, _HEADER.size, _FILES if files is not None else 0)
         if files is not None:
-            files += beside
+            files += received
         header += _exactly(channel, _HEADER.size - len(header))
         return json.loads(_exactly(channel, *_HEADER.unpack(header)))
     except (OSError, ValueError, RecursionError) as error:
