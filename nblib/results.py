@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from nblib import files, provenance, spec
+from nblib import files, provenance, spec, stores
 
 SHIPPED = provenance.ROOT / "data" / "results"  # rows of the executed study, a folder for each model
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
@@ -266,6 +266,8 @@ class Frames(NamedTuple):
 def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = False) -> Frames:
     """The rows of a folder, or those of the given ids, as two tidy frames; each prediction file is read once.
 
+    `folder` may be an address, as `study.run_all` takes it.
+
     `runs`, one line a run, indexed by its id (`run`), sorted by it: what was asked, such as trained_on (the task
     itself, another, several joined by "+"; None: nothing was read of any), method (`icl-3`, `lora`), kind (`icl`,
     `qlora-4bit`) and family (zero-shot, ICL, RAG, PEFT, full fine-tuning), decoding and training as JSON (without the
@@ -280,6 +282,7 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
     first answer), prompt_tokens, new_tokens, dropped_shots, shots (ids) and similarity (of the nearest).
     Other groups are one line: `answers.assign(difficulty=answers["example"].map(difficulties))`.
     """
+    folder = stores.rows_here(folder)
     rows = read(folder, None if ids is None else dict.fromkeys(ids), quiet=quiet)
     rows.sort(key=lambda row: row.id)
     runs = pd.DataFrame([_run(row) for row in rows], pd.Index([row.id for row in rows], name="run", dtype=object))

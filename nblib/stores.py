@@ -43,10 +43,8 @@ class Store:
 
     def __init__(self, address: str | Path):
         self.address = str(address)
-        try:
+        with self.explained():  # some file systems need a package of their own
             self.fs, self.root = fsspec.core.url_to_fs(self.address)
-        except (ImportError, ValueError) as problem:  # s3 needs a package of its own
-            raise ImportError(f"results cannot be kept at {self.address}: {problem}") from problem
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -24,7 +24,7 @@ from nblib.study.planning import Planned
 AHEAD = 8  # tasks that wait on the cluster, beside as many as it has processors: it may add nodes for them
 RETRIES = 5  # of a task whose process or node died
 STARTS = 3  # a busy machine may need more than Ray's 30 seconds to start it
-MARGIN = 1.15  # of a GPU's memory, for what predictions miss
+MARGIN = 1.05  # predictions were up to 4.9 % too little, see docs/memory.md
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_task_oom_retries": "0"}
 BASE = fitting.Base()  # of a process that works for the cluster: its next task may have the same model
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import psutil
 import torch
 
 from nblib import methods, models, results, rules, spec, stores, train
+from nblib.models import launched
 from nblib.progress import Progress
 from nblib.results import Row
 from nblib.study import fitting, locks, resume, run
@@ -72,6 +73,8 @@ def run_all(
         from nblib.study import cluster  # which needs Ray
 
         cluster.work(waiting, store, options)
+    elif waiting and launched.size() > 1:
+        _work_launched(waiting, folder, options)
     elif waiting and stores.is_address(store):
         _work_at(waiting, str(store), options)
     elif waiting:
@@ -97,6 +100,32 @@ def _work_here(waiting: Sequence[Planned], folder: Path, options: dict, processe
     options = options | {"processes": processes}
     with others(processes, waiting, folder, before, options):
         work(waiting, folder, before, options, wait=True)
+
+
+def _work_launched(waiting: Sequence[Planned], folder: Path, options: dict) -> None:
+    """Runs that all processes of a launch do together: the first in the results folder, the others in ones of no use.
+
+    What another study works on is left to it.
+    """
+    options = options | {"processes": launched.size()}
+    if launched.rank() == 0:
+        results.require_room(folder)
+        before = {one.id: results.written(folder, one.id) for one in waiting}
+        work(waiting, folder, before, options, begin=lambda planned: _begin_together(planned.id))
+        launched.from_first(None)
+        return
+    runs = {one.id: one for one in waiting}
+    while (id := launched.from_first(None)) is not None:
+        with tempfile.TemporaryDirectory() as place:
+            stores.Store(f"file://{folder.absolute()}").pull(Path(place), *_names(runs[id])[1:])  # all but its row
+            launched.from_all([])  # have what they need
+            run.run_one(runs[id], place, **options)
+
+
+def _begin_together(id: str) -> None:
+    """Tells the other processes of a launch what comes next, and waits until they have begun."""
+    launched.from_first(id)
+    launched.from_all([])
 
 
 def _work_at(waiting: Sequence[Planned], address: str, options: dict) -> None:
@@ -141,10 +170,11 @@ def work(
     *,
     wait: bool = False,
     kept: fitting.Base | None = None,
+    begin: Callable[[Planned], None] = lambda planned: None,
 ) -> None:
     """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone.
 
-    `kept` keeps the last model for the next call.
+    `kept` keeps the last model for the next call; `begin` is called before each run.
     """
     progress, base = Progress(len(waiting)), kept or fitting.Base()
     try:
@@ -152,6 +182,7 @@ def work(
             for planned in locked:
                 if results.written(folder, planned.id) == before[planned.id]:  # not by another process meanwhile
                     progress.begin(f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}")
+                    begin(planned)
                     with _explained(folder):
                         run.run_one(planned, folder, base=base, report=progress.report, **options)
                 progress.end(sum(results.written(folder, one.id) != before[one.id] for one in waiting))
@@ -215,7 +246,7 @@ def in_order(waiting: Sequence[Planned]) -> list[Planned]:
 
 
 def count(waiting: Sequence[Planned]) -> int:
-    """Processes that may work on these runs: one for each GPU; 1 where memory is short, and where there are few runs."""
+    """Processes that may work on these runs: one for each GPU; 1 where memory is short or runs are few."""
     long = sum(bool(planned.training) for planned in waiting)
     most = min(len(_gpus()) or torch.get_num_threads(), long + (len(waiting) - long) // SHORT_RUNS)
     if models.device() == "cuda":

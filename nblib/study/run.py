@@ -23,6 +23,7 @@ from nblib import (
     tasks,
     train,
 )
+from nblib.models import launched
 from nblib.results import Prediction, Row
 from nblib.retrieve import Found
 from nblib.study import fitting, planning, resume
@@ -122,6 +123,8 @@ def answers(
         while (smaller := _keep_answers(answer, stored.known, size, len(queries), keep)) is not None:
             size = record.notes["answered_at_a_time"] = smaller
             fitting.free()
+        for index, prediction in launched.from_all(list(stored.known.items())):
+            keep(index, prediction)
         predictions = [stored.known[index] for index in range(len(queries))]
         if stored.resumed > 0:
             record.notes["answers_resumed"] = stored.resumed
