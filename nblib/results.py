@@ -364,7 +364,7 @@ def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
     answers = pd.concat(pieces, ignore_index=True) if pieces else _columns([], known)
     answered = runs[np.array(counts, dtype=int) > 0]
     places = np.repeat(np.arange(len(answered)), [count for count in counts if count])
-    shared: dict = {"run": pd.Categorical(answered.index).take(places), "example": answers.pop("example")}
+    shared: dict = {"run": pd.Categorical(answered.index.astype("str")).take(places), "example": answers.pop("example")}
     shared |= {name: pd.Categorical(answered[name]).take(places) for name in ANSWERED}
     shared |= {"example": shared["example"].astype("category"), "seed": answered["seed"].to_numpy()[places]}
     for place, (name, values) in enumerate(shared.items()):

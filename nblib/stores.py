@@ -1,7 +1,7 @@
 """A results folder at an address that fsspec reads, such as s3://bucket/study: copied here, worked on, copied back.
 
-Files get there whole or not at all, and what marks a folder as complete gets there last. Nothing in it is locked:
-`Claims` say who works on what.
+Files are at the address whole or not at all, and what marks a folder as complete comes last. `Claims` say who works on
+what.
 """
 
 import hashlib
@@ -10,17 +10,17 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 import fsspec
 from fsspec.utils import tokenize
 
 MARKER = "nblib.json"  # the last file of an adapter and of a checkpoint
-PUSH_SECONDS = 15.0  # between two copies of what a run has until then
-CLAIM_SECONDS = 60.0  # after which a process that gave no sign is taken for dead
-CLAIMS = ".claims"
+PUSH_SECONDS = 15.0  # between two copies of what a run has so far
+CLAIM_SECONDS = 60.0  # after which a process that gave no sign of life is taken for dead
+CLAIMS = ".claims"  # their folder
 
 
 def is_address(store: str | Path) -> bool:
@@ -29,7 +29,7 @@ def is_address(store: str | Path) -> bool:
 
 
 def rows_here(store: str | Path) -> Path:
-    """The folder itself; of an address a copy on this machine, in which rows and predictions are brought up to date."""
+    """The folder itself; of an address a copy on this machine, whose rows and predictions are brought up to date."""
     if not is_address(store):
         return Path(store).expanduser()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nblib" / "stores"
@@ -39,7 +39,7 @@ def rows_here(store: str | Path) -> Path:
 
 
 class Store:
-    """Files at an address, by their names below it; all that the file system raises is an OSError with one sentence."""
+    """Files at an address, by their names below it; what its file system raises becomes an OSError in a sentence."""
 
     def __init__(self, address: str | Path):
         self.address = str(address)
@@ -55,66 +55,64 @@ class Store:
             raise OSError(f"{self.address} cannot be read or written: {reason}") from problem
 
     def path(self, name: str) -> str:
-        return f"{self.root.rstrip('/')}/{name}" if name else self.root
+        return f"{self.root.rstrip('/')}/{name}"
 
-    def files(self, name: str = "", *, deep: bool = True) -> dict[str, str]:
+    def files(self, name: str = "", *, depth: int | None = None) -> dict[str, str]:
         """Name -> a text that changes with the content, of each whole file at or below a name."""
         self.fs.invalidate_cache()
-        depth = None if deep else 1
-        found = self.fs.find(self.path(name), maxdepth=depth, detail=True) if self.fs.exists(self.path(name)) else {}
-        names = {PurePosixPath(path).relative_to(self.path("")).as_posix(): facts for path, facts in found.items()}
+        path, root = self.path(name).rstrip("/"), PurePosixPath(self.root)
+        found = self.fs.find(path, maxdepth=depth, detail=True) if self.fs.exists(path) else {}
+        names = {PurePosixPath(path).relative_to(root).as_posix(): facts for path, facts in found.items()}
         return {name: tokenize(facts) for name, facts in names.items() if not _is_hidden(name)}
 
-    def write(self, name: str, content: bytes | Path) -> None:
-        """A file, whole or not at all: under another name first."""
-        path, part = self.path(name), self.path(f"{name.rpartition('/')[0]}/.{uuid.uuid4().hex}.part".lstrip("/"))
-        self.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        if isinstance(content, Path):
-            self.fs.put_file(str(content), part)
-        else:
-            self.fs.pipe_file(part, content)
-        self.fs.mv(part, path)
+    def write(self, name: str, source: Path) -> None:
+        """Copies a file, under another name first."""
+        folder, part = self.path(name).rpartition("/")[0], f".{uuid.uuid4().hex}.part"
+        self.fs.makedirs(folder, exist_ok=True)
+        self.fs.put_file(str(source), f"{folder}/{part}")
+        self.fs.mv(f"{folder}/{part}", self.path(name))
 
-    def pull(self, folder: Path, *names: str) -> set[str]:
-        """Copies the files at or below these names into a folder; returns which there are."""
-        with self.explained():
-            found = {name for wanted in names for name in self.files(wanted)}
-            for name in found:
-                self._get(name, folder)
-        return found
-
-    def pull_rows(self, folder: Path) -> None:
-        """Makes a folder's rows and predictions those at the address; only what changed is copied."""
-        with self.explained():
-            there = {name: state for name, state in self.files(deep=False).items() if "/" not in name}
-            for name in sorted(there, key=_last):
-                known = folder / f".{name}.state"
-                if not known.exists() or known.read_text() != there[name] or not (folder / name).exists():
-                    self._get(name, folder)
-                    known.write_text(there[name])
-        for path in folder.glob("*.json*"):
-            if path.name not in there:
-                path.unlink()
-
-    def _get(self, name: str, folder: Path) -> None:
-        part = folder / PurePosixPath(name).parent / f".{PurePosixPath(name).name}.part"
+    def read(self, name: str, folder: Path) -> None:
+        part = (folder / name).with_name(f".{PurePosixPath(name).name}.part")
         part.parent.mkdir(parents=True, exist_ok=True)
         self.fs.get_file(self.path(name), str(part))
         part.replace(folder / name)
 
-    def push(self, folder: Path, known: dict[str, tuple]) -> None:
-        """Makes files there what they are in a folder; `known`, which it changes, says what they were at the last push.
+    def renewed(self, claim: str) -> AbstractContextManager:
+        """Inside, a claim at that path is renewed by this process, whoever took it."""
+        return _repeated(lambda: self.fs.pipe_file(claim, uuid.uuid4().bytes), CLAIM_SECONDS / 4)
 
-        Of files that a process is writing, some may be gone by now, or be copied again by the next push.
-        """
-        now = {name: state for name, state in _states(folder) if state != known.get(name)}
+    def pull(self, folder: Path, *names: str) -> None:
+        """Copies the files at or below these names into a folder."""
         with self.explained():
-            for name in [name for name in now if name.endswith(f"/{MARKER}") and known.get(name)]:
+            for name in [name for wanted in names for name in self.files(wanted)]:
+                self.read(name, folder)
+
+    def pull_rows(self, folder: Path) -> None:
+        """Makes a folder's rows and predictions those at the address; only what changed is copied."""
+        with self.explained():
+            states = {name: state for name, state in self.files(depth=1).items() if "/" not in name}
+            for name in sorted(states, key=_comes_last):
+                known = folder / f".{name}.state"
+                if not (known.exists() and (folder / name).exists() and known.read_text() == states[name]):
+                    self.read(name, folder)
+                    known.write_text(states[name])
+        for path in [path for path in folder.glob("*.json*") if path.name not in states]:
+            path.unlink()
+
+    def push(self, folder: Path, known: dict[str, tuple]) -> None:
+        """Makes the files what they are in a folder; `known`, which it changes, says what they were at the last push.
+
+        What a process is writing meanwhile may be gone by now, and is copied again by the next push.
+        """
+        changed = {name: state for name, state in _states(folder).items() if state != known.get(name)}
+        with self.explained():
+            for name in [name for name in changed if name.endswith(f"/{MARKER}") and name in known]:
                 self.fs.rm(self.path(name))  # its folder is written anew
-            for name in sorted(now, key=_last):
+            for name in sorted(changed, key=_comes_last):
                 with suppress(FileNotFoundError):
                     self.write(name, folder / name)
-                    known[name] = now[name]
+                    known[name] = changed[name]
             for name in [name for name in known if not (folder / name).exists()]:
                 with suppress(FileNotFoundError):
                     self.fs.rm(self.path(name))
@@ -123,121 +121,115 @@ class Store:
 
 @contextmanager
 def worked_on(address: str, *names: str) -> Iterator[Path]:
-    """A folder of this machine with what is at these names; what is done in it gets to the address, also meanwhile.
+    """A folder of this machine with what is at these names; what is done in it is copied back, also meanwhile.
 
     Raises OSError where the last copy fails.
     """
-    store, stop = Store(address), threading.Event()
+    store = Store(address)
     with tempfile.TemporaryDirectory(prefix="nblib-") as place:
         folder = Path(place)
         store.pull(folder, *names)
-        known = dict(_states(folder))
-
-        def push_now_and_then() -> None:
-            while not stop.wait(PUSH_SECONDS):
-                with suppress(OSError):  # the next one may do
-                    store.push(folder, known)
-
-        thread = threading.Thread(target=push_now_and_then, daemon=True)
-        thread.start()
+        known = _states(folder)
         try:
-            yield folder
+            with _repeated(lambda: store.push(folder, known), PUSH_SECONDS):
+                yield folder
         finally:
-            stop.set()
-            thread.join()
             store.push(folder, known)
 
 
-def require_room(address: str) -> None:
-    """Raises OSError with one sentence where an address takes no files."""
-    store, name = Store(address), f"{CLAIMS}/{uuid.uuid4().hex}"
-    with store.explained():
-        store.write(name, b"")
-        store.fs.rm(store.path(name))
-
-
 class Claims:
-    """Who works on what at an address: a file a claim, with its owner's name, who renews another while it lives."""
+    """What this process works on at an address: a file for each claim, which it renews while it lives."""
 
     def __init__(self, address: str):
-        self.store, self.own, self.stop = Store(address), uuid.uuid4().hex, threading.Event()
-        self.signs: dict[str, tuple[bytes, float]] = {}  # the last sign of another owner, and when it was new here
+        self.store, self.held = Store(address), dict[str, str]()  # name -> path
+        self.signs: dict[str, tuple[bytes, float]] = {}  # path -> the last sign of another process, and when it came
 
-    def __enter__(self) -> "Claims":
+    @contextmanager
+    def kept(self) -> Iterator["Claims"]:
+        """Inside, claims are renewed; at the end they are given back. Raises OSError where none can be written."""
         with self.store.explained():
-            self._renew()
-        threading.Thread(target=self._renew_now_and_then, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        with suppress(Exception):  # others find out by themselves
-            self.store.fs.rm(self._path(self.own))
-
-    @property
-    def sign(self) -> str:
-        """The path of the file that this process renews."""
-        return self._path(self.own)
+            self.store.fs.makedirs(self.store.path(CLAIMS), exist_ok=True)
+        self.take(probe := uuid.uuid4().hex)
+        self.release(probe)
+        try:
+            with _repeated(self._renew, CLAIM_SECONDS / 4):
+                yield self
+        finally:
+            for name in list(self.held):
+                self.release(name)
+            with suppress(Exception):  # others have theirs, or it is no folder
+                self.store.fs.rmdir(self.store.path(CLAIMS))
 
     def take(self, name: str) -> bool:
         """Whether this process may work on `name`: nobody does, or who did has given no sign for a minute."""
         with self.store.explained():
-            held = self._held(name)
-            if held:
-                owner = self.store.fs.cat_file(held[-1]).decode()
-                if owner == self.own or self._lives(owner):
-                    return owner == self.own
-            number = int(held[-1].rpartition(".")[2]) + 1 if held else 0
+            self.store.fs.invalidate_cache()
+            taken = sorted(self.store.fs.glob(self.store.path(f"{CLAIMS}/{name}.[0-9][0-9][0-9][0-9]")))
+            if taken and self._lives(taken[-1]):
+                return False
+            number = int(taken[-1].rpartition(".")[2]) + 1 if taken else 0
+            path = self.store.path(f"{CLAIMS}/{name}.{number:04}")
             try:  # of two that find the same one dead, one makes the next number
-                self.store.fs.pipe_file(self._path(f"{name}.{number:04}"), self.own.encode(), mode="create")
+                self.store.fs.pipe_file(path, uuid.uuid4().bytes, mode="create")
             except FileExistsError:
                 return False
+        self.held[name] = path
         return True
 
     def release(self, name: str) -> None:
-        with suppress(Exception):  # it ends with this process anyway
-            for path in self._held(name):
-                self.store.fs.rm(path)
+        path = self.held.pop(name)
+        for older in range(int(path[-4:]) + 1):
+            with suppress(Exception):  # it is taken for dead in a minute
+                self.store.fs.rm(f"{path[:-4]}{older:04}")
 
-    def _held(self, name: str) -> list[str]:
-        self.store.fs.invalidate_cache()
-        return sorted(self.store.fs.glob(self._path(f"{name}.[0-9][0-9][0-9][0-9]")))
-
-    def _lives(self, owner: str) -> bool:
+    def _lives(self, path: str) -> bool:
         try:
-            sign = self.store.fs.cat_file(self._path(owner))
-        except FileNotFoundError:  # it has ended
-            return False
-        if sign != self.signs.get(owner, (b"", 0.0))[0]:
-            self.signs[owner] = (sign, time.monotonic())
-        return time.monotonic() - self.signs[owner][1] < CLAIM_SECONDS
+            sign = self.store.fs.cat_file(path)
+        except FileNotFoundError:  # given back just now
+            return True
+        if sign != self.signs.get(path, (b"", 0.0))[0]:
+            self.signs[path] = (sign, time.monotonic())
+        return time.monotonic() - self.signs[path][1] < CLAIM_SECONDS
 
     def _renew(self) -> None:
-        self.store.fs.makedirs(self._path("").rstrip("/"), exist_ok=True)
-        self.store.fs.pipe_file(self._path(self.own), uuid.uuid4().hex.encode())
+        for path in list(self.held.values()):
+            self.store.fs.pipe_file(path, uuid.uuid4().bytes)
 
-    def _renew_now_and_then(self) -> None:
-        while not self.stop.wait(CLAIM_SECONDS / 4):
-            with suppress(Exception):  # the next one may do
-                self._renew()
 
-    def _path(self, name: str) -> str:
-        return self.store.path(f"{CLAIMS}/{name}")
+@contextmanager
+def _repeated(act: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Inside, another thread acts every so often; where it fails, the next time may do."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(seconds):
+            with suppress(Exception):
+                act()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/"))
 
 
-def _last(name: str) -> bool:
-    """Whether a file has to be written after others: a row after its predictions, a marker after what it marks."""
+def _comes_last(name: str) -> bool:
+    """Whether a file is written after others: a row after its predictions, a marker after what it marks."""
     return name.endswith(f"/{MARKER}") or ("/" not in name and name.endswith(".json"))
 
 
-def _states(folder: Path) -> Iterator[tuple[str, tuple]]:
+def _states(folder: Path) -> dict[str, tuple]:
+    """Name -> size and time of each file that is no temporary one."""
+    found = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         with suppress(FileNotFoundError):
             if not _is_hidden(name) and path.is_file():
-                found = path.stat()
-                yield name, (found.st_size, found.st_mtime_ns)
+                found[name] = (path.stat().st_size, path.stat().st_mtime_ns)
+    return found

@@ -101,20 +101,23 @@ def test_rows_are_copied_once_and_again_when_they_change(address, monkeypatch):
 def test_one_of_two_has_a_claim_and_the_other_when_it_ends_or_dies(address, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(stores.time, "monotonic", lambda: now[0])
-    with stores.Claims(address) as one, stores.Claims(address) as two, stores.Claims(address) as three:
-        assert [one.take("a"), one.take("a"), two.take("a"), two.take("b")] == [True, True, False, True]
+    one, two, three = (stores.Claims(address) for _ in range(3))
+    with one.kept(), two.kept(), three.kept():
+        assert [one.take("a"), two.take("a"), two.take("b")] == [True, False, True]
         one.release("a")
         assert two.take("a")
         assert not three.take("a")
-        now[0] += stores.CLAIM_SECONDS / 2
+        now[0] += stores.CLAIM_SECONDS * 0.9
         two._renew()
         assert not three.take("a")
         now[0] += stores.CLAIM_SECONDS * 0.9
         assert not three.take("a")  # it has given a sign since
         now[0] += stores.CLAIM_SECONDS
         assert three.take("a")  # it has given none
-        assert not two.take("a")
         assert not one.take("a")
+    assert one.take("a")
+    one.release("a")
+    assert stores.Store(address).fs.find(stores.Store(address).root) == []
 
 
 def test_a_study_at_an_address_is_that_of_a_folder_and_goes_on_there(address, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import torch
@@ -26,6 +27,7 @@ from nblib.study import fitting, locks, resume, run
 from nblib.study.estimates import peaks
 from nblib.study.planning import Planned
 
+GPUS = "CUDA_VISIBLE_DEVICES"
 ENGINES = ("local", "ray")
 POLL_SECONDS = 1.0  # between two looks at what other processes work on
 SHORT_RUNS = 2  # runs without training that are worth a process, which takes seconds to start
@@ -130,9 +132,8 @@ def _begin_together(id: str) -> None:
 
 def _work_at(waiting: Sequence[Planned], address: str, options: dict) -> None:
     """One training with the runs that share it after the other; those that others work on last."""
-    stores.require_room(address)
     progress, done = Progress(len(waiting)), 0
-    with stores.Claims(address) as claims:
+    with stores.Claims(address).kept() as claims:
         undone = groups(waiting)
         while undone:
             group = next((group for group in undone if claims.take(shared(group[0]))), None)
@@ -236,13 +237,8 @@ def shared(planned: Planned) -> str:
 
 def in_order(waiting: Sequence[Planned]) -> list[Planned]:
     """Long runs first, so that processes end together; of those that share their training, the others last."""
-    trained: set[str] = set()
-    places = []
-    for planned in waiting:
-        places.append(1 if not planned.training else 2 if planned.training in trained else 0)
-        if not isinstance(planned.run.method, spec.FullTuning):  # which shares nothing
-            trained.add(planned.training)
-    return [planned for _, planned in sorted(zip(places, waiting, strict=True), key=lambda pair: pair[0])]
+    found = groups(waiting)
+    return [group[0] for group in found] + [one for group in found for one in group[1:]]
 
 
 def count(waiting: Sequence[Planned]) -> int:
@@ -264,7 +260,7 @@ def _gpus() -> list[str]:
     """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them; it works on the first itself."""
     if models.device() != "cuda":
         return []
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = os.environ.get(GPUS)
     return named.split(",") if named else [str(place) for place in range(torch.cuda.device_count())]
 
 
@@ -277,7 +273,7 @@ def others(processes: int, *arguments: object) -> Iterator[None]:
     if processes == 1:
         yield
         return
-    threads = torch.get_num_threads()
+    threads, gpus = torch.get_num_threads(), _gpus()
     own, spawn = max(1, threads // processes), multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "work"  # a pipe would hold this process up until the others have loaded torch
@@ -287,7 +283,8 @@ def others(processes: int, *arguments: object) -> Iterator[None]:
             torch.set_num_threads(own)
             with _no_main_file():
                 for place, process in enumerate(started, 1):
-                    with _only_gpu(place), suppress(OSError):  # of memory or processes that the system does not give
+                    gpu = {GPUS: gpus[place % len(gpus)]} if gpus else {}  # it sees no other, from the beginning
+                    with patch.dict(os.environ, gpu), suppress(OSError):  # of memory that the system does not give
                         process.start()
             yield
         finally:
@@ -296,22 +293,6 @@ def others(processes: int, *arguments: object) -> Iterator[None]:
                     process.kill()
                     process.join()
             torch.set_num_threads(threads)
-
-
-@contextmanager
-def _only_gpu(place: int) -> Iterator[None]:
-    """Processes that start inside see one GPU of this one's, from the beginning; where there is none, all as before."""
-    name, gpus = "CUDA_VISIBLE_DEVICES", _gpus()
-    before = os.environ.get(name)
-    if gpus:
-        os.environ[name] = gpus[place % len(gpus)]
-    try:
-        yield
-    finally:
-        if gpus and before is None:
-            del os.environ[name]
-        elif gpus:
-            os.environ[name] = before or ""
 
 
 @contextmanager
