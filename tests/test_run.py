@@ -108,3 +108,18 @@ def test_two_processes_that_are_launched_together_give_the_losses_and_answers_of
     for row, other in zip(rows, others, strict=True):
         assert other.scores["chrf"]["mean"] == pytest.approx(row.scores["chrf"]["mean"], abs=0.02)
     assert not list((tmp_path / "rows2").glob("partial*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "store", "reason"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, "rows", "cannot be split over devices"),
+        ({}, "memory://rows", "need a results folder; got memory://rows"),
+        ({"WORLD_SIZE": "3"}, "rows", "batch_size 8 cannot be shared by 3 processes equally"),
+    ],
+)
+def test_what_launched_processes_cannot_do_is_refused(settings, store, reason, file, monkeypatch):
+    for name, value in ({"ACCELERATE_MIXED_PRECISION": "no", "WORLD_SIZE": "2", "RANK": "0"} | settings).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=reason):
+        study.run_all(study.plan(study.from_yaml(file).runs()), store)

@@ -106,6 +106,6 @@ def test_an_address_has_the_rows_of_a_folder(place, undisturbed):
 @pytest.mark.slow
 def test_a_store_that_cannot_be_written_is_said_in_a_sentence(place):
     said = told(place, "refuse", place / "refused")
-    assert "make room or mend it, and run this again" in said["blocked"]
+    assert "refused/blocked cannot be read or written" in said["blocked"]
     assert "does not see memory://study: give a folder that all machines share" in said["elsewhere"]
     assert "ftp://127.0.0.1:9/x cannot be read or written" in said["unreachable"]

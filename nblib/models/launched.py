@@ -1,7 +1,6 @@
-"""Processes that `accelerate launch` started for the same runs, a device each. In an ordinary process there is one."""
+"""Processes that `accelerate launch` started for the same runs, a device each. An ordinary process is alone."""
 
 import os
-from typing import Any
 
 
 def size() -> int:
@@ -11,26 +10,12 @@ def size() -> int:
 
 def rank() -> int:
     """Which of them this is, from 0 on; the first one writes."""
-    return int(os.environ.get("RANK", "0")) if size() > 1 else 0
+    return int(os.environ["RANK"]) if size() > 1 else 0
 
 
-def from_first(value: Any) -> Any:
-    """What the first process gives; each has to ask at the same time."""
-    from accelerate.utils import broadcast_object_list
-
-    return broadcast_object_list([value])[0] if size() > 1 else value
-
-
-def from_all(values: list) -> list:
-    """What all of them give, in their order; each has to ask at the same time."""
-    from accelerate.utils import gather_object
-
-    return gather_object(values) if size() > 1 else values
-
-
-def share_random_state() -> None:
-    """Gives each process the first one's random numbers."""
-    from accelerate.utils import synchronize_rng_states
-
-    if size() > 1:
-        synchronize_rng_states(["torch"])
+def check(store: str) -> None:
+    """Raises ValueError for what processes that are launched together cannot do."""
+    if size() > 1 and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        raise ValueError("weights cannot be split over devices (FSDP): launch without it, each device has them all")
+    if size() > 1 and "://" in store:
+        raise ValueError(f"processes that are launched together need a results folder; got {store}")

@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import psutil
 import torch
+from accelerate.utils import broadcast_object_list, gather_object
 
 from nblib import methods, models, results, rules, spec, stores, train
 from nblib.models import launched
@@ -67,6 +68,7 @@ def run_all(
         if not isinstance(value, bool):  # the text "false" would be true
             raise ValueError(f"{name} must be True or False; got {value!r}")
     rules.one_of(*ENGINES).check("engine", engine)
+    launched.check("ray://" if engine == "ray" else str(folder))
     train.check_report_to(report_to)
     store, folder = folder, stores.rows_here(folder)
     waiting = [one for one in planned if force or not results.finished(folder, one.id)]
@@ -110,24 +112,21 @@ def _work_launched(waiting: Sequence[Planned], folder: Path, options: dict) -> N
     What another study works on is left to it.
     """
     options = options | {"processes": launched.size()}
+
+    def begin(planned: Planned | None) -> Planned | None:
+        found = broadcast_object_list([planned and planned.id])[0]
+        return next((one for one in waiting if one.id == found), None)
+
     if launched.rank() == 0:
         results.require_room(folder)
         before = {one.id: results.written(folder, one.id) for one in waiting}
-        work(waiting, folder, before, options, begin=lambda planned: _begin_together(planned.id))
-        launched.from_first(None)
-        return
-    runs = {one.id: one for one in waiting}
-    while (id := launched.from_first(None)) is not None:
+        work(waiting, folder, before, options, begin=lambda planned: (begin(planned), gather_object([])))
+        begin(None)
+    while launched.rank() and (planned := begin(None)):
         with tempfile.TemporaryDirectory() as place:
-            stores.Store(f"file://{folder.absolute()}").pull(Path(place), *_names(runs[id])[1:])  # all but its row
-            launched.from_all([])  # have what they need
-            run.run_one(runs[id], place, **options)
-
-
-def _begin_together(id: str) -> None:
-    """Tells the other processes of a launch what comes next, and waits until they have begun."""
-    launched.from_first(id)
-    launched.from_all([])
+            stores.Store(folder.absolute().as_uri()).pull(Path(place), *_names(planned)[1:])  # all but its row
+            gather_object([])  # now the first one may begin
+            run.run_one(planned, place, **options)
 
 
 def _work_at(waiting: Sequence[Planned], address: str, options: dict) -> None:
@@ -171,7 +170,7 @@ def work(
     *,
     wait: bool = False,
     kept: fitting.Base | None = None,
-    begin: Callable[[Planned], None] = lambda planned: None,
+    begin: Callable[[Planned], object] = lambda planned: None,
 ) -> None:
     """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone.
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
 
 from nblib import (
     generate,
@@ -123,7 +124,7 @@ def answers(
         while (smaller := _keep_answers(answer, stored.known, size, len(queries), keep)) is not None:
             size = record.notes["answered_at_a_time"] = smaller
             fitting.free()
-        for index, prediction in launched.from_all(list(stored.known.items())):
+        for index, prediction in gather_object(list(stored.known.items())) if launched.size() > 1 else ():
             keep(index, prediction)
         predictions = [stored.known[index] for index in range(len(queries))]
         if stored.resumed > 0:

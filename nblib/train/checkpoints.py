@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import synchronize_rng_states
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
@@ -115,7 +116,8 @@ class FitCallback(TrainerCallback):
     def on_epoch_begin(self, args, state, control, **_):
         if self.order is not None and state.global_step == self.earlier_steps:
             torch.set_rng_state(self.order)  # the Trainer draws this epoch's order again, from whatever it finds
-        launched.share_random_state()
+        if launched.size() > 1:
+            synchronize_rng_states(["torch"])
         self.order = torch.get_rng_state()
 
     def on_optimizer_step(self, args, state, control, **_):
