@@ -1,4 +1,4 @@
-"""A trained adapter put to use: asked as it was trained, or written as a model that needs neither PEFT nor nblib."""
+"""Uses a trained adapter: ask it as it was trained, or export a model that needs neither PEFT nor nblib."""
 
 import shutil
 import subprocess
@@ -28,9 +28,9 @@ class Assistant:
     precision: str
 
     def ask(self, intent: str | Sequence[str], *, stream: bool = False) -> str | list[str] | Iterator[str]:
-        """The code for an intent, or for each of several: the likeliest, word by word.
+        """Writes the code for an intent, or for each of several, with greedy decoding.
 
-        With `stream` one intent's answer comes in pieces while it is written, up to and with its stop string.
+        With `stream`, the answer to one intent comes in pieces while it is written, including its stop string.
         """
         if stream:
             return self._pieces(str(intent))
@@ -65,22 +65,33 @@ class Assistant:
 
 
 def use(adapter: str | Path) -> Assistant:
-    """An adapter on its base, wherever that is: embedded, a folder, of the Hub, a GGUF file; `.ask` it.
+    """Loads an adapter on its base model, wherever that is (embedded, folder, Hub, GGUF file); then `.ask` it.
 
-    Raises ValueError for a folder without an adapter, ConnectionError where the Hub is needed and out of reach.
+    Raises ValueError for a folder without an adapter, ConnectionError if it needs the Hub and cannot reach it.
     """
     noted = methods.read(adapter)
-    # Half precision is for GPUs: without one, the same weights are computed with in full.
-    precision = "fp32" if noted["precision"] == "fp16" and models.device() == "cpu" else noted["precision"]
+    precision = _precision(noted)
     model, tokenizer = _base(noted, precision)
     return Assistant(methods.load(model, adapter), tokenizer, _task(noted), precision)
 
 
-def export(adapter: str | Path, folder: str | Path, kind: str = "merged") -> Path:
-    """An ordinary model folder, the adapter merged into its base; for `ollama` with a Modelfile beside.
+def origin(adapter: str | Path) -> tuple[str, str | spec.UserData, str, str | None]:
+    """What an adapter was trained with: model, task, precision, and the folder of the task's files, if not the usual.
 
-    A quantized base is merged unquantized: scores were taken over the quantized one.
-    Raises ValueError for an adapter that is no part of the weights, such as virtual tokens.
+    Raises ValueError for a folder without an adapter, and for an adapter that no study trained.
+    """
+    noted = methods.read(adapter)
+    settings = noted["facts"].get("settings", {})
+    if not (data := _data(settings)):
+        raise ValueError(f"{adapter} does not say which task it learned: only adapters that a study trained do")
+    return noted["base"], data, _precision(noted), settings.get("data_dir")
+
+
+def export(adapter: str | Path, folder: str | Path, kind: str = "merged") -> Path:
+    """Merges the adapter into its base and writes an ordinary model folder; `ollama` adds a Modelfile.
+
+    We merge into unquantized weights, even if the adapter was scored over quantized ones.
+    Raises ValueError for an adapter that cannot be merged into weights, such as virtual tokens.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
@@ -107,14 +118,23 @@ def _base(noted: dict, precision: str) -> tuple[PreTrainedModel, PreTrainedToken
     return models.load(noted["base"], precision, trust_remote_code=trusted)
 
 
+def _precision(noted: dict) -> str:
+    """Half precision is for GPUs: without one, the same weights are computed with in full."""
+    return "fp32" if noted["precision"] == "fp16" and models.device() == "cpu" else noted["precision"]
+
+
+def _data(settings: dict) -> str | spec.UserData:
+    """The name of the task that an adapter was trained on, or a user's own data; empty where nothing is noted."""
+    own = settings.get("user_data")
+    return spec.UserData(**own) if own else settings.get("train_task") or settings.get("task", "")
+
+
 def _task(noted: dict) -> tasks.Task:
-    """The task that an adapter was trained on, a user's own too; where nothing is noted, Python for an intent."""
-    settings = noted["facts"].get("settings", {})
-    if own := settings.get("user_data"):
-        run = spec.Run("", own["name"], spec.ZeroShot(), user_data=spec.UserData(**own))
-        return tasks.of(run)
-    name = settings.get("train_task") or settings.get("task")
-    return tasks.get(name) if name else prompts.PLAIN
+    """The task that an adapter was trained on; where nothing is noted, Python for an intent."""
+    data = _data(noted["facts"].get("settings", {}))
+    if isinstance(data, spec.UserData):
+        return tasks.of(spec.Run("", data.name, spec.ZeroShot(), user_data=data))
+    return tasks.get(data) if data else prompts.PLAIN
 
 
 def _modelfile(tokenizer: PreTrainedTokenizerBase, task: tasks.Task) -> str:

@@ -45,12 +45,13 @@ class Progress:
         """`█████░░░░░ 1 of 4 runs | lora, seed 42 | 1:00, about 1:40 left`."""
         done, elapsed = self.finished + share, time.monotonic() - self.start
         filled = round(20 * done / self.total) if self.total else 20
-        left = f", about {_clock(elapsed / done * (self.total - done))} left" if 0 < done < self.total else ""
+        left = f", about {clock(elapsed / done * (self.total - done))} left" if 0 < done < self.total else ""
         bar = "█" * filled + "░" * (20 - filled)
-        return f"{bar} {self.finished} of {self.total} runs | {self.text} | {_clock(elapsed)}{left}"
+        return f"{bar} {self.finished} of {self.total} runs | {self.text} | {clock(elapsed)}{left}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """`1:05`: minutes and seconds."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 

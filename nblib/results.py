@@ -75,8 +75,8 @@ def write(folder: str | Path, row: Row, predictions: Iterable[Prediction] = ()) 
 def read(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = False) -> list[Row]:
     """All rows of a folder, or those of the given ids in their order; missing ones are left out.
 
-    A file that is cut, was changed after it was written, or was made by an earlier revision is skipped, with a warning
-    that names it unless `quiet`; see `problems`.
+    We skip files that are cut off, were changed after they were written, or come from an earlier revision, with a
+    warning that names them unless `quiet`; see `problems`.
     """
     rows = []
     for path in _paths(folder, ids):
@@ -84,18 +84,18 @@ def read(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
         if row is not None:
             rows.append(row)
         elif not quiet:
-            warnings.warn(f"{path.name} {why}: it is skipped", stacklevel=2)
+            warnings.warn(f"{path.name} {why}: we skip it", stacklevel=2)
     return rows
 
 
 def problems(folder: str | Path) -> dict[str, str]:
-    """File name -> what is wrong with it, for each row of a folder that `read` skips."""
+    """File name -> what is wrong with it, for each row that `read` skips."""
     found = {path.name: _checked(path)[1] for path in _paths(folder, None)}
     return {name: why for name, why in found.items() if why}
 
 
 def predictions(folder: str | Path, id: str) -> list[Prediction]:
-    """The predictions of a run; empty where the run has none."""
+    """The predictions of a run; empty if it has none."""
     return [prediction(line) for line in _lines(folder, id)]
 
 
@@ -193,16 +193,16 @@ def _whole_row(path: Path) -> tuple[Row | None, str]:
             return None, why
         row = Row(**written)
     except (ValueError, TypeError, AttributeError):
-        return None, "is no whole row"
+        return None, "is not a complete row"
     if row.id != path.stem:
         return None, f"holds the row {row.id}"
     if content is not None and content["row"] != _hash(_canonical(written)):
         return None, "was changed after it was written"
     found, is_cut = _content(path.with_name(f"{row.id}.predictions.jsonl"))
     if content is not None and content["predictions"] and found != content["predictions"]:
-        return None, "has predictions that are not those it was written with"
+        return None, "has predictions that were changed later"
     if content is None and is_cut:
-        return None, "has predictions that are cut"
+        return None, "has incomplete predictions"
     return row, ""
 
 
@@ -230,7 +230,7 @@ def _other_version(row: dict) -> str:
     if unknown := [name for name in row if name not in names]:
         return f"has {', '.join(unknown)}, which this nblib does not know: a newer one wrote it"
     missing = [name for name, is_needed in names.items() if is_needed and name not in row]
-    return f"has no {', no '.join(missing)}: an older nblib wrote it, or none" if missing else ""
+    return f"has no {', no '.join(missing)}: an older nblib wrote it, or something else did" if missing else ""
 
 
 def _canonical(fields: dict) -> bytes:
@@ -292,7 +292,7 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
 
 
 def or_shipped(folder: str | Path) -> Path:
-    """The folder; where it holds no rows yet, that of the embedded model's shipped rows, which a line says."""
+    """The folder; if it has no rows yet, that of the embedded model's shipped rows, with a line that says so."""
     if any(Path(folder).glob("*.json")):
         return Path(folder)
     print(f"{folder} has no runs yet: these are the runs that come with nblib.")

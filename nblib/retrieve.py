@@ -54,12 +54,12 @@ def random_shots(train: Sequence[Example], count: int, seed: int) -> tuple[Examp
 def nearest(
     train: Sequence[Example], queries: Sequence[Example], method: Retrieved, *, device: str = "cpu"
 ) -> list[Found]:
-    """The training examples whose intents are nearest to each query's, one `Found` a query.
+    """Finds the training examples whose intents are nearest to each query's, one `Found` per query.
 
-    A row whose intent is nearly the query's own (`tasks.near_duplicate`) is left out, and with it the query's own row;
-    where fewer than `method.shots` remain, there are fewer. Of rows that are equally near the first in `train` wins.
-    `device` is where encoder and reranker compute.
-    Raises ValueError or ImportError as `require` does, ConnectionError where the Hub is out of reach.
+    We leave out rows whose intent is nearly the query's own (`tasks.near_duplicate`), and so the query's own row; if
+    fewer than `method.shots` remain, there are fewer. Of equally near rows, the first in `train` wins. Encoder and
+    reranker compute on `device`.
+    Raises ValueError or ImportError as `require` does, ConnectionError if the Hub is out of reach.
     """
     require(method, len(train))
     similarity = measure(method.retriever, [row.intent for row in train], queries, device=device)

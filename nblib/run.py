@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard", type=_shard, default=(1, 1), help="3/8 does the third of eight parts")
     parser.add_argument("--limit", type=_count, help="only so many test examples, instead of the file's limit")
     parser.add_argument("--processes", type=_count, help="side by side on this machine (default: as many as pay)")
-    parser.add_argument("--force", action="store_true", help="make every run anew")
+    parser.add_argument("--force", action="store_true", help="repeat finished runs, too")
     parser.add_argument("--allow-code-execution", action="store_true", help="run answers where isolation is weak")
     return parser
 

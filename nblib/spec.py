@@ -310,6 +310,10 @@ class UserData:
     instruction: str = ""  # words before each intent; empty: none
     executed: bool = False  # answers are run against the rows' tests
 
+    def __post_init__(self):  # JSON has lists
+        values = {"columns": tuple(map(tuple, self.columns)), "stops": tuple(self.stops), "split": tuple(self.split)}
+        self.__dict__.update(values)
+
     def __str__(self) -> str:
         return self.name
 

@@ -1,8 +1,11 @@
 """Real JupyterLab in a real browser: open a notebook, run all cells, use what appears, as a person would.
 
-Screenshots go to the folder $NBLIB_SCREENSHOTS, if it is set.
+Screenshots go to the folder $NBLIB_SCREENSHOTS, if it is set; the pictures of the widgets that the committed notebooks
+show, to $NBLIB_PICTURES.
 """
 
+import csv
+import io
 import json
 import os
 import re
@@ -15,11 +18,29 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 SECONDS = 400  # that a notebook may take on a busy machine
 FIELDS = "input, select, textarea"
 ROOM = {"width": 1280, "height": 1700}
+NARROW = {"width": 1000, "height": 1700}  # of a picture, which a page shows at 800 pixels
+FAULTS = """root => {
+  const controls = [...root.querySelectorAll('input, select, textarea, button')], faults = [];
+  for (const part of root.querySelectorAll('label, button, h4, [role=alert]'))
+    if (part.scrollWidth > part.clientWidth + 1 && part.clientWidth) faults.push(`cut: ${part.textContent}`);
+  for (const part of controls) {
+    if (!(part.labels?.length ? part.labels[0].textContent : part.textContent).trim()) faults.push('without a name');
+    if (part.tabIndex < 0) faults.push(`out of the keyboard's reach: ${part.textContent}`);
+  }
+  const boxes = controls.map(part => part.getBoundingClientRect());
+  const meet = (one, other, start, end) => one[end] > other[start] + 1 && other[end] > one[start] + 1;
+  for (const [place, one] of boxes.entries()) for (const other of boxes.slice(place + 1))
+    if (meet(one, other, 'left', 'right') && meet(one, other, 'top', 'bottom'))
+      faults.push(`covered: ${controls[place].labels?.[0]?.textContent}`);
+  if (root.scrollWidth > root.clientWidth + 1) faults.push(`${root.scrollWidth} pixels wide`);
+  return faults;
+}"""
 SETTINGS = {  # of a user who has all cells on the page and wants no news
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
@@ -89,7 +110,7 @@ def _settings(folder: Path) -> None:
     for name, values in SETTINGS.items():
         extension, _, plugin = name.partition("/")
         place = folder / "@jupyterlab" / extension
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         (place / f"{plugin}.jupyterlab-settings").write_text(json.dumps(values))
 
 
@@ -114,6 +135,7 @@ def opened(browser, lab, name):
     page.goto(f"{lab[0]}lab/workspaces/{uuid.uuid4().hex}/tree/{name}.ipynb?token=secret")  # nothing else is open there
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    page.keyboard.press("Control+b")  # closes the side bar
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.locator(".jp-InputArea-prompt", has_text="*").first.wait_for()
@@ -130,6 +152,7 @@ def button(page, name):
 
 
 def wait_for_status(page, text):
+    """`text` is a text or a pattern."""
     page.locator(".widget-html-content").filter(has_text=text).first.wait_for(timeout=1000 * SECONDS)
 
 
@@ -158,6 +181,27 @@ def photograph(page, name):
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
+def output(page, text):
+    """The widget of the code cell whose source has this text."""
+    return cell(page, text).locator(".jp-OutputArea-output").last
+
+
+def depict(page, widget, name):
+    """A widget's picture for the committed notebook, in few colours."""
+    if folder := os.environ.get("NBLIB_PICTURES"):
+        page.set_viewport_size(NARROW)
+        taken = Image.open(io.BytesIO(widget.screenshot())).convert("RGB")
+        taken.quantize(128, dither=Image.Dither.NONE).save(Path(folder) / f"widget_{name}.png", optimize=True)
+        page.set_viewport_size(ROOM)
+
+
+def choose_theme(page, name):
+    page.get_by_role("menuitem", name="Settings", exact=True).click()
+    page.get_by_role("menuitem", name="Theme", exact=True).click()
+    page.get_by_role("menuitem", name=f"JupyterLab {name}", exact=True).click()
+    page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for()
+
+
 # --- the tests ------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +213,7 @@ def test_start_here_draws_the_loss_while_it_trains_and_then_all_that_it_promises
     picture = training.locator("img")
     picture.wait_for(timeout=1000 * SECONDS)
     assert "*" in training.locator(".jp-InputArea-prompt").inner_text(), "the curve came only after the training"
+    training.get_by_text(re.compile(r"^\d+ %, about \d+:\d\d left$")).wait_for()
     first = picture.get_attribute("src")
     expect(picture).not_to_have_attribute("src", first, timeout=60_000)  # another picture in its place
     photograph(page, "start_here_while_training")
@@ -184,17 +229,35 @@ def test_start_here_draws_the_loss_while_it_trains_and_then_all_that_it_promises
     page.close()
 
 
-def test_the_playground_answers_and_refuses_as_a_person_asks(played):
+def test_the_playground_answers_and_an_error_leaves_what_it_answered(played):
+    shown = output(played, "playground.show(")
+    assert menu(played, "intent").input_value() == "reverse the order of list `days`"  # the notebook's parameter
+    for name, given, known in (("model", "tiny", "codellama-7b"), ("task", "conala-mini", "apps-mini")):
+        field = menu(played, name)
+        assert (field.input_value(), field.get_attribute("placeholder")) == ("", given)  # so a browser offers all
+        assert shown.locator(f"datalist[id='{field.get_attribute('list')}'] option[value='{known}']").count() == 1
     menu(played, "example").select_option(index=1)
-    played.wait_for_function("field => field.value.length > 5", arg=menu(played, "intent").element_handle())
+    played.wait_for_function("field => !field.value.startsWith('reverse')", arg=menu(played, "intent").element_handle())
+    intent = menu(played, "intent").input_value()
     button(played, "Answer").click()
     wait_for_status(played, "Done.")
-    shown = cell(played, "playground.show(").locator(".jp-OutputArea-output")
     for text in ("reference", "zero-shot", "icl-3", "rag-3", "lora"):
         assert shown.get_by_role("cell", name=text, exact=True).count() == 1
     assert shown.get_by_text("the exact prompt").count() == 4
-    shown.scroll_into_view_if_needed()
-    photograph(played, "playground_answered")
+    assert shown.get_by_text(f"tiny, conala-mini: {intent}").count() == 1
+    depict(played, shown, "playground")
+
+    answered = shown.locator("pre").all_inner_texts()
+    menu(played, "model").fill("no-such-model")
+    menu(played, "model").press("Enter")
+    button(played, "Answer").click()
+    error = shown.get_by_role("alert").filter(has_text="model must be one of")
+    error.wait_for()
+    red, green, blue, *_ = map(int, re.findall(r"\d+", error.evaluate("part => getComputedStyle(part).color")))
+    assert red > 2 * max(green, blue)
+    assert shown.locator("pre").all_inner_texts() == answered
+    photograph(played, "playground_refused")
+    menu(played, "model").fill("")
 
     menu(played, "intent").fill("reverse the list `days`")
     menu(played, "decoding").select_option(label="5 beams")
@@ -202,22 +265,15 @@ def test_the_playground_answers_and_refuses_as_a_person_asks(played):
     shown.get_by_text("all answers").wait_for(timeout=1000 * SECONDS)
     shown.get_by_text("all answers").click()
     assert shown.get_by_role("cell", name="5", exact=True).count() == 4  # the fifth answer of each method
-    photograph(played, "playground_own_question")
+    assert shown.get_by_role("alert").count() == 0
     menu(played, "decoding").select_option(label="greedy, as it streams")
 
-    model = menu(played, "model").input_value()
-    for name, status in (("no-such-model", "model must be one of"), (model, "Done.")):
-        menu(played, "model").fill(name)
-        menu(played, "model").press("Enter")
-        button(played, "Answer").click()
-        wait_for_status(played, status)
 
-
-def test_a_training_is_cancelled_while_the_page_stays_alive(played):
+def test_a_training_says_how_long_and_is_cancelled_while_the_page_stays_alive(played):
     menu(played, "intent").fill("sort `names`")
     menu(played, "method 1").select_option(label="dora")  # no run has left an adapter of it
     button(played, "Answer").click()
-    wait_for_status(played, "training briefly")
+    wait_for_status(played, re.compile(r"training briefly.* \d+ %, about \d+:\d\d left"))
     assert button(played, "Answer").is_disabled()
     menu(played, "intent").fill("meanwhile another question")
     photograph(played, "playground_training")
@@ -230,13 +286,15 @@ def test_a_training_is_cancelled_while_the_page_stays_alive(played):
     wait_for_status(played, "Done.")  # nothing half trained was left behind
 
 
-def test_the_explorer_filters_compares_exports_and_its_points_can_be_chosen(played, lab):
-    explorer = cell(played, "explorer.show(").locator(".jp-OutputArea-output")
+def test_the_explorer_filters_compares_downloads_and_its_points_can_be_chosen(played):
+    explorer = output(played, "explorer.show(")
     picture = explorer.locator(".nblib-points svg")
-    picture.locator("text", has_text="EM@1 against").wait_for()
+    picture.locator("text", has_text="EM@1 against prompt length").wait_for()
+    depict(played, explorer, "explorer")
     menu(explorer, "method").select_option(label="rag")
-    menu(explorer, "across").select_option(label="prompt tokens a query")
-    menu(explorer, "up").select_option(label="CodeBLEU (%)")
+    menu(explorer, "x").select_option(label="training (s)")
+    menu(explorer, "x").select_option(label="prompt tokens per query")
+    menu(explorer, "y").select_option(label="CodeBLEU (%)")
     picture.locator("text", has_text="CodeBLEU against").wait_for()
     listed = explorer.locator("select[size], select[multiple]").first
     points = [point.get_attribute("id").removeprefix("run:") for point in picture.locator('[id^="run:"]').all()]
@@ -248,15 +306,37 @@ def test_the_explorer_filters_compares_exports_and_its_points_can_be_chosen(play
     picture.locator(f'[id="run:{entered}"]').focus()
     played.keyboard.press("Enter")
     explorer.get_by_text(f"settings, scores and costs of {entered}").wait_for()
-    picture.scroll_into_view_if_needed()
-    photograph(played, "explorer_point_chosen")
     assert picture.locator('[aria-pressed="true"]').get_attribute("id") == f"run:{entered}"
     ending = listed.locator("option", has_text=clicked[-4:])  # each line ends with that of its run
     listed.select_option(label=ending.text_content())
     picture.locator(f'[id="run:{clicked}"][aria-pressed="true"]').wait_for()
-    menu(explorer, "beside").select_option(label=listed.locator("option", has_text=entered[-4:]).text_content())
+    menu(explorer, "compare").select_option(label=listed.locator("option", has_text=entered[-4:]).text_content())
     explorer.get_by_text("common examples").wait_for()
     photograph(played, "explorer_two_runs")
-    button(explorer, "CSV").click()
-    explorer.get_by_text("wrote explorer.csv").wait_for()
-    assert list((lab[1] / "results").rglob("exports/explorer.csv"))
+    with played.expect_download() as download:
+        button(explorer, "CSV").click()
+    assert download.value.suggested_filename == "explorer.csv"
+    with open(download.value.path(), newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + len(points)
+    explorer.get_by_text("Your browser has explorer.csv.").wait_for()
+
+    menu(explorer, "precision").select_option(label="int8")
+    explorer.get_by_text("No run passes all filters: set one of them to all.").wait_for()
+    assert picture.count() == 0
+    for name in ("method", "precision"):
+        menu(explorer, name).select_option(label="all")
+    picture.locator("text", has_text="points, filled: the Pareto front").wait_for()
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+@pytest.mark.parametrize("width", [800, 1200])
+def test_nothing_is_cut_covered_without_a_name_or_out_of_the_keyboards_reach(played, theme, width):
+    choose_theme(played, theme)
+    played.set_viewport_size({"width": width, "height": 1400})
+    for call in ("playground.show(", "explorer.show("):
+        widget = output(played, call)
+        assert widget.locator("select").count() > 5
+        assert widget.evaluate(FAULTS) == []
+        widget.scroll_into_view_if_needed()
+        photograph(played, f"{call.partition('.')[0]}_{theme.lower()}_{width}")
+    played.set_viewport_size(ROOM)

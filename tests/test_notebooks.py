@@ -12,7 +12,8 @@ import papermill
 import pytest
 from made_rows import put, right, run, study
 
-from nblib import results
+import nblib
+from nblib import results, tasks
 from nblib.spec import FullTuning, InContext, Lora, Retrieved, ZeroShot
 
 # Appended to a cell that plans a training of several epochs.
@@ -241,11 +242,39 @@ def test_the_playground_shows_without_a_front_end_all_that_its_widgets_would(roo
         "store": "the runs that come with nblib",
     }
     shown |= {"front": "image/png", "front-table": "●", "differences": "common examples"}
-    shown |= dict.fromkeys(("widget", "explorer"), "application/vnd.jupyter.widget-view+json")
+    shown |= dict.fromkeys(("playground", "explorer"), "application/vnd.jupyter.widget-view+json")
     for cell, text in shown.items():
         assert text in output(notebook, cell)
     made = {path.suffix for path in (tmp_path / "results" / "exports").iterdir()}
     assert made == {".csv", ".png", ".svg", ".tex"}
+
+
+@pytest.mark.slow
+def test_the_playground_opens_on_ones_own_data_and_on_ones_own_adapter(root, tmp_path):
+    path, columns = tmp_path / "my_pairs.csv", {"intent": "frage", "code": "loesung"}
+    path.write_text(
+        "\n".join(["frage;loesung", *(f"count from {n} to {n * n};count({n}, {n * n})" for n in range(60))])
+    )
+    runs = nblib.study.compare(
+        "micro", tasks.resolve(path, columns=columns), names=["lora", "rag"], shots=[1], seeds=[42]
+    )
+    planned = nblib.study.plan(nblib.study.adjusted(runs, epochs=1))
+    nblib.study.run_all(planned, tmp_path / "results")
+    (adapter,) = (tmp_path / "results" / "adapters").iterdir()
+    asked = {"methods": "[zero-shot, rag-1]", "intent": "count from 8 to 9"}
+    notebook = execute(root, tmp_path, "playground", adapter=str(adapter), **asked)
+    assert "1 epoch, your adapter" in output(notebook, "answers")
+    label = f"lora ({adapter.name.rpartition('.')[2]})"
+    for cell, said in {"answers": "count(", "prompts": "count from", "top": "count from 8 to 9"}.items():
+        assert label in output(notebook, cell)
+        assert said in output(notebook, cell)
+    assert "micro_my_pairs.csv" in output(notebook, "export")
+
+    path.rename(tmp_path / "others.csv")
+    given = {"model": "micro", "task": str(tmp_path / "others.csv"), "columns": json.dumps(columns)}
+    notebook = execute(root, tmp_path, "playground", **given, **asked)
+    assert "count from" in output(notebook, "prompts")
+    assert "micro_others.csv" in output(notebook, "export")  # of five quick runs
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ def readme(root):
 
 
 @pytest.mark.parametrize(("mark", "line"), [("main job", MAIN_JOB), ("tests", TESTS)])
-def test_each_of_the_two_lines_stands_there_once(readme, mark, line):
+def test_each_of_the_two_lines_appears_once(readme, mark, line):
     assert re.findall(rf"<!-- {mark} -->\n```bash\n(.*?)```", readme, re.DOTALL) == [f"{line}\n"]
     assert readme.splitlines().count(line) == 1
 
@@ -48,7 +48,8 @@ def test_every_file_that_is_named_exists(root, document):
 def test_every_relative_link_resolves(root, document):
     text = (root / document).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href|srcset)="([^"]+)"', text)
-    local = [target.split("#")[0] for target in targets if "://" not in target and not target.startswith("#")]
+    outside = ("#", "../../actions/")  # a heading; GitHub's own pages of the repository
+    local = [target.split("#")[0] for target in targets if "://" not in target and not target.startswith(outside)]
     folder = (root / document).parent
     assert sorted(target for target in local if not (folder / target).exists()) == []
 
@@ -88,7 +89,7 @@ def test_every_parameter_in_the_prose_exists_in_rq1(root, readme):
 
 
 def _is_path(name: str) -> bool:
-    """Whether what stands in back quotes is a file or folder of the repository, not a command, a key or a Hub id."""
+    """Whether the text in back quotes is a file or folder of the repository, not a command, a key or a Hub id."""
     return re.fullmatch(r"(?:nblib|notebooks|data|figures|tests|\.ci|\.github)/[\w./-]*", name) is not None
 
 

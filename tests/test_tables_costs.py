@@ -109,7 +109,7 @@ class TestBreakEven:
         frame = tables.break_even(*results.load(tmp_path)).frame
         assert set(frame["tokens_why"]) == {"not measured"}
         assert frame.loc["icl-1", "seconds_why"] == "measured on different devices, or numbers of threads or processes"
-        assert frame.loc["icl-3", "seconds_why"] == "never: lora is not cheaper a query"
+        assert frame.loc["icl-3", "seconds_why"] == "never: lora is not cheaper per query"
 
     def test_the_best_peft_method_is_the_base_and_another_can_be_named(self, tmp_path):
         put(tmp_path, run(InContext(1)), right(0.2))

@@ -36,7 +36,7 @@ def test_leaks_are_counted_once_a_task_without_checks_is_said_and_skipped_files_
     frame = tables.leakage(results.load(tmp_path).runs).frame
     assert list(frame["task"]) == ["a", "b"]
     assert list(frame["so"]) == ["leaks", "not checked"]
-    assert "x.json" in tables.skipped({"x.json": "is no whole row"}).text
+    assert "x.json" in tables.skipped({"x.json": "is not a complete row"}).text
     assert "whole" in tables.skipped({}).text
 
 
@@ -46,7 +46,7 @@ def test_unequal_conditions_are_said(tmp_path):
     answer = tables.fairness(*results.load(tmp_path)).frame.set_index("check")["answer"]
     assert answer["same data"] == answer["same test examples"] == "no: 2 kinds"
     assert answer["same base model"] == "yes"
-    assert answer["every shot fitted the context"] == "no: not in 1 runs"
+    assert answer["all shots fit into the context"] == "no: not in 1 runs"
     assert answer["no test intent is in the training rows"] == "no: 5 of 120, 3 of them exactly"
 
 

@@ -170,7 +170,7 @@ def test_transfer_is_a_line_a_pair_of_tasks_of_one_method(tmp_path):
     assert on_a.loc["b+a", "own_difference"] == pytest.approx(-0.1)
     assert on_a.loc["b", "nothing_verdict"] == "higher"
     put(tmp_path, run(Ia3(), task="a"), right(0.5))
-    with pytest.raises(ValueError, match="one trained method with one setting, beside zero-shot; got ia3, lora"):
+    with pytest.raises(ValueError, match="one trained method with one setting, and zero-shot; got ia3, lora"):
         tables.transfer(*results.load(tmp_path))
 
 

@@ -74,7 +74,7 @@ def test_a_split_that_is_missing_comes_from_the_training_rows(tmp_path):
     pd.DataFrame(PAIRS[:2]).to_csv(tmp_path / "test.csv", index=False)
     data = load(tmp_path, columns=NAMES)
     assert sizes(data) == [9, 1, 2]
-    assert "Taken from the other rows, with like intents in one split: validation." in data.remarks
+    assert "Taken from the other rows, with similar intents in one split: validation." in data.remarks
 
 
 def test_what_is_in_memory_is_a_task_of_the_same_content():

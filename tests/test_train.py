@@ -245,13 +245,13 @@ def test_attention_in_fp32_gives_a_bf16_step_gradients_as_near_to_exact_ones(tmp
             exact = gradient
         else:
             off[wide] = ((gradient - exact).norm() / exact.norm()).item()
-    assert 0 < off[True] < 1.1 * off[False] < 0.1
+    assert 0 < off[True] < 1.3 * off[False] < 0.1
 
 
 @pytest.mark.parametrize("kind", sorted(set(spec.METHODS) - {"zero-shot", "icl", "rag", spec.Custom.kind}))
 def test_every_method_trains_in_bf16(tmp_path, kind):
     base, tokenizer = models.load(small.folder(tmp_path), "bf16")
-    method = spec.method(kind, **({"block_size": 24} if kind == "oft" else {}))
+    method = spec.method(kind, **({"block_size": 16} if kind == "oft" else {}))
     attached = methods.attach(base, method, tokenizer, seed=1, steps=8)
     fitted = fit(attached, tokenizer, data=replace(small.DATA, train=small.DATA.train[:16]), precision="bf16")
     assert all(map(math.isfinite, (loss for _, loss in fitted.validation_losses)))

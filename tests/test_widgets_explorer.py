@@ -1,5 +1,6 @@
 """The explorer filters a store, finds its Pareto front, sets runs beside one another, and exports what it shows."""
 
+import io
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -97,6 +98,15 @@ def test_the_figure_says_its_front_and_what_is_chosen(store):
         assert explorer.figure(explorer.runs(store), x, y).axes
 
 
+def test_every_point_on_the_front_has_its_name_in_a_crowd_too(store):
+    for seed in range(20):
+        write(store, spec.Retrieved(2), right=1, seed=seed)
+    figure = explorer.figure(frame := explorer.runs(store), "train_seconds", "em@1")
+    assert len(frame) == 26
+    named = {text.get_text() for axes in figure.axes for text in axes.texts}
+    assert named == {"rag-2", "lora", "full"} == set(frame.loc[explorer.front(frame, "train_seconds", "em@1"), "label"])
+
+
 def test_differences_count_and_put_right_against_wrong_first(store):
     shown = explorer.differences(store, only(store, "rag"), only(store, "lora"), examples=EXAMPLES)
     counts = "2 both right, 0 only the first right, 1 only the second right, 1 both wrong; 2 with different answers"
@@ -137,7 +147,7 @@ def test_an_export_is_what_is_shown(store, tmp_path):
     tex = written[3].read_text()
     assert tex.count(r" \\") == 1 + len(frame)
     assert r"EM@1 (\%)" in tex
-    with pytest.raises(ValueError, match="a kind of export is one of csv, png, tex; got 'pdf'"):
+    with pytest.raises(ValueError, match="a kind of export is one of csv, png, svg, tex; got 'pdf'"):
         explorer.export(frame, "train_seconds", "em@1", folder=tmp_path, kinds=["pdf"])
 
 
@@ -145,7 +155,7 @@ def test_an_export_is_what_is_shown(store, tmp_path):
 
 
 def test_a_run_is_chosen_in_the_list_or_by_its_point_and_told(store):
-    widget = explorer.show(store, examples=EXAMPLES)
+    widget = explorer.show(store, task="conala-mini", examples=EXAMPLES)
     points = {node.get("id") for node in ElementTree.fromstring(widget.picture.svg).iter() if node.get("id")}
     assert {f"run:{id}" for id in explorer.runs(store).index} <= points
     before, lora, rag = widget.picture.svg, only(store, "lora"), only(store, "rag")
@@ -176,23 +186,45 @@ def test_of_several_tasks_the_one_with_most_runs_comes_first(store):
     assert "without a Pareto front" in widget.picture.svg
 
 
-def test_buttons_export_what_the_filters_leave_or_say_why_not(store):
-    widget = explorer.show(store, exports=store / "mine")
+def test_examples_are_shown_beside_runs_of_their_own_task_only(store):
+    other = write(store, spec.Lora(), right=4, task="codealpaca-mini", train_seconds=1.0)  # examples of the same ids
+    widget = explorer.show(store, task="conala-mini", examples=EXAMPLES)
+    widget.chosen.value = only(store, "rag")
+    assert "intent &lt;2&gt;" in widget.detail.value
+    widget.filters["task"].value = "all"
+    widget.chosen.value = other
+    assert "4 of 4 answers of lora" in widget.detail.value
+    assert "intent" not in widget.detail.value
+
+
+def test_it_opens_on_the_axes_that_are_asked_for(store):
+    widget = explorer.show(store, x="prompt_tokens", y="em@1")
+    assert (widget.x.description, widget.x.value) == ("x", "prompt_tokens")
+    assert (widget.y.description, widget.y.value) == ("y", "em@1")
+
+
+def test_buttons_hand_the_browser_a_file_of_what_the_filters_leave(store, monkeypatch):
+    widget, sent = explorer.show(store), {}
+    monkeypatch.setattr(widget.picture, "send", lambda content, buffers: sent.update({content["name"]: buffers[0]}))
     widget.filters["method"].value = "lora"
-    for kind, count in (("csv", 1), ("png", 3), ("tex", 4)):
-        widget.exports[kind].click()
-        assert len(list((store / "mine" / "exports").iterdir())) == count
-        assert widget.status.value.startswith("wrote explorer.")
-    assert len(pd.read_csv(store / "mine" / "exports" / "explorer.csv")) == 1
-    (store / "mine" / "file").write_text("in the way")
-    widget.place.value = "file"
-    widget.exports["csv"].click()
-    assert "file" in widget.status.value
-    assert "\n" not in widget.status.value
+    for button in widget.downloads.values():
+        button.click()
+    assert list(sent) == ["explorer.csv", "explorer.png", "explorer.svg", "explorer.tex"]
+    assert len(pd.read_csv(io.BytesIO(sent["explorer.csv"]))) == 1
+    assert sent["explorer.png"].startswith(b"\x89PNG")
+    assert ElementTree.fromstring(sent["explorer.svg"]).tag.endswith("svg")
+    assert widget.status.value == "Your browser has explorer.tex."
 
 
-def test_an_empty_store_says_so(tmp_path):
-    widget = explorer.show(tmp_path)
-    assert widget.hint.value.startswith("There are no runs yet")
-    assert explorer.table(explorer.runs(tmp_path)).text == "There are no such runs."
-    assert "nothing to show" in plots.alternative(explorer.figure(explorer.runs(tmp_path)))
+def test_an_empty_filter_and_an_empty_store_say_so(store, tmp_path_factory):
+    widget = explorer.show(store)
+    widget.filters["method"].value, widget.filters["precision"].value = "lora", "fp32"
+    assert "Choose a run" in widget.hint.value
+    write(store, spec.Ia3(), right=1, precision="nf4-dq")
+    widget = explorer.show(store)
+    widget.filters["method"].value, widget.filters["precision"].value = "lora", "nf4-dq"
+    assert (widget.hint.value, widget.picture.svg) == ("<b>No run passes all filters: set one of them to all.</b>", "")
+    empty = tmp_path_factory.mktemp("empty")
+    assert "There are no runs yet" in explorer.show(empty).hint.value
+    assert explorer.table(explorer.runs(empty)).text == "There are no such runs."
+    assert "nothing to show" in plots.alternative(explorer.figure(explorer.runs(empty)))

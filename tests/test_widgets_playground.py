@@ -1,5 +1,6 @@
 """The playground answers as the study does, tells what it does meanwhile, can be stopped, and says errors in words."""
 
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,13 +8,14 @@ import pytest
 import small
 import torch
 
-from nblib import generate, results, study
+import nblib
+from nblib import deploy, generate, results, study, tasks
 from nblib.spec import Decoding
 from nblib.study import locks
 from nblib.widgets import inference, playground
 from nblib.widgets.answers import marked
 from nblib.widgets.inference import Watch
-from nblib.widgets.jobs import CancelledError, Job, sentence
+from nblib.widgets.jobs import CancelledError, Job, pace, sentence
 
 TASK = "conala-mini"
 
@@ -109,6 +111,23 @@ def test_a_method_that_trains_is_trained_briefly_once_then_read_and_a_whole_run_
     assert given.answers[0].trained == f"{run.training.epochs} epochs, an adapter of the results folder"
 
 
+def test_an_adapter_of_ones_own_is_asked_by_its_folder(model, settings, example, tmp_path):
+    (run,) = study.compare(model, TASK, names=["ia3"], seeds=[7], data_dir=str(settings["data_dir"]))
+    (planned,) = study.plan([replace(run, training=replace(run.training, epochs=2))])
+    row = study.run_one(planned, tmp_path / "trained")
+    folder = tmp_path / "trained" / "adapters" / row.notes["adapter"]
+    assert deploy.origin(folder) == (model, TASK, "fp32", str(settings["data_dir"]))
+    shutil.move(folder, tmp_path / "mine")
+    asked = {"example": example} | settings
+    given = playground.answer(model, TASK, ["ia3", str(tmp_path / "mine")], **asked)
+    assert [answer.label for answer in given.answers] == ["ia3", "ia3 (mine)"]
+    assert given.answers[1].trained == "2 epochs, your adapter"
+    code = nblib.use(tmp_path / "mine").ask(given.question.intent)
+    assert given.answers[1].prediction.codes == (code,)
+    with pytest.raises(ValueError, match=r"the adapter in .*mine was made for .*llama, and this model is another"):
+        playground.answer("micro", TASK, [str(tmp_path / "mine")], **asked)
+
+
 @pytest.mark.parametrize("beams", [1, 3])
 def test_an_answer_stops_at_the_next_token_and_leaves_the_model_as_it_was(model, settings, example, beams):
     base, checks = playground.Base(), []
@@ -166,8 +185,8 @@ def test_waiting_for_another_that_trains_the_same_can_be_cancelled(model, settin
         ([], {"intent": "x"}, "methods must be 1 to 4; got 0"),
         (["icl-1", "icl-2", "icl-3", "icl-4", "icl-8"], {"intent": "x"}, "methods must be 1 to 4; got 5"),
         (["icl", "icl-3"], {"intent": "x"}, "methods must differ; got icl-3, icl-3"),
-        (["zero-shot"], {}, "give one of the two"),
-        (["zero-shot"], {"intent": "x", "example": "1"}, "give one of the two"),
+        (["zero-shot"], {}, "give an intent or choose an example; got neither"),
+        (["zero-shot"], {"intent": "x", "example": "1"}, "give an intent or choose an example; got both"),
         (["zero-shot"], {"example": "no such"}, "id of a test example of conala-mini, such as"),
         (["icl-99"], {"intent": "x"}, "shots must be at most 24"),
     ],
@@ -236,19 +255,43 @@ def test_a_click_on_cancel_stops_it(widget):
     assert widget.status.value == "Done."
 
 
-def test_an_error_is_one_sentence_in_the_widget_and_another_choice_mends_it(widget):
+def test_an_error_looks_like_one_leaves_the_earlier_answers_and_another_choice_mends_it(widget):
+    widget.intent.value = "sort `xs`"
+    widget.ask.click()
+    assert widget.job.wait(120)
+    shown = [part.value for part in (*widget.columns, widget.asked, widget.summary)]
+    assert f"{TASK}</b>: sort `xs`" in widget.asked.value
+    widget.intent.value = " "
     widget.ask.click()
     assert widget.job.wait(60)
-    assert widget.status.value.startswith("a question is an intent or the id of a test example")
+    assert 'role="alert"' in widget.status.value
+    assert "give an intent or choose an example; got neither" in widget.status.value
+    assert [part.value for part in (*widget.columns, widget.asked, widget.summary)] == shown
     assert not widget.ask.disabled
     widget.task.value = "conla"
     assert widget.reading.wait(60)
-    assert widget.status.value.startswith("task must be one of")
+    assert "⚠ task must be one of" in widget.status.value
     assert "\n" not in widget.status.value
     assert len(widget.example.options) == 1
-    widget.task.value = TASK
+    for own in (TASK, ""):  # typed in, or left as it was given
+        widget.task.value = own
+        assert widget.reading.wait(60)
+        assert len(widget.example.options) == 1 + len(small.DATA.test)
+
+
+def test_it_opens_on_what_it_is_given_offers_what_is_known_and_takes_ones_own_data(model, tmp_path):
+    path = tmp_path / "my_pairs.csv"
+    path.write_text("frage,loesung\n" + "".join(f"count to {n},count({n})\n" for n in range(30)))
+    own = tasks.resolve(str(path), columns={"intent": "frage", "code": "loesung"})
+    widget = playground.show(model, own, methods=["rag-2"], intent="count to 99", results_dir=tmp_path)
     assert widget.reading.wait(60)
-    assert len(widget.example.options) == 1 + len(small.DATA.test)
+    assert (widget.task.placeholder, widget.task.value, widget.intent.value) == ("my_pairs", "", "count to 99")
+    assert {"conala-mini", "apps"} < set(widget.task.options)
+    assert {"tiny", "codellama-7b"} < set(widget.model.options)
+    widget.ask.click()
+    assert widget.job.wait(120)
+    assert widget.status.value == "Done."
+    assert "count to" in widget.columns[0].value
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------
@@ -260,6 +303,12 @@ def test_differences_are_marked_word_by_word():
     assert cell.html.count("<ins>") == cell.html.count("<del>") == 2
     assert "a &lt; b" in marked("a < b", "a < b").html
     assert marked("", "x") == "(empty)"
+
+
+def test_a_training_says_its_share_and_the_time_that_is_left():
+    assert [pace(*so_far) for so_far in ((0.1, 0.0), (0.3, 6.0), (1.0, 20.0))] == [
+        "10 %", "30 %, about 0:14 left", "100 %",
+    ]  # fmt: skip
 
 
 def test_one_job_at_a_time():

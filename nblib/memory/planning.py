@@ -164,15 +164,13 @@ def plan(
     cards: int = 1,
     **texts: Any,
 ) -> list[Option]:
-    """For every method at every precision the fastest way that fits; the least quantized first, then as methods stand.
+    """The fastest way that fits, for every method at every precision; the least quantized first.
 
-    `device` is a name in CARDS or a number of GiB, of which a reserve stays free. An optimizer's step takes
-    `batch_size` rows, split where they do not fit at once; several `cards` have equal parts of them, and the whole
-    model each. `texts` are as in `predict`, `length` at least. Without
-    `precisions`, all are tried that the device can do but fp32, which costs twice as much as bf16 and is hardly better.
-    Slower is what needs more passes, then what computes activations twice (checkpointing); 8-bit and paged optimizers
-    come last.
-    Raises ValueError for what cannot be, and where nothing fits with the smallest change that would.
+    `device` is a name in CARDS or a number of GiB; we keep a reserve free. An optimizer step takes `batch_size` rows,
+    split if they do not fit at once; each of several `cards` holds the whole model and takes an equal part of them.
+    `texts` are as in `predict`, `length` at least. Without `precisions`, we try all that the device can do except fp32, which costs twice as much as bf16 and is hardly better. Ways that need more
+    passes are slower, then those that compute activations twice (checkpointing); 8-bit and paged optimizers come last.
+    Raises ValueError for what cannot be, and if nothing fits: then it names the smallest change that would.
     """
     own = card(device)
     for name, value in {"batch_size": batch_size, "cards": cards}.items():

@@ -140,10 +140,10 @@ def predict(
     device: str = "cuda",
     **texts: Any,
 ) -> Prediction:
-    """What a run on one device will need, with `texts` as in `Texts`: `batch` and `length` at least.
+    """Predicts what a run on one device will need, with `texts` as in `Texts`: at least `batch` and `length`.
 
-    The optimizer, gradient checkpointing and whether steps accumulate are read in `training` (None: its defaults).
-    Raises ValueError for what cannot be, ConnectionError where the configuration has to come from the Hub and cannot.
+    We read the optimizer, gradient checkpointing and whether steps accumulate in `training` (None: its defaults).
+    Raises ValueError for what cannot be, ConnectionError if the configuration has to come from the Hub and cannot.
     """
     one_of(*spec.PRECISIONS).check("precision", precision)
     one_of(*DEVICES).check("device", device)

@@ -108,9 +108,9 @@ def trainable_parameters(model: nn.Module) -> int:
 
 
 def custom(config: peft.PeftConfig, *, name: str, learning_rate: float) -> spec.Custom:
-    """Any method of PEFT as a method of a run; tables and figures call it `name`.
+    """Makes any PEFT method a method of a run; tables and figures call it `name`.
 
-    Only what differs from the config's defaults is kept, so that a setting that PEFT adds later changes no run's id.
+    We keep only what differs from the config's defaults, so a setting that PEFT adds later changes no run's id.
     """
     kept = {"peft_type": config.peft_type}
     for key, value in config.to_dict().items():

@@ -40,10 +40,11 @@ def scatter(
 ) -> Figure:
     """A point a line of the frame over two of its numbers, with the interval of y, and its name (a column) beside it.
 
-    With `lines`, ICL and RAG are joined over their numbers of examples, and the best PEFT method is a level across.
-    Where the frame has a column `pareto`, those on the Pareto front are filled and joined, all others hollow; the
-    point with the index `chosen` is ringed. Points have `run:<index>` as their ids in the SVG. A cost that spans far
-    gets a logarithmic axis, with zero as a place of its own. Raises ValueError for a column that is not there.
+    Of more than 20 points only those on the Pareto front, or with `lines` those of ICL and RAG, have their names. With
+    `lines`, ICL and RAG are joined over their numbers of examples, and the best PEFT method is a level across. Where
+    the frame has a column `pareto`, those on the Pareto front are filled and joined, all others hollow; the point
+    with the index `chosen` is ringed. Points have `run:<index>` as their ids in the SVG. A cost that spans far gets
+    a logarithmic axis, with zero as a place of its own. Raises ValueError for a column that is not there.
     """
     frame = style.tidy(frame, x, y, name)
     points = _points(frame, x, y)
@@ -80,7 +81,7 @@ def scatter(
         without = f"\nwithout a point: {', '.join(lost)}" if 0 < len(lost) <= CROWD else ""
         finish(figure, title, " · ".join(notes) + without, words, axes)
         shots = points[points["family"].isin(IN_PROMPTS)] if lines else points.iloc[:0]
-        _label(axes, points, shots if is_crowd else points, name)
+        _label(axes, points, points if not is_crowd else front if len(front) else shots, name)
     return figure
 
 
@@ -131,7 +132,9 @@ def _lines(axes: Axes, points: pd.DataFrame) -> list[str]:
 def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> None:
     """Names beside their points, moved until they cover nothing, with a line where one stands away from its point."""
     texts = [
-        axes.text(row["x"], row["y"], str(row[name]), size=9, color=readable(colour(row["kind"])), zorder=6)
+        axes.text(
+            row["x"], row["y"], style.wrapped(str(row[name]), 26), size=9, color=readable(colour(row["kind"])), zorder=6
+        )
         for _, row in named.iterrows()
     ]
     marks = axes.scatter(points["x"], points["y"], s=150)
@@ -171,7 +174,7 @@ def _crossings(axes: Axes, unit: str, chosen: pd.DataFrame) -> list[str]:
     queries, words = np.geomspace(low, high, 200), []
     for place, (label, row) in enumerate(chosen.iterrows(), 1):
         shade, height = colour(row["kind"]), once[label] + found[label] * base[label]
-        when = row[f"{unit}_why"] if pd.isna(height) else f"dearer from {found[label]:,.0f} queries on"
+        when = row[f"{unit}_why"] if pd.isna(height) else f"more expensive from {found[label]:,.0f} queries on"
         words.append(f"{label} in {unit}: {when}")
         if not pd.isna(cost[label]):
             looks: dict[str, Any] = {"color": shade, "lw": 2, "ls": DASHES[place % len(DASHES)]}
@@ -211,7 +214,9 @@ def memory_by_kind(frame: pd.DataFrame, *, cards: Mapping[str, float] | None = N
             near |= _memory(axes, block, sorted({*cards.values()}))
         notes = [f"At the right: the {style.joined(frame['measured'].unique())}" if len(frame) else "no run trained"]
         if (frame["measured"] == "predicted").any():
-            notes = ["At the right and as a diamond: the predicted peak. Kinds need not be there at the same time."]
+            notes = [
+                "At the right and as a diamond: the predicted peak. Kinds of memory need not peak at the same time."
+            ]
         names = {size: ", ".join(card for card in cards if cards[card] == size) for size in sorted(near)}
         sizes = style.joined(f"{size:g} GiB ({names})" for size, names in names.items())
         notes += [f"Dashed, in GiB: cards of {sizes}"] if near else []

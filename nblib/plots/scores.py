@@ -141,7 +141,7 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1") -> Figure:
         axes.set(xlabel="tested on", ylabel="trained on")
         axes.tick_params(length=0)
         subtitle, words = describe(frame, metric, title, by=["trained_on", "task"])
-        notes = f"{subtitle.replace('bars:', 'in brackets:')} · outlined: trained on the task that is asked"
+        notes = f"{subtitle.replace('bars:', 'in brackets:')} · outlined: trained on the task it is tested on"
         return finish(figure, title, notes, words)
 
 
@@ -258,13 +258,13 @@ def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None) -> Figure:
             axes.plot(kept["loss"], "o", ms=12, mfc="none", label="checkpoint that is kept", **looks)
         top = max([*smooth, *validation["loss"]], default=1.0) or 1.0  # one bad batch may leave the axis
         axes.set_xlim(0, 1.02 * (epochs or max(frame["epoch"], default=1.0)))
-        axes.set(ylim=(0, 1.08 * top), xlabel="epoch", ylabel="loss a token (nats)")
+        axes.set(ylim=(0, 1.08 * top), xlabel="epoch", ylabel="loss per token (nats)")
         numbers(axes.xaxis, plain=8, integer=True)
         axes.grid(axis="y")
         if ends:
             axes.legend(loc="upper right")
         words = [f"{name} from {loss}" for name, loss in ends.items()]
         words += [f"the checkpoint of epoch {epoch:.2g} is kept" for epoch in kept.index]
-        gone = " · trained earlier: losses of single steps are gone" * (list(ends) == ["validation"])
+        gone = " · trained earlier, so losses of single steps are no longer there" * (list(ends) == ["validation"])
         notes = describe(frame, "", title)[0] + gone if ends else "no step yet"
         return finish(figure, title, notes, f"{title}: {', '.join(words) or 'no step yet'}.")

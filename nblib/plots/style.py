@@ -79,9 +79,9 @@ SCORES = {  # a short name, and what the axis says
     "pass@5": ("pass@5", "chance that one of five sampled answers passes all tests (%)"),
 }
 COSTS = {
-    "train_seconds": ("training time", "training time (seconds a seed)"),
-    "generate_seconds": ("generation time", "generation time (seconds a seed)"),
-    "prompt_tokens": ("prompt length", "prompt length (tokens a query)"),
+    "train_seconds": ("training time", "training time (seconds per seed)"),
+    "generate_seconds": ("generation time", "generation time (seconds per seed)"),
+    "prompt_tokens": ("prompt length", "prompt length (tokens per query)"),
     "trainable_parameters": ("trained parameters", "trained parameters"),
     "peak_bytes": ("peak memory", "peak memory"),
 }
@@ -89,7 +89,7 @@ NAMES = SCORES | COSTS
 NAMES |= {
     "mean_rank": ("Mean rank", "mean rank (1: best on every benchmark)"),
     "memory_bytes": ("memory", "memory of a training step"),
-    "step_seconds": ("Time of a training step", "seconds a training step, validation losses included"),
+    "step_seconds": ("Time of a training step", "seconds per training step, validation losses included"),
     "loss": ("Validation loss", "loss"),
 }
 
@@ -260,7 +260,7 @@ def unit(column: str, largest: float = GIB) -> tuple[float, str]:
 
 
 def axis_label(frame: pd.DataFrame, column: str, *, brief: bool = False, largest: float | None = None) -> str:
-    """`training time (seconds a seed)`, `memory of a training step: sum of tensors (MiB)`, brief `EM@1 (%)`."""
+    """`training time (seconds per seed)`, `memory of a training step: sum of tensors (MiB)`, brief `EM@1 (%)`."""
     if brief and column in SCORES:
         return f"{short(column)} (%)"
     label = NAMES.get(column, ("", column.replace("_", " ")))[1]

@@ -25,10 +25,10 @@ class Cost:
 
 
 def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
-    """What each run will need on this machine, in their order.
+    """Predicts what each run will need on this machine, in their order.
 
-    Seconds are the mean of runs of the same kind, another seed or number of examples aside, in that folder; where it
-    has none, of those that the repository ships, which another machine made.
+    Seconds are the mean of earlier runs of the same kind in that folder, whatever their seed or number of examples. If
+    there are none, we take those that the repository ships, which come from another machine.
     """
     folder = Path(folder)
     here, shipped = (results.read(place, quiet=True) for place in (folder, results.SHIPPED / "tiny"))

@@ -1,4 +1,4 @@
-"""All runs that a folder lacks, in this process and on a CPU in others beside it.
+"""Runs everything a folder lacks, in this process and, on a CPU, in others next to it.
 
 A small model leaves most of a processor idle: two trainings with half of the threads each take less time than one after
 the other with all of them.
@@ -47,20 +47,19 @@ def run_all(
     report_to: str = "none",
     engine: str = "local",
 ) -> list[Row]:
-    """The rows of these runs in their order; only those that `folder` lacks are run, all of them with `force`.
+    """Returns the rows of these runs, in their order; runs only what `folder` lacks, or everything with `force`.
 
-    `folder` may be an address that fsspec reads, such as s3://bucket/study; its rows are copied to this machine.
-
-    A run that another process ended in the middle of is gone on with; one that another process works on is left to it,
-    and waited for. Trained adapters are kept in `folder/adapters`, and runs that share their training share it.
-    `push_to` is a user or an organisation of the Hub that each adapter of these runs is uploaded to; empty: none is.
+    `folder` may be an address that fsspec reads, such as s3://bucket/study; we copy its rows to this machine.
+    We resume runs that another process left unfinished; runs that another process works on, we leave to it and wait.
+    Trained adapters stay in `folder/adapters`; runs with the same training share one. `push_to` is a user or an
+    organisation of the Hub to upload these adapters to; empty: nowhere.
     `processes` share the runs and the processor's threads, or have a GPU each; None: as many as pay and as memory
-    holds. Seconds are then those of a run with others beside it. With `force`, and at an address, there is one.
-    `engine` ray hands the runs to the cluster that RAY_ADDRESS names or that runs here, else to one that is started;
-    `folder` is then one that all its machines see.
-    `report_to` is none, tensorboard, wandb or trackio: trainings are shown there under the ids of their runs, with
-    TensorBoard's files in `folder/logs`. No row changes by it.
-    Raises OSError where `folder` cannot be written to; what was done until then is kept.
+    allows. Seconds then include that other runs share the machine. With `force`, or at an address, there is one process.
+    With `engine` ray, runs go to the cluster that RAY_ADDRESS names or that runs here; else we start one. All its
+    machines must see `folder`.
+    `report_to` is none, tensorboard, wandb or trackio: these show trainings under the ids of their runs; TensorBoard's
+    files are in `folder/logs`. No row changes by it.
+    Raises OSError if `folder` cannot be written to; what is done by then stays.
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be a whole number from 1 on, or None; got {processes!r}")
@@ -214,7 +213,7 @@ def _explained(folder: Path) -> Iterator[None]:
     except ConnectionError:
         raise
     except OSError as problem:
-        kept = f"what was done until then is kept in {folder}: make room or mend it, and run this again"
+        kept = f"what was done until then is kept in {folder}: free some space or repair it, and run this again"
         raise OSError(f"{problem}; {kept}") from problem
 
 

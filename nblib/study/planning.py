@@ -21,9 +21,9 @@ class Planned:
 
 
 def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Planned]:
-    """The runs, each once, with their ids and data; everything that can be checked is checked here, before any work.
+    """Checks the runs before any work, and returns each of them once, with its id and data.
 
-    `allow_code_execution`: answers may be run as programs even where their isolation is weak.
+    `allow_code_execution`: run answers as programs even if isolation is weak.
     Raises ValueError, FileNotFoundError, ImportError, ConnectionError or PermissionError with one sentence.
     """
     planned: dict[str, Planned] = {}

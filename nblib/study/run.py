@@ -46,11 +46,11 @@ def run_one(
     processes: int = 1,
     report_to: str = "none",
 ) -> Row:
-    """Runs it and writes its row, whatever happens: a run that fails is a row that says so.
+    """Runs it and writes its row, whatever happens: if a run fails, its row says so.
 
-    A row whose answers still hold, but whose scores are of an earlier revision, is scored again from its answers.
-    `base` keeps the model for the next run; `force` begins anew where an earlier study ended, well or not. `processes`
-    is how many work side by side, this one included: the row says so, since its seconds depend on it.
+    If only the scores of an earlier row are outdated, we score its answers again.
+    `base` keeps the model for the next run; `force` starts over, however an earlier attempt ended. `processes` is how
+    many work side by side, this one included: the row notes it, since it affects seconds.
     `report` and `report_to` are as in `train.Monitor`.
     """
     folder, base, record = Path(folder), base or Base(), Record(notes={"data_checks": planned.checks})

@@ -1,12 +1,12 @@
-"""Runs and answers to what a person reads: one kind of table that shows itself, and verdicts. Loads no model.
+"""Turns runs and answers into what a person reads: tables that show themselves, and verdicts. Loads no model.
 
     runs, answers = results.load(folder)
-    table = tables.comparison(runs, answers)   one line a method; `table` alone shows it, `table.frame` has the numbers
+    table = tables.comparison(runs, answers)   one line per method; `table` shows it, `table.frame` has the numbers
     table.to_csv(path), table.write_latex(path), table.to_markdown()
     tables.claim_1(runs, answers)              a verdict with its sentence and its numbers; `verdicts` has all of them
 
-show.py: Table. labels.py: which runs may stand in one table. scores.py: by method, model, task, learning rate.
-groups.py: of some of the examples. costs.py: memory, break-even. claims.py: verdicts. protocol.py: plan, data, origin.
+show.py: Table. labels.py: which runs may share a table. scores.py: by method, model, task, learning rate.
+groups.py: some of the examples. costs.py: memory, break-even. claims.py: verdicts. protocol.py: plan, data, origin.
 """
 
 from nblib.tables.claims import (

@@ -1,4 +1,4 @@
-"""Bytes, seconds and tokens of runs as tables, also against their scores. Measures nothing."""
+"""Tables of bytes, seconds and tokens, also against scores. Measures nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ PROMPTING = ("ICL", "RAG")  # families whose prompts are longer than the questio
 PASSES = 3  # forward passes that a training token costs: its own, and two for the backward pass, as is usual to count
 UNITS = {"tokens": "tokens of forward passes", "seconds": "seconds"}
 BREAK_EVEN = (
-    f"Training counts once: every training token, all epochs, as {PASSES} forward passes (the backward pass costs "
+    f"Training costs once: every training token, all epochs, as {PASSES} forward passes (the backward pass costs "
     "about two), without validation; in seconds as measured, validation included. A query counts its prompt "
     "once and the tokens of all its answers. Differences are paired over the same examples; p with Holm's correction "
     "over the lines."
@@ -32,12 +32,12 @@ MERGED = ("full", *READ, "prefix-tuning")  # no weights that a token passes thro
 
 
 def memory(runs: pd.DataFrame) -> Table:
-    """One line a model, trained method and precision, the smallest model first: means over seeds, in bytes.
+    """One line per model, trained method and precision, the smallest model first: means over seeds, in bytes.
 
-    The parts are tensors of a training step. `memory_bytes` is the allocated peak of training on a GPU, of which
-    `other_bytes` are none of these; on a CPU it is their sum (`measured` says which). `step_seconds` has the validation
-    losses in it. `saving_lora_share` and `saving_full_share` are the shares of `memory_bytes` less than LoRA without
-    quantization and than full tuning need, of the same model. Random weights (`shape_only`) need the same bytes.
+    The parts are tensors of a training step. On a GPU, `memory_bytes` is the allocated peak of training, and
+    `other_bytes` is what the tensors do not explain; on a CPU it is their sum (`measured` says which). `step_seconds`
+    includes validation losses. `saving_lora_share` and `saving_full_share` say how much less than unquantized LoRA and
+    than full tuning of the same model it is. Random weights (`shape_only`) need the same bytes.
     """
     runs = runs[runs["training"].notna()]
     runs = runs.assign(method=_plain_labels(runs), text=runs["settings"].map(lambda settings: str(settings["method"])))
@@ -55,9 +55,9 @@ def memory(runs: pd.DataFrame) -> Table:
 
 
 def predicted_memory(entries: Sequence[tuple[str, spec.Method, str, Any]], *, device: str) -> Table:
-    """The same of predictions: each a model, a method, a precision, and the memory.Prediction of them on `device`.
+    """The same for predictions: each a model, a method, a precision, and their memory.Prediction on `device`.
 
-    Parts of a prediction need not be there at the same time: they may add up to more than `memory_bytes` on a GPU.
+    Parts of a prediction need not peak at the same time, so on a GPU they may add up to more than `memory_bytes`.
     """
     about = {"device": device, "measured": "predicted", "status": results.OK, "seeds": 0, "shape_only": False}
     lines = [
@@ -75,8 +75,8 @@ def predicted_memory(entries: Sequence[tuple[str, spec.Method, str, Any]], *, de
 def measured_vs_predicted(measured: pd.DataFrame, predicted: pd.DataFrame) -> Table:
     """The lines of `memory` that `predicted_memory` has, too: `memory_bytes`, `predicted_bytes` and their `error`.
 
-    The error is a share of what was measured: above 0 where too much was predicted. On a CPU both are without logits:
-    what is measured are those that a step keeps, and what is predicted is the most that there is of them at once.
+    The error is a share of the measured value, above 0 if we predicted too much. On a CPU, both exclude logits: we
+    measure those that a step keeps, and predict the most that exist at once.
     """
     keys = ["model", "method", "precision"]
     measured, predicted = (
@@ -96,7 +96,7 @@ def measured_vs_predicted(measured: pd.DataFrame, predicted: pd.DataFrame) -> Ta
 def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
     """A `comparison` of trained methods with the `memory_bytes` of each, and whether it is on the `pareto` front.
 
-    On the front is what no other method beats in one of score and memory without being worse in the other.
+    No other method is better in score or memory without being worse in the other than one on the front.
     """
     runs = runs[runs["training"].notna() & ~runs["shape_only"].astype(bool)]
     frame = comparison(runs, answers, metrics=[metric]).frame
@@ -115,9 +115,9 @@ def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@
 
 
 def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> Table:
-    """One line a card and way that fits, from memory.plan: card -> its options, or the sentence of why there is none.
+    """One line per card and way that fits, from memory.plan: card -> its options, or the sentence why nothing fits.
 
-    `sizes` are those of the cards in GiB.
+    `sizes` are the cards' GiB.
     """
     names = ("precision", "device_batch", "accumulation", "gradient_checkpointing", "optimizer", "peak_bytes")
     lines = []
@@ -132,17 +132,17 @@ def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> T
     frame = pd.DataFrame(lines, columns=["card", "card_bytes", "method", *names, "card_share", "why"])
     heads = {"card_bytes": "memory", "device_batch": "rows a pass", "accumulation": "passes a step"}
     heads |= {"card_share": "of the card (%)", "peak_bytes": "peak"}
-    note = "Predicted from the configuration; 8 % of a card and 0.5 GiB stay free."
+    note = "Predicted from the configuration; We keep 8 % of a card and 0.5 GiB free."
     return Table(frame, (note,), heads=heads)
 
 
 def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
-    """One line an ICL or RAG method: from how many queries on one training of `base` and its queries cost no more.
+    """One line per ICL or RAG method: after how many questions training `base` and asking it costs no more.
 
     `base` is the label of a trained method; None: the PEFT method that scores best. In tokens and in seconds, means
-    over seeds: `tokens_once` of training, `tokens_base` and `tokens_method` a query, `tokens_queries` (None:
-    `tokens_why` says the reason). Beside it `base` minus the method in `metric`.
-    Raises ValueError for a base that is no trained method with a result.
+    over seeds: `tokens_once` for training, `tokens_base` and `tokens_method` per question, `tokens_queries` (None:
+    `tokens_why` gives the reason). The line also has `base` minus the method in `metric`.
+    Raises ValueError for a base that is not a trained method with a result.
     """
     runs, answers = labelled(runs, answers)
     runs = runs[runs["status"] == results.OK].astype({"method": object})
@@ -168,18 +168,18 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
     heads = {"difference": f"{SCORES[metric]} of {trained} against it (points)", "verdict": f"so {trained} is"}
     for unit in UNITS:
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
-        heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}
+        heads |= {f"{unit}_base": f"{unit} per query, {trained}", f"{unit}_method": f"{unit} a query"}
     costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
     return Table(frame, (spent, BREAK_EVEN), columns=("method", *costs, "difference", "p", "verdict"), heads=heads)
 
 
 def soft_cost(benchmark: Benchmark) -> Table:
-    """PEFT-Bench's PSCP for each trained method of each model: a score that costs shrink.
+    """PEFT-Bench's PSCP for each trained method of each model: a score that costs lower.
 
     P × (1 + parameters / 5e8)⁻¹ × (1 + teraflops / 10)⁻¹ × (1 + gigabytes / 94)⁻¹, with P the deciding score in
     percent; `parameters` are the trained ones, `gigabytes` (of 10⁹ bytes) the memory of training, both measured.
-    `teraflops` are those of reading one prompt beyond what the model itself needs for the zero-shot prompt: two
-    for each weight and token, computed from the measured tokens and weights. NaN where something is not known.
+    `teraflops` count reading one prompt, beyond what the model alone needs for the zero-shot prompt: two for each
+    weight and token, computed from measured tokens and weights. NaN if something is unknown.
     """
     metric, by, runs = benchmark.metric, ["model", "method"], benchmark.runs.astype({"method": object})
     virtual = runs["settings"].map(lambda settings: settings["method"].get("virtual_tokens", 0))
@@ -274,7 +274,7 @@ def _even(own: pd.Series, others: pd.Series, unit: str, mixed: Sequence[bool]) -
     """When methods with those costs a query have cost as much as the trained one, or why there is no such number."""
     once, ours = own[f"{unit}_once"], own[unit]
     why = pd.Series(None, index=others.index, dtype=object)
-    why[others <= ours] = f"never: {own.name} is not cheaper a query"
+    why[others <= ours] = f"never: {own.name} is not cheaper per query"
     why[list(mixed) or [False] * len(why)] = "measured on different devices, or numbers of threads or processes"
     why[others.isna() | pd.isna(once + ours)] = "not measured"
     queries = np.ceil(once / (others - ours)).where(why.isna())

@@ -127,8 +127,8 @@ def retrieval(
     reach, unknown = frame["reachable_share"].dropna(), frame["unknown"].sum()
     notes = (
         "n: queries over all seeds; below scores the 95 % interval, then the number of examples.",
-        f"{100 * reach.iloc[0]:.1f} % of the queries ask for an operation of training." if len(reach) else "",
-        f"Not said in {unknown} answers, which are left out." if unknown else "",
+        f"Training examples cover the operation of {100 * reach.iloc[0]:.1f} % of the queries." if len(reach) else "",
+        f"We leave out {unknown} answers, whose operation is unknown." if unknown else "",
     )
     heads = {"hit_share": "queries with a shot of their operation (%)", "same_share": "shots of the operation (%)"}
     heads |= {"similarity": "similarity of the nearest", "with_score": f"{SCORES[metric]} with such a shot (%)"}

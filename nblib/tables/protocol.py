@@ -1,4 +1,4 @@
-"""What stands around and behind the scores: plan, data, fairness, examples, provenance, two stores."""
+"""What surrounds the scores: plan, data, fairness, examples, provenance, two results folders compared."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ from nblib.tables.show import SCORES, Table, paragraph
 RIGHT, WRONG, UNKNOWN = "✓ right", "✗ wrong", "? not scored"
 PLANNED = ("learning_rate", "r", "alpha", "virtual_tokens")  # settings that a plan shows
 FOUND = ("only in b", "only in a", "differs", "same")
-LEAKS = "A test row whose intent is in the train split is answered from memory: scores on it are too high."
+LEAKS = "If a test intent is also in the train split, a model can answer from memory, and its score is too high."
 Example = Any  # a tasks.Example, of which the id, the intent and the code are read
 UNSEEN = (
-    "What a base model read before it came here cannot be seen from these files: public benchmarks may be part of "
-    "its training data. The sample tasks are generated, and no model but the embedded one was trained on them."
+    "These files cannot show what a base model read in pre-training: public benchmarks may be part of it. The sample "
+    "tasks are generated, so no public model has seen them."
 )
 
 
 def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = None) -> Table:
-    """One line a method: its settings, its seeds, and how many of its runs are done already.
+    """One line per method: its settings, its seeds, and how many of its runs are done.
 
-    With `costs`, what `study.costs` says of each run, also the minutes that its other runs will take and their memory.
+    `costs`, from `study.costs`, adds the minutes that its other runs will take, and their memory.
     """
     lines = [
         {
@@ -47,7 +47,7 @@ def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = Non
         how["minutes left"] = _minutes
         how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "unknown"
     left = [_time_left(frame["minutes left"])] if costs else []
-    decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} an example"
+    decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} per example"
     notes = [*left, f"{decoding}; precision {runs[0].precision}."]
     for training in [run.training for run in runs if run.training][:1]:
         notes.append(
@@ -64,7 +64,7 @@ def examples(shown: Sequence[Example]) -> Table:
 
 
 def data_checks(checks: Mapping) -> Table:
-    """What is in a task's data, one line a split; `checks` is `tasks.checks` as plain values."""
+    """One line per split: what is in a task's data. `checks` is `tasks.checks` as plain values."""
     frame = pd.DataFrame(checks["splits"])
     for name in ("intent_tokens", "code_tokens"):
         frame[name] = [", ".join(f"{count:,}" for count in counts) if counts else None for counts in frame[name]]
@@ -90,7 +90,7 @@ def layers(isolation: Mapping[str, bool]) -> Table:
 
 
 def failure(found) -> Table:
-    """A program that fails and the test that it fails, below one another; None: there is none."""
+    """A program that fails, and the test it fails; None: no program fails."""
     if found is None:
         return paragraph("Every first answer passes all its tests.")
     parts = {"problem": found.intent, "program": found.program, "test": found.test, "expected": found.expected}
@@ -99,14 +99,14 @@ def failure(found) -> Table:
 
 
 def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
-    """What must be equal over methods for their scores to compare, and whether it is."""
+    """What has to be equal for scores to compare, and whether it is."""
     well = runs[runs["status"] == results.OK]
     checks = {
         "same data": runs["data"],
         "same base model": runs["weights"],
-        "same precision, but for QLoRA": runs.loc[~runs["kind"].isin(spec.QLORA), "precision"],
+        "same precision, except for QLoRA": runs.loc[~runs["kind"].isin(spec.QLORA), "precision"],
         "same decoding": runs["settings"].map(lambda settings: str(settings["decoding"])),
-        "same training, but for the learning rate": runs["training"].dropna(),
+        "same training, except for the learning rate": runs["training"].dropna(),
         "same test examples": answers.groupby("run", observed=True)["example"]
         .agg(list)
         .astype(str)
@@ -116,8 +116,8 @@ def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
     kinds = {name: found.nunique(dropna=False) for name, found in checks.items()}
     answer = {name: "yes" if count <= 1 else f"no: {count} kinds" for name, count in kinds.items()}
     dropped = sum(notes.get("queries_with_dropped_shots", 0) > 0 for notes in runs["notes"])
-    answer["every run ended well"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
-    answer["every shot fitted the context"] = f"no: not in {dropped} runs" if dropped else "yes"
+    answer["every run finished"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
+    answer["all shots fit into the context"] = f"no: not in {dropped} runs" if dropped else "yes"
     answer["no test intent is in the training rows"] = f"no: {leaks}" if (leaks := leaked(runs)) else "yes"
     return Table(pd.DataFrame({"check": answer.keys(), "answer": answer.values()}))
 
@@ -130,17 +130,17 @@ def leaked(runs: pd.DataFrame) -> str:
 
 
 def provenance(runs: pd.DataFrame) -> Table:
-    """Code, versions and machine behind the runs; differing values are all named."""
+    """Code, versions and machine behind the runs; if values differ, all of them."""
     origins = _origins(runs)
     values = [", ".join(sorted(set(origins[name].map(str)))) for name in origins]
     return Table(pd.DataFrame({"what": origins.columns, "value": values}))
 
 
 def appendix(runs: pd.DataFrame) -> Table:
-    """One line a run, by id: every number of the report is a mean over lines of one model, task and method.
+    """One line per run, by id. Every number in the report is a mean over the lines of one model, task and method.
 
-    Beside its settings and scores stand `marks` (partial, shape only) and where it came from: commit, machine, content
-    of data and weights, the packages' versions. What all lines share stands once below the table.
+    Besides settings and scores, a line has `marks` (partial, shape only) and its origin: commit, machine, content of
+    data and weights, versions of the packages. What all lines share, we write once below the table.
     """
     runs = runs.sort_index()
     columns = ["model", "task", "trained_on", "precision", "seed", "split", "status", "em@1", "strict_accuracy"]
@@ -157,18 +157,18 @@ def appendix(runs: pd.DataFrame) -> Table:
 
 
 def skipped(problems: Mapping[str, str]) -> Table:
-    """Files that stand in the folder and in no number: `problems` of nblib.results."""
+    """Files of the folder that no table uses, and why: `problems` of nblib.results."""
     lines = [{"file": name, "why": why} for name, why in sorted(problems.items())]
-    note = "These files are in no table above. Make them again, or restore them."
-    return Table(pd.DataFrame(lines), (note if lines else "Every file of the folder is whole, and as it was written.",))
+    note = "No table uses these files. Run their notebook again, or restore them."
+    return Table(pd.DataFrame(lines), (note if lines else "Every file in the folder is complete and unchanged.",))
 
 
 def leakage(runs: pd.DataFrame) -> Table:
-    """One line a task, what was trained on, and pair of splits, from the checks that runs made of their data.
+    """One line per task, training task and pair of splits, from the checks that runs make of their data.
 
     `exact`, `normalized` and `near` count the intents that both splits have; `test_rows` the test split's rows;
-    `known_intents` the test rows that were left out because another task trains on them. A task whose runs kept no
-    checks has one line with nothing in it.
+    `known_intents` the test rows that we left out because another task trains on them. If a task's runs kept no checks,
+    its line is empty.
     """
     frame, by = _overlaps(runs), ["task", "trained_on", "splits"]
     unknown = frame["splits"].isna() & (frame.groupby(by[:2])["splits"].transform("count") > 0)
@@ -185,9 +185,9 @@ def side_by_side(
 ) -> Table:
     """`count` examples with the reference and each method's first answer, and whether it is right (EM@1).
 
-    Chosen to be instructive, the same each time: about two thirds where methods disagree, each a different pattern of
-    right and wrong as long as there are any, the most frequent patterns first; then some that all get wrong; the rest
-    is filled from what is left. Answers stand below one another, where a difference in a letter can be seen.
+    We choose instructive ones, always the same: about two thirds on which methods disagree, each with another pattern
+    of right and wrong if possible, the most frequent patterns first; then some that all methods get wrong; then any
+    others.
     """
     answers = {
         label: {prediction.example: prediction for prediction in predictions}
@@ -209,12 +209,12 @@ def side_by_side(
 
 
 def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
-    """Runs of the same settings in two folders, b against a: one line for each that is not the same in both.
+    """Compares two results folders run by run, b against a: one line for each run that is not the same in both.
 
-    The numbers of all stand in `.frame`: `run` (id in a, else in b), `found` (same, differs, only in a, only in b),
+    `.frame` has the numbers of all runs: `run` (id in a, else in b), `found` (same, differs, only in a, only in b),
     `a_score`, `b_score`, b minus a with its test (paired over the same examples, Holm's correction over all pairs),
-    `other_answers_share` (of the common examples, with another first answer) and `provenance` (what of it differs).
-    A file that is cut or was edited counts as not there, and is named. Raises ValueError for a folder that is none.
+    `other_answers_share` (of the common examples, with another first answer) and `provenance` (what of it differs). A
+    file that is cut off or was edited counts as missing, and we name it. Raises ValueError if a folder does not exist.
     """
     folders = {"a": Path(a), "b": Path(b)}
     for folder in folders.values():

@@ -1,4 +1,4 @@
-"""Scores of runs and answers as tables: means with intervals and paired tests, by method and any other grouping."""
+"""Tables of scores: means with intervals and paired tests, by method and any other grouping."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -68,10 +68,10 @@ def tests(answers: pd.DataFrame, by: str | Sequence[str], metric: str, base: Map
 
 
 def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[str] = METRICS) -> Table:
-    """One line a method over its seeds, by its label: scores, costs, how runs ended.
+    """One line per method over its seeds, by its label: scores, costs, and how its runs ended.
 
-    Costs are means over seeds in bytes, seconds and tokens; `peak_bytes` is the highest. `seeds` ended well; `failed`
-    and `out_of_memory` count the others. Raises ValueError for runs that do not belong into one table.
+    Costs are means over seeds in bytes, seconds and tokens; `peak_bytes` is the highest. `seeds` finished; `failed` and
+    `out_of_memory` count the others. Raises ValueError for runs that do not belong in one table.
     """
     if shaped := list(runs.index[runs["shape_only"].astype(bool)]):
         raise ValueError(
@@ -86,7 +86,7 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
 
 
 def report(benchmark: Benchmark) -> Table:
-    """A comparison of each model, every method of any model under each: what was not run is `missing`."""
+    """A comparison for each model, with every method of any model: what was not run is `missing`."""
     runs, by = benchmark.runs, ["model", "method"]
     frame = scored(runs, benchmark.answers, by, REPORTED, within=["model"])
     trained = runs[runs["training"].notna() & (runs["status"] == results.OK)].astype({"method": object})
@@ -110,8 +110,8 @@ def report(benchmark: Benchmark) -> Table:
 def tested(benchmark: Benchmark) -> Table:
     """The best method of each model minus every other, in the score that decides.
 
-    `only_best` and `only_other` count the examples on which only one of the two is right, in the first seed of each;
-    `mcnemar_p` is of McNemar's exact test on them. Both p values are after Holm's correction over the model's lines.
+    `only_best` and `only_other` count the examples that only one of the two gets right, in the first seed of each;
+    `mcnemar_p` is McNemar's exact test on them. Both p values are after Holm's correction over the model's lines.
     """
     metric, by = benchmark.metric, ["model", "method"]
     found = summary(benchmark.answers, by, metric, base=stats.BEST, within=["model"]).reset_index()
@@ -135,9 +135,9 @@ def tested(benchmark: Benchmark) -> Table:
 def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
     """The mean rank of each method over all pairs of model and benchmark, indexed by its label, the best first.
 
-    `mean_rank`, `low`, `high` (95 % interval over other examples of the same benchmarks), `benchmarks`, and `kind`.
-    A pair with fewer methods than `least` is left out; of the others, methods with a result in every pair are ranked.
-    A method's score is the one that decides on each benchmark.
+    `mean_rank`, `low`, `high` (95 % interval over other examples of the same benchmarks), `benchmarks`, and `kind`. We
+    leave out pairs with fewer methods than `least`, and then methods without a result in every remaining pair. Each
+    benchmark has one score that decides.
     """
     every = {name: cell for part in parts for name, cell in _cells(part).items()}
     cells = {name: cell for name, cell in every.items() if len(cell.columns) >= least}
@@ -162,9 +162,9 @@ def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
 
 
 def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) -> Table:
-    """Every other method minus `base` (a label such as `zero-shot`) on the same examples; without such ones, no line.
+    """Every other method minus `base` (a label such as `zero-shot`) on the same examples.
 
-    Raises ValueError where no run of `base` has a result.
+    Raises ValueError if no run of `base` has a result.
     """
     _, answers = labelled(runs, answers)
     frame = tests(answers, "method", metric, base_of(answers, base, metric)).dropna(subset="difference")
@@ -172,10 +172,10 @@ def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) ->
 
 
 def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
-    """One line a model and method, the smallest model first.
+    """One line per model and method, the smallest model first.
 
-    `reference` marks the smallest model that was tuned in full with a result: every other line is tested against it.
-    `relative_share` is the difference over the score of the reference.
+    `reference` marks the smallest model with a result of full fine-tuning; we test every other line against it.
+    `relative_share` is the difference divided by the score of the reference.
     Raises ValueError for runs that differ in more than model and method, and for an unknown metric.
     """
     by = ["model", "method"]
@@ -202,9 +202,9 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
 
 
 def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
-    """One line a task that is asked (`task`) and what was `trained_on`: nothing, one task, or several jointly.
+    """One line per test task (`task`) and what a method was `trained_on`: nothing, one task, or several jointly.
 
-    `own` marks the adapter of the asked task, `joint` those of several tasks with the asked one among them.
+    `own` marks the adapter of the test task, `joint` those of several tasks with the test task among them.
     `own_difference` and so on are the line minus the own adapter, `nothing_difference` minus zero-shot, with Holm's
     correction over the lines of that task.
     Raises ValueError for more than one trained method, and for runs that differ in more than their tasks.
@@ -234,10 +234,10 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
 
 
 def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """One line a validation loss: `method`, `kind`, `seed`, `epoch`, `loss`, and `kept` for the checkpoint kept.
+    """One line per validation loss: `method`, `kind`, `seed`, `epoch`, `loss`, and `kept` for the checkpoint we kept.
 
-    Epochs are steps over the steps of an epoch. A loss that is no number (training diverged) has no line.
-    Raises ValueError for runs that do not belong into one table.
+    Epochs are steps over the steps of an epoch. We leave out losses that are not numbers (training diverged).
+    Raises ValueError for runs that do not belong in one table.
     """
     runs, about, lines = named(runs), ["method", "kind", "seed", "model", "task"], []
     for _, run in runs[runs["training"].notna()].sort_values(["method", "seed"], kind="stable").iterrows():
@@ -251,10 +251,10 @@ def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
 def sensitivity(
     runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1", *, chosen: Mapping[str, float] | None = None
 ) -> Table:
-    """One line a method and learning rate: `status`, `seeds` and the score with its columns.
+    """One line per method and learning rate: `status`, `seeds` and the score with its columns.
 
-    `best` marks the rate that scores highest, `chosen` the one that a comparison uses (method -> rate). A method at
-    several other settings is one for each of them; what is not trained has no line.
+    `best` marks the rate that scores highest, `chosen` the one that a comparison uses (method -> rate). A method with
+    several other settings counts once for each. Methods that do not train have no line.
     """
     runs = runs.astype({"learning_rate": float}).dropna(subset="learning_rate")
     runs, answers = labelled(runs, answers, leaving=("learning_rate",))
@@ -342,7 +342,7 @@ def _check_one_method(runs: pd.DataFrame) -> None:
     if settings.nunique() > 1 or trained["method"].nunique() > 1:
         several = sorted(set(runs["method"].astype(str)) - {"zero-shot"})
         raise ValueError(
-            f"a transfer table has one trained method with one setting, beside zero-shot; got {', '.join(several)}: "
+            f"a transfer table has one trained method with one setting, and zero-shot; got {', '.join(several)}: "
             "make a table for each"
         )
 

@@ -28,7 +28,7 @@ def require_characters(example: Example, where: str) -> Example:
             except UnicodeEncodeError as error:
                 raise ValueError(
                     f"{where}: {str(text)[error.start]!r} is half of a character (a lone surrogate), which no "
-                    "tokenizer and no file takes; mend the row or leave it out"
+                    "tokenizer and no file takes; fix the row or leave it out"
                 ) from None
     return example
 

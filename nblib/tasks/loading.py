@@ -178,7 +178,7 @@ def _unseen(
     except ConnectionError as error:
         raise ConnectionError(
             f"{name} leaves out what {task.unseen_by} trains on, and its rows are not there ({error}): "
-            f"put a folder {task.unseen_by} with its train.jsonl beside the data_dir, or take the task {name}-all"
+            f"put a folder {task.unseen_by} with its train.jsonl next to the data_dir, or take the task {name}-all"
         ) from None
     kept = tuple(example for example in test if example.intent not in known)
     return kept, len(test) - len(kept)

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     notebooks.add_argument("paths", nargs="*", type=Path, help="default: notebooks/*.ipynb of the clone")
     command(_make, "make", "execute every notebook from an empty results/, keep the rows, write the tables")
-    command(_readme, "readme", "write the tables of README and docs anew from the kept rows")
+    command(_readme, "readme", "write the tables of README and docs from the kept rows")
     args = parser.parse_args(arguments)
     return args.do(args) or 0
 

@@ -7,6 +7,7 @@ import json
 import re
 import tempfile
 import tokenize
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from nblib.provenance import ROOT
 
 MAX_BYTES = 600_000
 MAX_LINES = 12  # of a code cell
+PICTURE_WIDTH = 800  # pixels that a widget's picture has on a page
 MAX_PARAMETERS = 28  # lines of the parameters cell, which is a list and no code
 REPOSITORY = "https://github.com/OWNER/nblib"  # OWNER is to be decided; then `clean` writes it into all notebooks
 COLAB_CELL = f"""\
@@ -84,7 +86,8 @@ def cleaned(notebook):
         if "colab" in cell.metadata.get("tags", []):
             cell["source"] = COLAB_CELL
         if cell.cell_type == "code":
-            cell["outputs"] = [_portable(output) for output in cell.outputs if _WIDGET not in output.get("data", {})]
+            shown = [_portable(output) for output in cell.outputs if _WIDGET not in output.get("data", {})]
+            cell["outputs"] = _picture(cell.id) or shown
     return CoalesceStreamsPreprocessor().preprocess(notebook, {})[0]  # a progress bar leaves its last state
 
 
@@ -208,6 +211,15 @@ def _portable(output):
     """The output with the clone's own folder shown as `.`."""
     inside_json = json.dumps(str(ROOT))[1:-1]
     return nbformat.from_dict(json.loads(json.dumps(output).replace(inside_json, ".")))
+
+
+def _picture(id: str) -> list:
+    """A picture in the place of a cell's widget, which lives only beside a kernel; the browser test takes it."""
+    path = ROOT / "figures" / f"widget_{id}.png"
+    if not path.exists():
+        return []
+    data = {"image/png": b64encode(path.read_bytes()).decode(), "text/plain": f"A picture of the {id}'s widget."}
+    return [nbformat.v4.new_output("display_data", data, metadata={"image/png": {"width": PICTURE_WIDTH}})]
 
 
 def _give_ids(cells) -> None:

@@ -11,7 +11,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from nblib import provenance, results, tables
+import pandas as pd
+
+from nblib import memory, provenance, results, spec, tables
 from nblib.tools import notebooks
 
 KEPT = results.SHIPPED / "tiny"  # rows and predictions, without the adapters
@@ -26,10 +28,16 @@ SECOND = {  # that notebook's parameters for a second task, whose rows the repor
     "shots": [1, 3],
     "seeds": [42],
 }
-CHOICE = {  # the README's few methods, and what a reader weighs
-    "methods": ("zero-shot", "icl-3", "rag-3", "lora", "qlora-4bit", "full"),
-    "columns": ("method", "em@1", "codebleu", "prompt_tokens", "train_seconds", "memory_bytes"),
+LARGE = "codellama-7b"  # whose memory the README's advice predicts
+SITUATIONS = {  # what a reader has: the method or family to take, and how the large model is held
+    "no examples": ("zero-shot", "bf16"),
+    "a handful of examples": ("ICL", "bf16"),
+    "hundreds of examples, but no training, or they change often": ("RAG", "bf16"),
+    "hundreds of examples, and answers have to be quick": ("lora", "bf16"),
+    "the same, and a small GPU": ("qlora-4bit", "nf4-dq"),
 }
+SPARING = spec.Training(batch_size=8, device_batch=8, gradient_checkpointing=True)
+TEXTS = {"length": 128, "beams": 1, "new_tokens": 64}  # of the prediction: tokens of rows and answers
 REAL = ("method", "em@1", "em@10", "codebleu", "chrf", "prompt_tokens", "train_seconds")
 SHOWN = ("method", "em@1", "em@10", "codebleu", "trainable_parameters", "train_seconds", "memory_bytes")
 
@@ -84,7 +92,6 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
     chosen = next(table for table in tables.benchmarks(runs, answers) if table.name == "conala-mini")
     report = tables.report(chosen)
     tiny = report.frame[report.frame["model"] == "tiny"]
-    few = tiny[tiny["method"].isin(CHOICE["methods"])]
     pretrained = tables.benchmarks(*results.load(results.SHIPPED / PRETRAINED))[0]
     verdict = tables.claim_1(pretrained.runs, pretrained.answers)
     return {
@@ -92,8 +99,23 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
         "methods": replace(report, frame=tiny, columns=SHOWN).to_markdown(),
         "real_claim": f"> **{verdict.answer}.** {verdict.sentence}",
         "real": replace(tables.report(pretrained), columns=REAL).to_markdown(),
-        "choice": replace(report, frame=few, columns=CHOICE["columns"]).to_markdown(),
+        "choice": advice(tiny).to_markdown(),
     }
+
+
+def advice(frame: pd.DataFrame) -> tables.Table:
+    """For each situation the method to take, the best of its family, with its scores and what a large model needs."""
+    lines = []
+    for situation, (name, precision) in SITUATIONS.items():
+        found = frame[(frame["family"] == name) | (frame["method"] == name)]
+        best = found.loc[found["em@1"].idxmax()]
+        method = spec.Lora() if best["family"] == "PEFT" else spec.ZeroShot()
+        needed = memory.predict(LARGE, method, precision, batch=8 if method.trained else 1, training=SPARING, **TEXTS)
+        peak = needed.train_peak_bytes or needed.generate_peak_bytes
+        lines.append({"situation": situation, **best, "large_bytes": peak})
+    heads = {"situation": "you have", "method": "take", "large_bytes": f"GPU memory for {LARGE} (predicted)"}
+    columns = ("situation", "method", "em@1", "prompt_tokens", "train_seconds", "large_bytes")
+    return tables.Table(pd.DataFrame(lines), heads=heads, columns=columns)
 
 
 def write_tables() -> None:

@@ -1,4 +1,4 @@
-// Shows a figure whose points are runs; a click, Enter or space on one chooses its run.
+// Shows a figure whose points are runs; a click, Enter or space on one chooses its run. Files go to the browser.
 const POINTS = '[id^="run:"]';
 
 function render({ model, el }) {
@@ -33,4 +33,14 @@ function render({ model, el }) {
   return () => model.off("change:svg", draw);
 }
 
-export default { render };
+function initialize({ model }) {
+  model.on("msg:custom", ({ name }, [bytes]) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([bytes]));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  });
+}
+
+export default { initialize, render };

@@ -1,8 +1,9 @@
 """A results folder to look around in: plain functions, and the widget to click. Reads rows only, loads no model."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anywidget
 import ipywidgets
@@ -15,15 +16,18 @@ from nblib.plots import COSTS, NOTHING_FOR_PROMPTS, SCORES
 from nblib.tables import Table, names, paragraph
 from nblib.tables.protocol import Example
 from nblib.tables.show import head
-from nblib.widgets.jobs import sentence
+from nblib.widgets.jobs import alert, sentence
 from nblib.widgets.run_details import differences, predictions, run
 
 __all__ = ["Explorer", "differences", "export", "figure", "front", "predictions", "run", "runs", "show", "table"]
 
 FILTERS = ("model", "task", "method", "precision")
 COMPARABLE = ("task", "limit")  # scores of runs that differ in these do not compare
-ALL, NOBODY = "all", "–"
-KINDS = ("csv", "png", "tex")
+ALL, NOBODY = "all", "(no other run)"
+NO_RUNS = "There are no runs yet: run a notebook, then this cell again."
+NONE_LEFT = "No run passes all filters: set one of them to all."
+CHOOSE = "Choose a run: its point in the figure, or its line in the list."
+KINDS = ("csv", "png", "svg", "tex")
 EXAMPLES = 8  # of a run that the widget shows
 WRAP, WIDE = {"flex_flow": "row wrap"}, {"width": "95%"}
 
@@ -90,17 +94,16 @@ def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Tab
 def export(
     frame: pd.DataFrame, x: str, y: str, *, folder: str | Path, name: str = "explorer", kinds: Sequence[str] = KINDS
 ) -> list[Path]:
-    """Writes what is shown: all numbers as name.csv, the figure as name.png and name.svg, the table as name.tex.
+    """Writes what is shown: all numbers as name.csv, the figure as name.png with name.svg, the table as name.tex.
 
     Raises ValueError for another kind.
     """
     folder, written = Path(folder), []
-    for kind in kinds:
-        if kind not in KINDS:
-            raise ValueError(f"a kind of export is one of {', '.join(KINDS)}; got {kind!r}")
+    if unknown := set(kinds) - set(KINDS):
+        raise ValueError(f"a kind of export is one of {', '.join(KINDS)}; got {unknown.pop()!r}")
     if "csv" in kinds:
         written.append(Table(frame).to_csv(folder / f"{name}.csv"))
-    if "png" in kinds:
+    if {"png", "svg"} & set(kinds):
         written += plots.save(figure(frame, x, y), folder, name)
     if "tex" in kinds:
         caption = f"{head(y)} and {head(x)}; ● is on the Pareto front."
@@ -130,50 +133,47 @@ class ClickableFigure(anywidget.AnyWidget):
     chosen = traitlets.Unicode("").tag(sync=True)  # a run; empty: none
 
 
-def show(folder: str | Path, *, examples: Sequence[Example] = (), exports: str | Path | None = None) -> "Explorer":
-    """The widget on a results folder; `examples` (a task's test examples) let it show intents and references.
-
-    What is exported goes into a folder inside of `exports`; None: of the results folder.
-    """
-    return Explorer(Path(folder), examples, Path(exports or folder))
-
-
 class Explorer:
-    """Filters and axes, the figure, a list of the runs in it, and what is to be known of the one chosen in either."""
+    """Filters and axes, the figure, a list of the runs in it, and what is to be known of the one chosen in either.
 
-    def __init__(self, folder: Path, examples: Sequence[Example], exports: Path):
-        self.folder, self.examples, self.parent = folder, examples, exports
+    It opens on a task and two axes; empty: those that have most to show. `examples`, the task's test examples, let it
+    show the intents and references of its runs.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, task: str = "", x: str = "", y: str = "", examples: Sequence[Example] = ()
+    ):
+        self.folder, self.task, self.examples = Path(folder), task, examples
         self.everything = runs(folder)
         self.frame = self.everything  # what the filters leave
-        self._make()
+        self._make(x, y)
         self._connect()
         self._filter()
 
     def _repr_mimebundle_(self, **settings):
         return self.view._repr_mimebundle_(**settings)
 
-    def _make(self) -> None:
+    def _make(self, x: str, y: str) -> None:
         menu, everything = ipywidgets.Dropdown, self.everything
         self.filters = {
             name: menu(options=[ALL, *sorted(set(everything[name]))], value=ALL, description=name) for name in FILTERS
         }
         axes = [name for name in (*SCORES, *COSTS) if everything[name].notna().any()] or ["em@1"]
         named, varied = [(head(name), name) for name in axes], [name for name in axes if everything[name].nunique() > 1]
-        self.x = menu(options=named, value=_first("train_seconds", "prompt_tokens", *varied, *axes, of=varied or axes))
-        self.y = menu(options=named, value=_first("em@1", "strict_accuracy", *axes, of=axes))
-        self.x.description, self.y.description = "across", "up"
+        usual = _first("train_seconds", "prompt_tokens", *axes, of=varied or axes)
+        self.x = menu(options=named, value=_first(x, usual, of=axes), description="x")
+        self.y = menu(options=named, value=_first(y, "em@1", "strict_accuracy", *axes, of=axes), description="y")
         self.picture = ClickableFigure()
         self.hint, self.detail, self.status = (ipywidgets.HTML() for _ in range(3))
         self.chosen = ipywidgets.Select(options=[], rows=8, description="run", layout=WIDE)
-        self.other = menu(options=[(NOBODY, "")], description="beside", layout=WIDE)
-        self.exports = {kind: ipywidgets.Button(description=kind.upper(), icon="download") for kind in KINDS}
-        self.place = ipywidgets.Text(value="exports", description="folder", continuous_update=False)
-        menus = [*self.filters.values()], [self.x, self.y], [*self.exports.values(), self.place, self.status]
+        self.other = menu(options=[(NOBODY, "")], description="compare", layout=WIDE)
+        self.downloads = {kind: ipywidgets.Button(description=kind.upper(), icon="download") for kind in KINDS}
+        menus = [*self.filters.values()], [self.x, self.y], [*self.downloads.values(), self.status]
         filters, numbers, files = (ipywidgets.HBox(row, layout=WRAP) for row in menus)
         shown = [filters, numbers, self.picture, self.hint, self.chosen, self.other, files, self.detail]
         self.view = ipywidgets.VBox(shown)
         if not everything.empty:  # of several tasks there would be no front
-            self.filters["task"].value = everything["task"].mode()[0]
+            self.filters["task"].value = _first(self.task, everything["task"].mode()[0], of=set(everything["task"]))
 
     def _connect(self) -> None:
         for menu in self.filters.values():
@@ -183,8 +183,8 @@ class Explorer:
         self.chosen.observe(lambda _: self._choose(), "value")
         self.picture.observe(lambda _: self._clicked(), "chosen")
         self.other.observe(lambda _: self._show_details(), "value")
-        for kind, button in self.exports.items():
-            button.on_click(lambda _, kind=kind: self._export(kind))
+        for kind, button in self.downloads.items():
+            button.on_click(lambda _, kind=kind: self._download(kind))
 
     def _filter(self) -> None:
         frame = self.everything
@@ -208,43 +208,40 @@ class Explorer:
             self.chosen.value = self.picture.chosen
 
     def _draw(self) -> None:
-        if self.everything.empty:
-            self.hint.value = "There are no runs yet: run a notebook, then this cell again."
-            return
-        chosen = self.chosen.value or ""
-        drawn = plots.svg(figure(self.frame, self.x.value, self.y.value, chosen=chosen))
+        chosen, empty = self.chosen.value or "", self.frame.empty
+        drawn = "" if empty else plots.svg(figure(self.frame, self.x.value, self.y.value, chosen=chosen))
         self.picture.names = {id: _line(row) for id, row in self.frame.iterrows()}
         with self.picture.hold_sync():
             self.picture.chosen, self.picture.svg = chosen, drawn
 
     def _show_details(self) -> None:
-        """The chosen run, and where it differs from the other."""
-        one, other = self.chosen.value, self.other.value
-        if not one:
-            self.detail.value = "Choose a run: its point in the figure, or its line in the list."
-            return
+        """The chosen run, and where it differs from the other; or what to do."""
+        hint = NO_RUNS if self.everything.empty else NONE_LEFT if self.frame.empty else CHOOSE
+        self.hint.value = "" if (one := self.chosen.value) else f"<b>{hint}</b>"
         try:
-            about = run(self.folder, one)
-            if other and other != one:
-                shown = differences(self.folder, one, other, examples=self.examples)
-            else:
-                shown = predictions(self.folder, one, examples=self.examples, count=EXAMPLES)
+            self.detail.value = self._details(one, self.other.value) if one else ""
         except (ValueError, OSError) as error:
-            self.detail.value = escape(sentence(error))
-            return
+            self.detail.value = alert(sentence(error))
+
+    def _details(self, one: str, other: str) -> str:
+        about, known = run(self.folder, one), self.examples if self.frame.loc[one, "task"] == self.task else ()
+        if other and other != one:
+            shown = differences(self.folder, one, other, examples=known)
+        else:
+            shown = predictions(self.folder, one, examples=known, count=EXAMPLES)
         folded = f"<details><summary>settings, scores and costs of {escape(one)}</summary>{about.html}</details>"
-        self.detail.value = f"{folded}{shown.html}"
+        return f"{folded}{shown.html}"
 
-    def _export(self, kind: str) -> None:
-        try:
-            folder = self.parent / self.place.value
+    def _download(self, kind: str) -> None:
+        """Hands the browser a file of what is shown."""
+        with TemporaryDirectory() as folder:
             written = export(self.frame, self.x.value, self.y.value, folder=folder, kinds=[kind])
-            self.status.value = escape(f"wrote {', '.join(path.name for path in written)} to {self.place.value}")
-        except (ValueError, OSError) as error:
-            self.status.value = escape(sentence(error))
+            (path,) = [path for path in written if path.suffix == f".{kind}"]
+            self.picture.send({"name": path.name}, [path.read_bytes()])
+        self.status.value = f"Your browser has {path.name}."
 
 
-def _first(*wanted: str, of: Sequence[str]) -> str:
+def _first(*wanted: str, of: Collection[str]) -> str:
     return next(name for name in wanted if name in of)
 
 
@@ -253,3 +250,6 @@ def _line(row: pd.Series) -> str:
     score = next((f": {100 * row[name]:.1f} %" for name in ("em@1", "strict_accuracy") if not pd.isna(row[name])), "")
     settings = f"{row['label']}, {row['task']}, {row['model']} {row['precision']}, seed {row['seed']}"
     return f"{settings}{score} [{str(row.name)[-4:]}]"
+
+
+show = Explorer  # as a cell's last line it appears

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TextStreamer
 
 from nblib import memory, metrics, presets, provenance, spec, study, tasks, train
+from nblib.methods import FACTS, load, read
 from nblib.spec import Decoding, Run
 from nblib.study import Planned, fitting, planning
 from nblib.study.fitting import Base
@@ -44,7 +46,7 @@ class Watch:
 
 def answer(
     model: str,
-    task: str,
+    task: Any,
     methods: Sequence[str],
     *,
     intent: str = "",
@@ -57,10 +59,11 @@ def answer(
 ) -> Answers:
     """What up to four methods answer to one question: an intent of your own, or the id of a test example.
 
-    `methods` are `zero-shot`, `icl-3`, `rag-3` (any number of shots), or names of methods that train. A trained one
-    takes the adapter that a run left in `results_dir`, else it is trained for one epoch and kept there. Prompts,
-    shots and decoding are the study's; `beams` are as many answers, 1 is greedy. `base` keeps the model for the next
-    question. `settings` are those of `study.compare`: `precision`, `preset`, `seeds` (one, 42), `data_dir`…
+    `methods` are `zero-shot`, `icl-3`, `rag-3` (any number of shots), names of those that train, or folders of adapters
+    that a study trained. A name that trains takes the adapter that a run left in `results_dir`, else it is trained for
+    one epoch and kept there. Prompts, shots and decoding are the study's; `beams` are as many answers, 1 is greedy.
+    `base` keeps the model for the next question. `settings` are those of `study.compare`: `precision`, `preset`,
+    `seeds` (one, 42), `data_dir`…
     Raises ValueError and others in one sentence before any work, MemoryError where memory does not suffice.
     """
     if not 0 < len(methods) <= MAX_METHODS:
@@ -73,10 +76,11 @@ def answer(
             raise ValueError(f"methods must differ; got {', '.join(map(_label, runs))}: choose each once")
         question = _question(planned[0].data, task, intent.strip(), example)
         store, base = Path(results_dir or provenance.ROOT / "results"), base or Base()
-        return Answers(question, tuple(_answer(one, question, base, store, watch) for one in planned))
+        asked = zip(planned, map(_adapter, methods), strict=True)
+        return Answers(question, tuple(_answer(one, own, question, base, store, watch) for one, own in asked))
 
 
-def examples(task: str, data_dir: str | Path | None = None) -> tuple[Example, ...]:
+def examples(task: Any, data_dir: str | Path | None = None) -> tuple[Example, ...]:
     """The test examples of a task. Raises as `tasks.load` does."""
     return tasks.load(task, data_dir).test
 
@@ -98,19 +102,26 @@ def _turn(watch: Watch) -> Iterator[None]:
 def _run(model: str, task: str, name: str, beams: int, settings: dict) -> Run:
     """A method's run as a comparison of the study has it, but for the number of beams."""
     kind, _, count = (name, "", SHOTS) if name in ("icl", "rag") else name.rpartition("-")
-    names, shots = ([kind], [int(count)]) if kind in ("icl", "rag") and count.isdigit() else ([name], [])
-    early = (
-        presets.get(settings.get("preset", "default")).decoding.early_stopping and beams > 1
-    )  # or transformers warns
+    kinds, shots = ([kind], [int(count)]) if kind in ("icl", "rag") and count.isdigit() else ([name], [])
+    if adapter := _adapter(name):
+        trained = read(adapter)["facts"]["settings"]
+        kinds, settings = [spec.method(**trained["method"])], settings | {"seeds": [trained["seed"]]}
+    own = presets.get(settings.get("preset", "default")).decoding
+    early = own.early_stopping and beams > 1  # or transformers warns
     settings = settings | {"data_dir": str(settings["data_dir"]) if settings.get("data_dir") else None}
     decoding = Decoding(beams=beams, returned=beams, early_stopping=early)
-    (run,) = study.compare(model, task, names=names, shots=shots, decoding=decoding, **settings)
-    return run
+    (run,) = study.compare(model, task, names=kinds, shots=shots, decoding=decoding, **settings)
+    return replace(run, training=spec.Training(**trained["training"])) if adapter else run
 
 
-def _question(data: Data, task: str, intent: str, example: str) -> Example:
+def _adapter(name: str) -> Path | None:
+    """The folder of a trained adapter that is named in the place of a method."""
+    return Path(name) if (Path(name) / FACTS).exists() else None
+
+
+def _question(data: Data, task: Any, intent: str, example: str) -> Example:
     if bool(intent) == bool(example):
-        raise ValueError("a question is an intent or the id of a test example; give one of the two")
+        raise ValueError(f"give an intent or choose an example; got {'both' if intent else 'neither'}")
     known = {test.id: test for test in data.test} | {"": Example(OWN, intent, "")}
     if example not in known:
         first = next(iter(known))
@@ -118,23 +129,24 @@ def _question(data: Data, task: str, intent: str, example: str) -> Example:
     return known[example]
 
 
-def _label(run: Run) -> str:
-    return spec.label(run.method, run.precision)
+def _label(run: Run, adapter: Path | None = None) -> str:
+    """The method's name; an adapter's with what tells its folder from others, in a study's the hash at its end."""
+    return spec.label(run.method, run.precision) + (f" ({adapter.name.rpartition('.')[2]})" if adapter else "")
 
 
 # --- the answer -----------------------------------------------------------------------------------------------------
 
 
-def _answer(planned: Planned, question: Example, base: Base, store: Path, watch: Watch) -> Answer:
+def _answer(planned: Planned, adapter: Path | None, question: Example, base: Base, store: Path, watch: Watch) -> Answer:
     """One method's answer, by the study's own way for a task of one question."""
-    run, label, record = planned.run, _label(planned.run), Record()
+    run, label, record = planned.run, _label(planned.run, adapter), Record()
     planned = replace(planned, data=replace(planned.data, test=(question,)))
     watch.check()
     watch.status(f"{label}: loading {run.model}", None)
     written = partial(watch.written, label) if run.decoding.beams == 1 else None
     try:
         _, tokenizer = base.load(planned, record)
-        with _attached(planned, base, store, watch) as (model, trained), TemporaryDirectory() as folder:
+        with _attached(planned, adapter, base, store, watch) as (model, trained), TemporaryDirectory() as folder:
             watch.status(f"{label}: answering", None)
             with streaming(model, tokenizer, watch.check, written):
                 predictions = answers(planned, model, tokenizer, Path(folder), record, train.Monitor())
@@ -162,10 +174,12 @@ def _answer(planned: Planned, question: Example, base: Base, store: Path, watch:
 
 
 @contextmanager
-def _attached(planned: Planned, base: Base, store: Path, watch: Watch) -> Iterator[tuple[nn.Module, str]]:
+def _attached(
+    planned: Planned, adapter: Path | None, base: Base, store: Path, watch: Watch
+) -> Iterator[tuple[nn.Module, str]]:
     """The base with the method on it, and where its weights come from; the base is left as it was."""
-    planned, is_kept = _kept_or_brief(planned, store)
-    label, record = _label(planned.run), Record()
+    planned, is_kept = (planned, True) if adapter else _kept_or_brief(planned, store)
+    label, record = _label(planned.run, adapter), Record()
 
     def tell(what: str, share: float | None = None) -> None:
         watch.check()
@@ -176,17 +190,18 @@ def _attached(planned: Planned, base: Base, store: Path, watch: Watch) -> Iterat
         waiting=partial(tell, "waiting for another process, which trains the same adapter"),
     )
     try:
-        model = fitting.attach(planned, base, store, record, monitor=monitor)
+        if adapter:
+            model, origin = load(base.model, adapter), "your adapter"
+        else:
+            model = fitting.attach(planned, base, store, record, monitor=monitor)
+            here = f"trained here in {record.costs.get('train_seconds', 0):.0f} s"
+            origin = "an adapter of the results folder" if is_kept else here
     except BaseException:
         base.drop()  # whatever is attached to it, half trained
         raise
-    trained = ""
-    if planned.run.training:
-        count, seconds = planned.run.training.epochs, record.costs["train_seconds"]
-        origin = "an adapter of the results folder" if is_kept else f"trained here in {seconds:.0f} s"
-        trained = f"{count} epoch{'s' * (count != 1)}, {origin}"
+    epochs = planned.run.training.epochs if planned.run.training else 0
     try:
-        yield model, trained
+        yield model, f"{epochs} epoch{'s' * (epochs != 1)}, {origin}" * bool(epochs)
     finally:
         fitting.detach(planned, base, model)
 

@@ -2,7 +2,11 @@
 
 import threading
 from collections.abc import Callable
+from html import escape
 
+from nblib.progress import clock
+
+CANCELLED = "Cancelled."
 EXPLAINED = (ValueError, OSError, ImportError, MemoryError)  # ours, which say what to do; others get their type's name
 
 
@@ -36,7 +40,7 @@ class Job:
     def check(self) -> None:
         """Raises CancelledError where the job was asked to stop."""
         if self._stop.is_set():
-            raise CancelledError("Cancelled.")
+            raise CancelledError(CANCELLED)
 
     def cancel(self) -> None:
         """Asks the job to stop at its next check."""
@@ -61,3 +65,13 @@ def sentence(error: BaseException) -> str:
     """An error as one line for a reader."""
     text = " ".join(str(error).split()) or "no reason was given"
     return text if isinstance(error, (*EXPLAINED, CancelledError)) else f"{type(error).__name__}: {text[:300]}"
+
+
+def alert(text: str) -> str:
+    """An error as HTML that looks like one, in the page's own red, and that a screen reader says at once."""
+    return f'<b role="alert" style="color: var(--jp-error-color1, #c62828)">⚠ {escape(text)}</b>'
+
+
+def pace(share: float, seconds: float) -> str:
+    """`37 %, about 0:21 left`: how far some work is after so many seconds, and how long the rest will take."""
+    return f"{100 * share:.0f} %" + f", about {clock(seconds / share * (1 - share))} left" * (seconds > 0 and share < 1)

@@ -13,6 +13,7 @@ from nblib.progress import cell_output
 from nblib.study import Planned, fitting
 from nblib.study.record import Record
 from nblib.train import Monitor
+from nblib.widgets.jobs import pace
 
 MIN_INTERVAL_SECONDS = 1.0  # between pictures
 MAX_OVERHEAD = 0.05  # of the training's time that pictures may take
@@ -31,7 +32,7 @@ class Trained:
 
     def __repr__(self) -> str:
         share = 100 * self.trainable_parameters / self.total_parameters
-        how = "" if self.here else " by an earlier run, whose adapter is read"
+        how = "" if self.here else " by an earlier run, whose adapter we load"
         return (
             f"{self.trainable_parameters:,} weights, {share:.1f} % of {self.total_parameters:,}, were trained in "
             f"{self.train_seconds:.0f} seconds{how}. They are kept in {self.folder.parent.name}/{self.folder.name}."
@@ -39,7 +40,7 @@ class Trained:
 
 
 def train(planned: Planned, store: str | Path, *, shown: Callable[[Picture], None] | None = None) -> Trained:
-    """Trains what is planned, unless its adapter is in `store` already; meanwhile the cell shows the loss.
+    """Trains what is planned, unless its adapter is in `store` already; meanwhile the cell shows loss and time left.
 
     A study with the same settings finds the adapter and does not train it again. `shown` takes each picture instead of
     the cell; the last one stays.
@@ -50,8 +51,8 @@ def train(planned: Planned, store: str | Path, *, shown: Callable[[Picture], Non
     base, record = fitting.Base(), Record()
     folder = fitting.adapter_folder(Path(store), planned)
     here = not fitting.is_saved(folder)
-    output = cell_output()
-    curve = _Curve(planned, shown or (output.update if output else lambda picture: None))
+    output, line = cell_output(), cell_output()
+    curve = _Curve(planned, shown or (output.update if output else lambda picture: None), line)
     total = base.load(planned, Record())[0].num_parameters()
     try:
         monitor = Monitor(report=curve.move, on_loss=curve.add)
@@ -70,18 +71,19 @@ def train(planned: Planned, store: str | Path, *, shown: Callable[[Picture], Non
 class _Curve:
     """The losses so far, and when they may be drawn again."""
 
-    def __init__(self, planned: Planned, shown: Callable[[Picture], None]):
+    def __init__(self, planned: Planned, shown: Callable[[Picture], None], line):
         run = planned.run
         assert run.training is not None
         label = spec.label(run.method, run.precision)
         self.about = {"method": label, "kind": run.method.kind, "seed": run.seed, "model": run.model, "task": run.task}
-        self.shown, self.epochs = shown, run.training.epochs
+        self.shown, self.epochs, self.line = shown, run.training.epochs, line
         self.lines: list[dict] = []
         self.share = self.next = 0.0  # of the training that is done; when to draw again
+        self.begun: float | None = None  # when its first step ended
 
     def move(self, share: float) -> None:
         """A step has ended; its loss comes next."""
-        self.share = share
+        self.share, self.begun = share, self.begun or time.monotonic()
 
     def add(self, step: int, loss: float) -> None:
         """The loss of the step that has ended."""
@@ -93,6 +95,7 @@ class _Curve:
 
     def end(self, notes: dict, steps: int) -> None:
         """Training has ended: validation losses join."""
+        self.share = 1.0
         for step, loss in notes["validation_losses"]:
             epoch, kept = self.epochs * step / steps, step == notes["best_step"]
             self.lines.append({"of": "validation", "epoch": epoch, "loss": loss, "kept": kept})
@@ -103,3 +106,5 @@ class _Curve:
 
     def _draw(self) -> None:
         self.shown(plots.shown(plots.loss_curve(self.frame(), epochs=self.epochs)))
+        if self.line and self.begun:
+            self.line.update({"text/plain": pace(self.share, time.monotonic() - self.begun)}, raw=True)
