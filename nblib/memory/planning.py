@@ -168,8 +168,9 @@ def plan(
 
     `device` is a name in CARDS or a number of GiB; we keep a reserve free. An optimizer step takes `batch_size` rows,
     split if they do not fit at once; each of several `cards` holds the whole model and takes an equal part of them.
-    `texts` are as in `predict`, `length` at least. Without `precisions`, we try all that the device can do except fp32, which costs twice as much as bf16 and is hardly better. Ways that need more
-    passes are slower, then those that compute activations twice (checkpointing); 8-bit and paged optimizers come last.
+    `texts` are as in `predict`, `length` at least. Without `precisions`, we try all that the device can do except
+    fp32, which costs twice as much as bf16 and is hardly better. Ways that need more passes are slower, then those that
+    compute activations twice (checkpointing); 8-bit and paged optimizers come last.
     Raises ValueError for what cannot be, and if nothing fits: then it names the smallest change that would.
     """
     own = card(device)

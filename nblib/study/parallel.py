@@ -54,7 +54,7 @@ def run_all(
     Trained adapters stay in `folder/adapters`; runs with the same training share one. `push_to` is a user or an
     organisation of the Hub to upload these adapters to; empty: nowhere.
     `processes` share the runs and the processor's threads, or have a GPU each; None: as many as pay and as memory
-    allows. Seconds then include that other runs share the machine. With `force`, or at an address, there is one process.
+    allows. Seconds then include that other runs share the machine. With `force` or an address there is one process.
     With `engine` ray, runs go to the cluster that RAY_ADDRESS names or that runs here; else we start one. All its
     machines must see `folder`.
     `report_to` is none, tensorboard, wandb or trackio: these show trainings under the ids of their runs; TensorBoard's
