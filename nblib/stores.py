@@ -97,7 +97,7 @@ class Store:
                 if not (known.exists() and (folder / name).exists() and known.read_text() == states[name]):
                     self.read(name, folder)
                     known.write_text(states[name])
-        for path in [path for path in folder.glob("*.json*") if path.name not in states]:
+        for path in [path for path in folder.glob("[!.]*.json*") if path.name not in states]:
             path.unlink()
 
     def push(self, folder: Path, known: dict[str, tuple]) -> None:
