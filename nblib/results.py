@@ -378,10 +378,10 @@ def _columns(lines: Sequence[dict], known: dict) -> pd.DataFrame:
     columns |= {name: np.array([found.get(name) for found in scores], dtype=float) for name in metrics}
     columns |= {"verdict": pd.array([_verdict(fields) for fields in lines], dtype=object)}
     columns |= {"code": pd.array([(fields.get("codes") or [None])[0] for fields in lines], dtype="str")}
-    columns |= {name: [fields.get(name, 0) for fields in lines] for name in ("prompt_tokens", "new_tokens")}
-    columns |= {"dropped_shots": [fields.get("dropped_shots", 0) for fields in lines]}
     shots = [tuple(fields.get("shots", ())) for fields in lines]
     columns |= {"shots": pd.array([known.setdefault(ids, ids) for ids in shots], dtype=object)}
+    for name in ("prompt_tokens", "new_tokens", "dropped_shots"):
+        columns[name] = [fields.get(name, 0) for fields in lines]
     nearest = [max(fields.get("similarities", ()), default=None) for fields in lines]
     return pd.DataFrame(columns | {"similarity": np.array(nearest, dtype=float)})
 

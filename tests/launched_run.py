@@ -1,6 +1,6 @@
 """A study file run by processes that are launched together, with what each training noted of its losses.
 
-accelerate launch … launched_run.py STUDY STORE LOSSES
+torchrun … launched_run.py STUDY STORE LOSSES, as accelerate launch starts processes on GPUs
 """
 
 import json

@@ -85,9 +85,7 @@ def test_two_processes_that_are_launched_together_give_the_losses_and_answers_of
     settings |= {"max_train": 64, "limit": 30, "decoding": {"beams": 2, "returned": 2, "batch_size": 4}}
     (tmp_path / "study.yaml").write_text(json.dumps({"model": "micro", "task": "conala-mini"} | settings))
     for count in (1, 2):
-        port = ["--main_process_port", "0"] if count > 1 else []
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(count), *port]
-        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), "--master_port", "0"]
         script = str(Path(__file__).with_name("launched_run.py"))
         given = [str(tmp_path / "study.yaml"), str(tmp_path / f"rows{count}"), str(tmp_path / f"losses{count}")]
         done = subprocess.run([*launch, script, *given], capture_output=True, text=True, check=False, timeout=300)
@@ -119,7 +117,7 @@ def test_two_processes_that_are_launched_together_give_the_losses_and_answers_of
     ],
 )
 def test_what_launched_processes_cannot_do_is_refused(settings, store, reason, file, monkeypatch):
-    for name, value in ({"ACCELERATE_MIXED_PRECISION": "no", "WORLD_SIZE": "2", "RANK": "0"} | settings).items():
+    for name, value in ({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "0"} | settings).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=reason):
         study.run_all(study.plan(study.from_yaml(file).runs()), store)

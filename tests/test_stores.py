@@ -90,7 +90,7 @@ def test_rows_are_copied_once_and_again_when_they_change(address, monkeypatch):
     put(1.0)
     assert means() == [1.0]
     with monkeypatch.context() as patch:
-        patch.delattr(stores.Store, "_get")
+        patch.delattr(stores.Store, "read")
         assert means() == [1.0]
     put(0.0)
     assert means() == [0.0]

@@ -1,11 +1,11 @@
-"""Processes that `accelerate launch` started for the same runs, a device each. An ordinary process is alone."""
+"""Processes that `accelerate launch` or torchrun started for the same runs, a device each. Others are alone."""
 
 import os
 
 
 def size() -> int:
     """How many there are."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "ACCELERATE_MIXED_PRECISION" in os.environ else 1
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def rank() -> int:
