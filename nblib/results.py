@@ -316,7 +316,7 @@ _RUN_COLUMNS = (
     *("memory_bytes", "peak_bytes"),
     *("settings", "notes", "provenance"),
 )
-PIECE = 100  # runs whose answers are made columns of at a time
+PIECE = 20  # runs whose answers are made columns of at a time
 
 
 def _run(row: Row) -> dict:
