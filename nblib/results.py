@@ -250,10 +250,12 @@ def _write(path: Path, text: str) -> None:
 # --- rows as two tidy frames ----------------------------------------------------------------------------------------
 
 FAMILIES = {"zero-shot": "zero-shot", "icl": "ICL", "rag": "RAG", "full": "full fine-tuning"}  # other trained: PEFT
+FIXED = ("zero-shot", "rag")  # kinds that give the same answers with every seed, but where these are sampled
 PASSED = ("passed", "passed_loosely")  # verdicts of a test that is passed
 PHASES = ("load", "train", "generate")
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits")  # of a training step's tensors
-ANSWERED = ("model", "task", "trained_on", "method", "kind", "seed")  # columns of `runs` that `answers` repeats
+TEXTS = ("model", "task", "trained_on", "method", "kind")
+ANSWERED = (*TEXTS, "seed", "stochastic")  # columns of `runs` that `answers` repeats
 
 
 class Frames(NamedTuple):
@@ -271,15 +273,15 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
     `runs`, one line a run, indexed by its id (`run`), sorted by it: what was asked, such as trained_on (the task
     itself, another, several joined by "+"; None: nothing was read of any), method (`icl-3`, `lora`), kind (`icl`,
     `qlora-4bit`) and family (zero-shot, ICL, RAG, PEFT, full fine-tuning), decoding and training as JSON (without the
-    batch size of decoding; None: nothing was trained); status and error; each score by its name (`em@1`), its mean over
-    examples, and `em@1_corpus` where papers print one of the whole corpus; each cost by its name (`train_seconds`),
-    with memory_bytes of training (the allocated peak on a GPU, the sum of a step's tensors on a CPU) and peak_bytes,
-    the highest of all phases; device; data and weights, what the content was; the row's dictionaries settings, notes
-    and provenance.
-    `answers`, one line a run and example, in the order of runs and of their files: the run's model, task, trained_on,
-    method, kind and seed (text as categories); each score by its name, a share from 0 to 1 (NaN: not defined for it);
-    the verdict of the first answer where answers were run (`passed`, or how the first failed test ended); code (the
-    first answer), prompt_tokens, new_tokens, dropped_shots, shots (ids) and similarity (of the nearest).
+    batch size of decoding; None: nothing was trained); stochastic, whether another seed gives other answers (training,
+    random shots, sampling); status and error; each score by its name (`em@1`), its mean over examples, and
+    `em@1_corpus` where papers print one of the whole corpus; each cost by its name (`train_seconds`), with memory_bytes
+    of training (the allocated peak on a GPU, the sum of a step's tensors on a CPU) and peak_bytes, the highest of all
+    phases; device; data and weights, what the content was; the row's dictionaries settings, notes and provenance.
+    `answers`, one line a run and example, in the order of runs and of their files: what ANSWERED names of the run (text
+    as categories); each score by its name, a share from 0 to 1 (NaN: not defined for it); the verdict of the first
+    answer where answers were run (`passed`, or how the first failed test ended); code (the first answer),
+    prompt_tokens, new_tokens, dropped_shots, shots (ids) and similarity (of the nearest).
     Other groups are one line: `answers.assign(difficulty=answers["example"].map(difficulties))`.
     """
     folder = stores.rows_here(folder)
@@ -312,8 +314,8 @@ def _named(settings: Mapping, name: Callable[[spec.Method, str], str]) -> str:
 
 _RUN_COLUMNS = (
     *("model", "task", "trained_on", "method", "kind", "family", "shots", "learning_rate", "precision", "seed"),
-    *("split", "limit", "shape_only", "status", "error", "decoding", "training", "data", "weights", "device"),
-    *("memory_bytes", "peak_bytes"),
+    *("stochastic", "split", "limit", "shape_only", "status", "error", "decoding", "training", "data", "weights"),
+    *("device", "memory_bytes", "peak_bytes"),
     *("settings", "notes", "provenance"),
 )
 PIECE = 20  # runs whose answers are made columns of at a time
@@ -329,6 +331,7 @@ def _run(row: Row) -> dict:
     line |= {name: settings["method"].get(name) for name in ("shots", "learning_rate")}
     line |= {"method": label(settings), "kind": kind, "split": settings.get("split", "test")}  # older rows say no split
     line |= {"family": FAMILIES.get(kind) or ("PEFT" if is_trained else "other")}
+    line |= {"stochastic": kind not in FIXED or decoding.get("temperature") is not None}
     line |= {"shape_only": bool(settings.get("shape_only")), "status": row.status, "error": row.error}
     training = settings.get("training")
     line |= {"decoding": json.dumps(decoding, sort_keys=True)}
@@ -363,8 +366,9 @@ def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
     answered = runs[np.array(counts, dtype=int) > 0]
     places = np.repeat(np.arange(len(answered)), [count for count in counts if count])
     shared: dict = {"run": pd.Categorical(answered.index.astype("str")).take(places), "example": answers.pop("example")}
-    shared |= {name: pd.Categorical(answered[name]).take(places) for name in ANSWERED}
-    shared |= {"example": shared["example"].astype("category"), "seed": answered["seed"].to_numpy()[places]}
+    shared["example"] = shared["example"].astype("category")
+    shared |= {name: pd.Categorical(answered[name]).take(places) for name in TEXTS}
+    shared |= {name: answered[name].to_numpy()[places] for name in ANSWERED if name not in TEXTS}
     for place, (name, values) in enumerate(shared.items()):
         answers.insert(place, name, values)
     return answers

@@ -19,8 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(arguments)
     try:
-        asked = study.from_yaml(args.study)
-        runs = replace(asked, limit=args.limit or asked.limit).runs()
+        described = study.from_yaml(args.study)
+        runs = replace(described, limit=args.limit or described.limit).runs()
         consent = {"allow_code_execution": args.allow_code_execution}
         planned = study.plan(runs, **consent)
         own = shard(planned, *args.shard)

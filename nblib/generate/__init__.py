@@ -56,7 +56,8 @@ def completions(
     for number, batch in enumerate(batches(encoded, decoding.batch_size, equal_lengths=equal_lengths)):
         if number % launched.size() != launched.rank() or all(index in done for index in batch):
             continue
-        torch.manual_seed(seed * 1_000_003 + batch[0])  # its own: what a batch draws does not hang on those before it
+        seeds = [seed * 1_000_003 + index for index in batch]
+        torch.manual_seed(seeds[0])  # for beams that are sampled, which transformers draws for a batch as a whole
         rows = [encoded[index] for index in batch]
         with computing(model, precision):
             begun = prefill_shared(model, rows, new_tokens) if start is None else start
@@ -64,8 +65,9 @@ def completions(
                 answers = _search(model, tokenizer, rows, settings, begun, decoding)
             else:
                 all_beams = decoding.stop == "all-beams"
-                answers = plain.generate(model, tokenizer, rows, settings, begun, all_beams=all_beams)
-        texts = [_text(ids, tokenizer, model, settings) for ids in answers.tolist()]
+                answers = plain.generate(model, tokenizer, rows, settings, begun, all_beams=all_beams, seeds=seeds)
+        before = [row[-1] for row in rows for _ in range(decoding.returned)]
+        texts = [_text(*pair, tokenizer, model, settings) for pair in zip(before, answers.tolist(), strict=True)]
         lengths = (answers != tokenizer.pad_token_id).sum(1).tolist()
         for place, index in enumerate(batch):
             own_rows = slice(place * decoding.returned, (place + 1) * decoding.returned)
@@ -78,15 +80,20 @@ def _ids(prompt: str | Prompt, tokenizer: PreTrainedTokenizerBase, model: nn.Mod
     return encode(prompt, tokenizer, encoder_decoder=model.config.is_encoder_decoder)["input_ids"]
 
 
-def _text(ids: list[int], tokenizer: PreTrainedTokenizerBase, model: nn.Module, settings: GenerationConfig) -> str:
-    """What was written up to its end; special tokens before that are a part of the code."""
+def _text(
+    before: int, ids: list[int], tokenizer: PreTrainedTokenizerBase, model: nn.Module, settings: GenerationConfig
+) -> str:
+    """What was written after the token `before`, up to its end; special tokens until there are a part of the code."""
     ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
     end = next((place for place, id in enumerate(ids) if id in ends), len(ids))
     begin = int(model.config.is_encoder_decoder and ids[:1] == [tokenizer.bos_token_id])  # CodeT5 writes it first
     while begin < end and ids[end - 1] == tokenizer.pad_token_id:
         end -= 1
+    # With the token before it: Llama's kind of tokenizer takes a space from the beginning of what it decodes.
+    known, written = ([] if model.config.is_encoder_decoder else [before]), ids[begin:end]
     # What tokenizers clean up in a text is code: `a != b` would become `a!= b`.
-    return tokenizer.decode(ids[begin:end], clean_up_tokenization_spaces=False)
+    prompt, whole = (tokenizer.decode(part, clean_up_tokenization_spaces=False) for part in (known, known + written))
+    return whole.removeprefix(prompt)
 
 
 def _is_searched(model: nn.Module, rows: list[list[int]], settings: GenerationConfig) -> bool:

@@ -237,7 +237,7 @@ def _generate(setup: Setup, sizes: Sizes, beams: int) -> _Generated:
     prompt = setup.passed(tracing.read, Sizes(begun, sizes.length, 1))
     full = prompt.growing * rows // begun * (prompt.tokens + sizes.answer) // prompt.tokens
     full += prompt.fixed * rows // begun
-    # A prompt that is read once stays beside the cache of its beams, into which it is copied layer by layer; that of
+    # A prompt that is read once stays next to the cache of its beams, into which it is copied layer by layer; that of
     # PEFT and of encoder-decoders is copied to grow.
     own = virtual or config.is_encoder_decoder
     cache = full if own else prompt.growing + full
@@ -344,7 +344,7 @@ def state_bytes(optimizer: str, shapes: list[torch.Size], *, device: str) -> int
 
 
 def step_bytes(optimizer: str, shapes: list[torch.Size], *, device: str) -> int:
-    """The most that a step holds beside the states: copies of one tensor at a time, or of all of them at once."""
+    """The most that a step holds besides the states: copies of one tensor at a time, or of all of them at once."""
     sizes = [shape.numel() * FP32 for shape in shapes]
     if device == "cuda" and optimizer in ALL_AT_ONCE:
         return sum(sizes)

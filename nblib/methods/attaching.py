@@ -1,7 +1,8 @@
 """Attach a method to a model: one short function a kind. Checks nothing beforehand."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING
 from functools import partial
 
@@ -93,6 +94,21 @@ def after_step(model: nn.Module, step: int) -> None:
     """To be called after each optimizer step, from 1 on, before gradients are set to zero: adalora prunes then."""
     if isinstance(adalora := getattr(model, "base_model", None), peft.AdaLoraModel):
         adalora.update_and_allocate(step)
+
+
+@contextmanager
+def penalty_over(model: nn.Module, batches: int) -> Iterator[None]:
+    """Inside, what adalora adds to a loss is a share of it: over the `batches` of an optimizer step it counts once."""
+    if not isinstance(adalora := getattr(model, "base_model", None), peft.AdaLoraModel):
+        yield
+        return
+    settings = adalora.peft_config[adalora.trainable_adapter_name]
+    whole = settings.orth_reg_weight
+    settings.orth_reg_weight = whole / batches
+    try:
+        yield
+    finally:
+        settings.orth_reg_weight = whole
 
 
 def keeps_checkpointing(method: spec.Trained) -> bool:

@@ -160,7 +160,7 @@ def _hub_has(place: str) -> bool:
 
 @cache
 def _commit(place: str) -> str:
-    """The commit of a Hub model, asked once a process: all files are of it, also if the branch moves meanwhile."""
+    """The commit of a Hub model, looked up once per process: all files are of it, even if the branch moves later."""
     id, _, wanted = place.partition("@")
     with hub_errors(place):
         return hub.snapshot(id, "model", ["config.json"], wanted or "main").name

@@ -70,6 +70,8 @@ OTHER = "#989662"  # a kind that has no colour of its own
 SCORES = {  # a short name, and what the axis says
     "em@1": ("EM@1", "first answers that equal the reference (%)"),
     "em@10": ("EM@10", "references found among ten answers (%)"),
+    "em_expression@1": ("EM@1 of the expression", "first answers whose expression equals the reference's (%)"),
+    "style_match": ("House style", "first answers in the house style (%)"),
     "codebleu": ("CodeBLEU", "CodeBLEU of the first answer (%)"),
     "codebleu_corrected": ("Corrected CodeBLEU", "corrected CodeBLEU of the first answer (%)"),
     "chrf": ("chrF", "chrF of the first answer (%)"),
@@ -319,7 +321,7 @@ def value_text(row: pd.Series, column: str) -> str:
 
 
 def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
-    """`conala-mini with tiny · n = 120, 1 to 3 seeds · bars: 95 % intervals over examples and seeds`."""
+    """`conala-mini with tiny · n = 120, 1 to 3 seeds · bars: 95 % intervals over examples`."""
     frame = frame[frame[metric].notna()] if metric and len(frame) else frame
     if frame.empty:
         return "there is nothing to show"
@@ -333,7 +335,8 @@ def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
     counts = {"n = {}": f"{metric}_n", "{} seeds": "seeds"}
     parts.append(", ".join(_range(frame[name], text) for text, name in counts.items() if name in frame))
     if f"{metric}_low" in frame and frame[f"{metric}_low"].notna().any():
-        parts.append("bars: 95 % intervals" + " over examples and seeds" * ("seeds" in frame))
+        several = ("", " and, where several, seeds")[bool((frame["seeds"] > 1).any())] if "seeds" in frame else ""
+        parts.append(f"bars: 95 % intervals over examples{several}")
     if "limit" in frame and frame["limit"].notna().any():
         parts.append("only the first examples: a partial result")
     return " · ".join(filter(None, parts))

@@ -18,7 +18,7 @@ from nblib import memory, models, provenance, results, spec, stores
 from nblib.memory.planning import DRIVER_BYTES, RESERVED_SHARE
 from nblib.progress import Progress
 from nblib.study import fitting, parallel
-from nblib.study.estimates import peaks
+from nblib.study.estimates import peaks, weights
 from nblib.study.planning import Planned
 
 AHEAD = 8  # tasks that wait on the cluster, beside as many as it has processors: it may add machines for them
@@ -61,24 +61,27 @@ class _Study:
 
     def run(self, undone: list[list[Planned]]) -> None:
         """Until all is done."""
-        done, progress = 0, Progress(sum(map(len, undone)))
+        every = [one for group in undone for one in group]
+        seconds, known = weights(every, stores.rows_here(self.address))
+        progress, done = Progress(len(every), sum(seconds.values()), known=known, processes=self._cpus()), []
         try:
             while undone or self.running:
                 self._submit(undone)
-                progress.begin(self._described())
+                progress.begin(self._described(), 0.0)
                 for reference in self._ended():
                     group = self.running.pop(reference)
                     left = self._collect(reference, group)
                     undone += [left] if left else []
                     self.claims.release(parallel.shared(group[0]))
-                    progress.end(done := done + len(group) - len(left))
+                    done += [one.id for one in group if one not in left]
+                    progress.end(len(done), sum(seconds[id] for id in done))
         except KeyboardInterrupt:
             self._interrupted(sum(map(len, undone)))
             raise
 
     def _submit(self, undone: list[list[Planned]]) -> None:
         """Hands out as much as the cluster can soon begin with."""
-        room = int(self.ray.cluster_resources().get("CPU", 1)) + AHEAD - len(self.running)
+        room = self._cpus() + AHEAD - len(self.running)
         for group in list(undone):
             if room > 0 and self.claims.take(parallel.shared(group[0])):
                 undone.remove(group)
@@ -94,6 +97,9 @@ class _Study:
         bare = [replace(one, data=None) for one in group]  # type: ignore[arg-type]  # it comes by its reference
         remote = self.ray.remote(max_retries=RETRIES, retry_exceptions=False, **self.needs[group[0].id])(_work)
         return remote.remote(facts, self.address, bare, self.options, *[self.data[id(one.data)] for one in group])
+
+    def _cpus(self) -> int:
+        return int(self.ray.cluster_resources().get("CPU", 1))
 
     def _ended(self) -> Sequence:
         if self.running:
@@ -232,7 +238,9 @@ def _needs(ray: Any, waiting: Sequence[Planned]) -> dict[str, dict]:
     found = {}
     for one, peak in zip(waiting, peaks(waiting, "cuda" if has_gpus else "cpu"), strict=True):
         needed = most if peak is None else min(most, parallel.PROCESS_BYTES + peak)
-        found[one.id] = {"num_cpus": 1} | ({"num_gpus": gpu_share(peak, card)} if has_gpus else {"memory": needed})
+        found[one.id] = {"num_cpus": one.run.threads} | (
+            {"num_gpus": gpu_share(peak, card)} if has_gpus else {"memory": needed}
+        )
     return found
 
 

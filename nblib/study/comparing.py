@@ -35,9 +35,9 @@ def compare(
     `names` are methods as the preset sets them, or methods with your own settings. For empty lists, and without
     `decoding`, we use the preset's. A method without randomness runs with the first seed only. `settings` are further
     fields of `spec.Run`: `limit` (questions), `max_train` (training rows), `data_dir`, `train_task`, `shape_only`,
-    `trust_remote_code`. With a `train_task`, training examples and shots come from that task, and `data_dir` has a
-    folder for each task. With `shape_only`, weights are random: such runs measure memory and seconds, have no scores,
-    and `limit` also bounds their training batches and validation rows.
+    `trust_remote_code`, `threads` (of each run on a CPU; by default 1). With a `train_task`, training examples and
+    shots come from that task, and `data_dir` has a folder for each task. With `shape_only`, weights are random: such
+    runs measure memory and seconds, have no scores, and `limit` also bounds their training batches and validation rows.
     Raises ValueError for anything unknown or out of range.
     """
     own = presets.get(preset)
@@ -146,12 +146,13 @@ def adjusted(
     rank: int = 0,
     max_train: int = 0,
     drop_leaked: bool = False,
+    threads: int = 0,
 ) -> list[Run]:
     """Changes what people most often want to change in these runs; 0 keeps the preset's setting.
 
     `learning_rate` applies to every method that trains, except in a search of rates; `rank` to LoRA and its relatives.
     We train on the first `max_train` rows. `drop_leaked` leaves out test rows whose intent is also in the training
-    rows, exactly or nearly.
+    rows, exactly or nearly. Each run computes with `threads` threads on a CPU.
     Raises ValueError for anything out of range.
     """
     return [
@@ -161,6 +162,7 @@ def adjusted(
             training=run.training and _retrained(run.training, epochs, batch_size),
             max_train=None if isinstance(run.method, spec.ZeroShot) else max_train or run.max_train,
             drop_leaked=drop_leaked or run.drop_leaked,
+            threads=threads or run.threads,
         )
         for run in runs
     ]
@@ -200,7 +202,7 @@ Methods = Annotated[tuple[str | spec.Method, ...], Rule("a list of methods", _ho
 
 @dataclass(frozen=True)
 class Study(Settings):
-    """The arguments of `compare`; several models, tasks or precisions stand for every combination of them."""
+    """The arguments of `compare`; several models, tasks or precisions mean every combination of them."""
 
     model: Texts
     task: Texts
@@ -216,6 +218,7 @@ class Study(Settings):
     shape_only: Flag = False
     trust_remote_code: Flag = False
     max_train: Count | None = None  # only the first training rows
+    threads: Count = 1  # of each run on a CPU
 
     def __post_init__(self):
         for item in fields(self):

@@ -1,7 +1,7 @@
 """Runs everything a folder lacks, in this process and, on a CPU, in others next to it.
 
-A small model leaves most of a processor idle: two trainings with half of the threads each take less time than one after
-the other with all of them.
+Each run has its own number of threads, one as a rule: a small model leaves most of a processor idle, and two trainings
+side by side take less time than one after the other with all threads. So no score depends on what runs beside it.
 """
 
 import multiprocessing
@@ -25,7 +25,7 @@ from nblib.models import launched
 from nblib.progress import Progress
 from nblib.results import Row
 from nblib.study import fitting, locks, resume, run
-from nblib.study.estimates import peaks
+from nblib.study.estimates import peaks, weights
 from nblib.study.planning import Planned
 
 GPUS = "CUDA_VISIBLE_DEVICES"
@@ -53,8 +53,8 @@ def run_all(
     We resume runs that another process left unfinished; runs that another process works on, we leave to it and wait.
     Trained adapters stay in `folder/adapters`; runs with the same training share one. `push_to` is a user or an
     organisation of the Hub to upload these adapters to; empty: nowhere.
-    `processes` share the runs and the processor's threads, or have a GPU each; None: as many as pay and as memory
-    allows. Seconds then include that other runs share the machine. With `force` or an address there is one process.
+    `processes` share the runs, and have a GPU each where there are several; None: as many as pay and as GPUs, cores and
+    memory allow. Seconds then include that other runs share the machine. With `force` or an address there is one.
     With `engine` ray, runs go to the cluster that RAY_ADDRESS names or that runs here; else we start one. All its
     machines must see `folder`.
     `report_to` is none, tensorboard, wandb or trackio: these show trainings under the ids of their runs; TensorBoard's
@@ -130,7 +130,7 @@ def _work_launched(waiting: Sequence[Planned], folder: Path, options: dict) -> N
 
 def _work_at(waiting: Sequence[Planned], address: str, options: dict) -> None:
     """One training with the runs that share it after the other; those that others work on last."""
-    progress, done = Progress(len(waiting)), 0
+    progress, done = Progress(len(waiting), 0.0, known=False), 0
     with stores.Claims(address).kept() as claims:
         undone = groups(waiting)
         while undone:
@@ -139,10 +139,10 @@ def _work_at(waiting: Sequence[Planned], address: str, options: dict) -> None:
                 time.sleep(POLL_SECONDS)
                 continue
             undone.remove(group)
-            progress.begin(f"{spec.label(group[0].run.method, group[0].run.precision)}, seed {group[0].run.seed}")
+            progress.begin(_name(group[0]), 0.0)
             work_at(group, address, options | {"processes": 1})
             claims.release(shared(group[0]))
-            progress.end(done := done + len(group))
+            progress.end(done := done + len(group), 0.0)
 
 
 def work_at(group: Sequence[Planned], address: str, options: dict, *, kept: fitting.Base | None = None) -> None:
@@ -150,6 +150,10 @@ def work_at(group: Sequence[Planned], address: str, options: dict, *, kept: fitt
     with stores.worked_on(address, *{name for one in group for name in _names(one)}) as folder:
         waiting = [one for one in group if options["force"] or not results.finished(folder, one.id)]
         work(waiting, folder, {one.id: results.written(folder, one.id) for one in waiting}, options, kept=kept)
+
+
+def _name(planned: Planned) -> str:
+    return f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}"
 
 
 def _names(planned: Planned) -> list[str]:
@@ -175,16 +179,19 @@ def work(
 
     `kept` keeps the last model for the next call; `begin` is called before each run.
     """
-    progress, base = Progress(len(waiting)), kept or fitting.Base()
+    seconds, known = weights(waiting, folder) if wait else ({}, False)
+    progress = Progress(len(waiting), sum(seconds.values()), known=known, processes=options["processes"])
+    base = kept or fitting.Base()
     try:
         with closing(_locked(waiting, folder, wait=wait)) as locked:
             for planned in locked:
                 if results.written(folder, planned.id) == before[planned.id]:  # not by another process meanwhile
-                    progress.begin(f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}")
+                    progress.begin(_name(planned), seconds.get(planned.id, 0.0))
                     begin(planned)
                     with _explained(folder):
                         run.run_one(planned, folder, base=base, report=progress.report, **options)
-                progress.end(sum(results.written(folder, one.id) != before[one.id] for one in waiting))
+                ended = [one.id for one in waiting if results.written(folder, one.id) != before[one.id]]
+                progress.end(len(ended), sum(seconds.get(id, 0.0) for id in ended))
     finally:
         if kept is None:
             base.drop()  # also when a cell is interrupted
@@ -242,7 +249,8 @@ def in_order(waiting: Sequence[Planned]) -> list[Planned]:
 def count(waiting: Sequence[Planned]) -> int:
     """Processes that may work on these runs: one for each GPU; 1 where memory is short or runs are few."""
     long = sum(bool(planned.training) for planned in waiting)
-    most = min(len(_gpus()) or torch.get_num_threads(), long + (len(waiting) - long) // SHORT_RUNS)
+    cores = torch.get_num_threads() // max(planned.run.threads for planned in waiting)
+    most = min(len(_gpus()) or cores, long + (len(waiting) - long) // SHORT_RUNS)
     if models.device() == "cuda":
         return max(1, most)
     if models.device() != "cpu" or most < 2:
@@ -264,21 +272,19 @@ def _gpus() -> list[str]:
 
 @contextmanager
 def others(processes: int, *arguments: object) -> Iterator[None]:
-    """Inside, this process has its share of the threads, and so many less one others call `work(*arguments)`.
+    """Inside, so many processes, less this one, call `work(*arguments)`.
 
     One that ends early is not missed: what it leaves undone is done here. They end with this process, however it ends.
     """
     if processes == 1:
         yield
         return
-    threads, gpus = torch.get_num_threads(), _gpus()
-    own, spawn = max(1, threads // processes), multiprocessing.get_context("spawn")
+    gpus, spawn = _gpus(), multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "work"  # a pipe would hold this process up until the others have loaded torch
-        path.write_bytes(pickle.dumps((own, arguments)))
+        path.write_bytes(pickle.dumps(arguments))
         started = [spawn.Process(target=_work, args=(path,), daemon=True) for _ in range(processes - 1)]
         try:
-            torch.set_num_threads(own)
             with _no_main_file():
                 for place, process in enumerate(started, 1):
                     gpu = {GPUS: gpus[place % len(gpus)]} if gpus else {}  # it sees no other, from the beginning
@@ -290,7 +296,6 @@ def others(processes: int, *arguments: object) -> Iterator[None]:
                 if process.pid is not None:
                     process.kill()
                     process.join()
-            torch.set_num_threads(threads)
 
 
 @contextmanager
@@ -311,9 +316,7 @@ def _work(path: Path) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(silent, stream.fileno())
-    threads, arguments = pickle.loads(path.read_bytes())
-    torch.set_num_threads(threads)
-    work(*arguments)
+    work(*pickle.loads(path.read_bytes()))
 
 
 def _end_with_parent() -> None:

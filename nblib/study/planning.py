@@ -85,13 +85,13 @@ def weights(run: Run) -> str:
 
 
 def max_prompt_tokens(run: Run, *, new_tokens: int) -> int:
-    """Tokens that a prompt may have beside the method's learned ones."""
+    """Tokens that a prompt may have besides the method's learned ones."""
     source, trusted = model_source(run), run.trust_remote_code
     return models.max_prompt_tokens(source, new_tokens=new_tokens, trust_remote_code=trusted) - virtual_tokens(run)
 
 
 def virtual_tokens(run: Run) -> int:
-    """Learned tokens that every query is processed with, beside its text."""
+    """Learned tokens that every query is processed with, besides its text."""
     return getattr(run.method, "virtual_tokens", 0)
 
 
@@ -123,7 +123,7 @@ def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
 
 
 def _folder(run: Run, task: str) -> str | None:
-    """The folder of a task's files: with a training task beside it, each has a folder of its name."""
+    """The folder of a task's files; with a training task, each has a folder of its name."""
     if run.data_dir is None or run.train_task is None or "+" in task:
         return run.data_dir
     return str(Path(run.data_dir) / task)

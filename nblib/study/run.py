@@ -60,7 +60,9 @@ def run_one(
         return _rescored(planned, folder, earlier, allow_code_execution)
     predictions: list[Prediction] = []
     scores: dict[str, dict] = {}
+    threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(_threads(planned.run))
         predictions = _predict(planned, folder, base, record, train.Monitor(report=report, report_to=report_to), force)
         if planned.run.shape_only:
             predictions = []  # of random weights: nothing to keep or to score
@@ -76,6 +78,8 @@ def run_one(
     except Exception as problem:  # the study goes on, and the row says what happened and where
         record.fail(problem)
         predictions = []  # without scores they are no result; they are kept as those of an unfinished run
+    finally:
+        torch.set_num_threads(threads)
     if record.error:
         base.drop()  # whatever is attached to it
     fitting.free()
@@ -85,6 +89,11 @@ def run_one(
     resume.tidy([planned], folder)
     _card(planned, folder, row)
     return row
+
+
+def _threads(run: spec.Run) -> int:
+    """What a run asks for on a CPU; on another device, where no score hangs on it, what torch has."""
+    return run.threads if models.device() == "cpu" else torch.get_num_threads()
 
 
 def _predict(
@@ -219,7 +228,7 @@ def _note(record: Record, planned: Planned, predictions: Sequence[Prediction], d
 
 
 def _stops(run: spec.Run, task: tasks.Task, *, opened: bool) -> tuple[str, ...]:
-    """The strings that an answer ends before, beside the closing fence where the prompt `opened` one."""
+    """The strings that end an answer, and the closing fence if the prompt `opened` one."""
     return () if opened and run.decoding.ending == "fence" else task.stops
 
 
@@ -228,8 +237,9 @@ def _score(
 ) -> tuple[list[Prediction], dict[str, dict]]:
     """The predictions with their scores, and the means; the record gets what running the answers cost."""
     run, examples = planned.run, planned.data.test
-    scored = metrics.score(examples, predictions, study_scores=run.study_scores)
-    if tasks.of(run).executed:
+    task = tasks.of(run)
+    scored = metrics.score(examples, predictions, study_scores=run.study_scores, house_style=task.house_style)
+    if task.executed:
         sampled = run.decoding.temperature is not None
         with record.phase("execute"):
             scored = metrics.execute(examples, scored, sampled=sampled, allow_code_execution=allow_code_execution)
@@ -252,7 +262,7 @@ def _rescored(planned: Planned, folder: Path, earlier: Row, allow_code_execution
 
 
 def _extracted(planned: Planned, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Stored answers without scores, their code taken out of the completions anew."""
+    """Stored answers without scores, with code taken from the completions again."""
     run, opened = planned.run, prompts.is_chat(planning.tokenizer(planned.run))
     task = tasks.of(run)
     stops = {example.id: _stops(run, tasks.source(task, example), opened=opened) for example in planned.data.test}
@@ -282,7 +292,7 @@ def _origin(planned: Planned) -> dict:
     return {
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else None,
-        "threads": torch.get_num_threads(),
+        "threads": _threads(planned.run),
         "data": planned.data.content,
         "data_revision": planned.data.revision,
         "weights": planning.weights(planned.run),

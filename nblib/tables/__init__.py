@@ -32,7 +32,7 @@ from nblib.tables.costs import (
     quality_memory,
     soft_cost,
 )
-from nblib.tables.groups import by_difficulty, by_group, difficulties, nearest, retrieval
+from nblib.tables.groups import by_difficulty, by_group, difficulties, learned, nearest, retrieval
 from nblib.tables.labels import Benchmark, benchmarks, names
 from nblib.tables.protocol import (
     appendix,
@@ -64,7 +64,16 @@ from nblib.tables.show import EXECUTION, SCORES, Marked, Table, paragraph, size
 __all__ = ["CLAIMS", "EXECUTION", "SCORES", "Benchmark", "Marked", "Table", "Verdict", "across_models", "appendix"]
 __all__ += ["beats", "benchmarks", "break_even", "by_difficulty", "by_group", "cards", "claim_1", "claim_2", "claim_3"]
 __all__ += ["claim_4", "claim_5", "claim_lora", "compare", "comparison", "data_checks", "difficulties", "examples"]
-__all__ += ["failure", "fairness", "layers", "leakage", "learning_curves", "mean_ranks", "measured_vs_predicted"]
+__all__ += [
+    "failure",
+    "fairness",
+    "layers",
+    "leakage",
+    "learned",
+    "learning_curves",
+    "mean_ranks",
+    "measured_vs_predicted",
+]
 __all__ += ["memory", "names", "nearest", "paragraph", "plan", "predicted_memory", "provenance", "quality_memory"]
 __all__ += ["report", "retrieval", "sensitivity", "shipped", "side_by_side", "size", "skipped", "soft_cost", "tested"]
 __all__ += ["transfer", "verdict_table", "verdicts", "versus"]

@@ -139,15 +139,15 @@ def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> T
 def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
     """One line per ICL or RAG method: after how many questions training `base` and asking it costs no more.
 
-    `base` is the label of a trained method; None: the PEFT method that scores best. In tokens and in seconds, means
+    `base` is the label of a trained method; None: LoRA, else the first PEFT method. In tokens and in seconds, means
     over seeds: `tokens_once` for training, `tokens_base` and `tokens_method` per question, `tokens_queries` (None:
     `tokens_why` gives the reason). The line also has `base` minus the method in `metric`.
     Raises ValueError for a base that is not a trained method with a result.
     """
     runs, answers = labelled(runs, answers)
-    runs = runs[runs["status"] == results.OK].astype({"method": object})
-    trained = _trained_base(runs, base, metric)
-    frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family"]]
+    runs = runs[runs["status"] == results.OK]
+    trained, runs = _trained_base(runs, base), runs.astype({"method": object})
+    frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family", "seeds"]]
     frame = frame if trained else frame[:0]
     means = _query_costs(runs, metric)
     own, base_kind = means.reindex([trained]).iloc[0], runs.loc[runs["method"] == trained, "kind"].max()
@@ -170,7 +170,8 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
         heads |= {f"{unit}_base": f"{unit} per query, {trained}", f"{unit}_method": f"{unit} a query"}
     costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
-    return Table(frame, (spent, BREAK_EVEN), columns=("method", *costs, "difference", "p", "verdict"), heads=heads)
+    columns = ("method", *costs, "difference", "p", "verdict", "seeds")
+    return Table(frame, (spent, BREAK_EVEN), columns=columns, heads=heads)
 
 
 def soft_cost(benchmark: Benchmark) -> Table:
@@ -196,14 +197,15 @@ def soft_cost(benchmark: Benchmark) -> Table:
     for name, halving in HALVING.items():
         frame["pscp"] /= 1 + frame[name] / halving
     frame = frame[frame["family"].isin(TRAINED) & (frame["status"] == results.OK)]
-    frame = frame[["model", "method", "metric", "score", *HALVING, "pscp"]]
+    frame = frame[["model", "method", "metric", "score", *HALVING, "pscp", "seeds"]]
     frame = frame.sort_values(["model", "pscp"], ascending=[True, False], kind="stable", ignore_index=True)
     note = (
         "PSCP of PEFT-Bench: percent × 1/(1 + parameters/5e8) × 1/(1 + TFLOP/10) × 1/(1 + GB/94). Its constants are "
         "made for models of billions of parameters: of a small one it leaves the score nearly as it is."
     )
     heads = {"parameters": "trained parameters", "score": f"{SCORES[metric]} (%)"}
-    return Table(frame, (note,), columns=("model", "method", "score", *HALVING, "pscp"), heads=heads, group="model")
+    columns = ("model", "method", "score", *HALVING, "pscp", "seeds")
+    return Table(frame, (note,), columns=columns, heads=heads, group="model")
 
 
 def unquantized(lines: pd.DataFrame) -> pd.Series | None:
@@ -258,11 +260,11 @@ def _memory_table(frame: pd.DataFrame) -> Table:
     return Table(frame, notes, columns=(*shown, "saving_full_share", "step_seconds"), heads=heads)
 
 
-def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | None:
-    """That method; None: the PEFT method that scores best, if there is one."""
+def _trained_base(runs: pd.DataFrame, label: str | None) -> str | None:
+    """That method; None: the PEFT method that is first in the house order, LoRA where it has run."""
     if label is None:
-        scores = runs.loc[runs["family"] == "PEFT"].reindex(columns=["method", metric]).groupby("method")[metric].mean()
-        return None if scores.isna().all() else str(scores.idxmax())
+        first = runs.loc[runs["family"] == "PEFT", "method"].min()
+        return None if pd.isna(first) else first
     trained = runs.loc[runs["family"].isin(TRAINED), "method"].unique()
     if label not in trained:
         known = ", ".join(trained) or "none, because no trained method has a result"

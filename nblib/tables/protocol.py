@@ -42,11 +42,11 @@ def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = Non
     frame, how = pd.DataFrame(lines).assign(done=done), {"settings": "first", "seeds of its runs": ", ".join}
     how["done"] = lambda ended: f"{ended.sum()} of {len(ended)}"
     if costs:
-        frame["minutes left"] = pd.Series([cost.seconds for cost in costs], dtype=float) / 60
+        frame["minutes left"] = minutes = pd.Series([cost.seconds for cost in costs], dtype=float) / 60
         frame["memory (GiB)"] = pd.Series([cost.peak_bytes for cost in costs], dtype=float) / 2**30
-        how["minutes left"] = _minutes
-        how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "unknown"
-    left = [_time_left(frame["minutes left"])] if costs else []
+        how |= {"minutes left": _minutes} if minutes.notna().any() else {}
+        how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "not predicted"
+    left = [_time_left(minutes)] if costs else []
     decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} per example"
     notes = [*left, f"{decoding}; precision {runs[0].precision}."]
     for training in [run.training for run in runs if run.training][:1]:
@@ -69,6 +69,7 @@ def data_checks(checks: Mapping) -> Table:
     for name in ("intent_tokens", "code_tokens"):
         frame[name] = [", ".join(f"{count:,}" for count in counts) if counts else None for counts in frame[name]]
     left_out, known = checks["rows_left_out"], checks["known_intents"]
+    past = sum(split.get("past_a_stop") or 0 for split in checks["splits"])
     notes = (
         "Tokens: median, 90 %, 99 %, longest.",
         *(
@@ -78,9 +79,11 @@ def data_checks(checks: Mapping) -> Table:
         ),
         f"{left_out} rows without code are left out." if left_out else "",
         f"{known} test rows are left out because another task trains on their intent." if known else "",
+        "Code that goes on past a string that ends answers cannot be matched by any answer." if past else "",
         *checks.get("remarks", ()),
     )
-    return Table(frame, notes, heads={"rows_too_long": "too long to train on"})
+    heads = {"rows_too_long": "too long to train on", "past_a_stop": "goes on past a stop"}
+    return Table(frame, notes, heads=heads)
 
 
 def layers(isolation: Mapping[str, bool]) -> Table:
@@ -112,14 +115,28 @@ def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
         .astype(str)
         .reindex(well.index),
         "same versions of the packages": runs["provenance"].map(lambda origin: str(origin.get("packages"))),
+        "same commit of nblib": runs["provenance"].map(lambda origin: origin.get("commit")),
+        "same threads": runs.loc[runs["device"] == "cpu", "provenance"].map(lambda origin: origin.get("threads")),
     }
     kinds = {name: found.nunique(dropna=False) for name, found in checks.items()}
     answer = {name: "yes" if count <= 1 else f"no: {count} kinds" for name, count in kinds.items()}
+    changed = sum(origin.get("clean") is False and bool(origin.get("commit")) for origin in runs["provenance"])
+    answer["code as it was committed"] = f"no: not in {changed} runs" if changed else "yes"
     dropped = sum(notes.get("queries_with_dropped_shots", 0) > 0 for notes in runs["notes"])
     answer["every run finished"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
     answer["all shots fit into the context"] = f"no: not in {dropped} runs" if dropped else "yes"
     answer["no test intent is in the training rows"] = f"no: {leaks}" if (leaks := leaked(runs)) else "yes"
-    return Table(pd.DataFrame({"check": answer.keys(), "answer": answer.values()}))
+    chosen = [_chosen(settings["method"]) for settings in runs["settings"]]
+    note = f"Chosen for a method beside its rate, and unlike its defaults: {'; '.join(sorted({*chosen} - {''}))}."
+    table = pd.DataFrame({"check": answer.keys(), "answer": answer.values()})
+    return Table(table, (note,) if any(chosen) else ())
+
+
+def _chosen(settings: Mapping) -> str:
+    """`lora alpha 64, dropout 0.0`: what else than rate and shots is not as the method has it by default."""
+    own = spec.changed(spec.method(**settings)) if settings["kind"] in spec.METHODS else {}
+    words = [f"{name} {value}" for name, value in own.items() if name not in ("learning_rate", "shots")]
+    return f"{settings['kind']} {', '.join(words)}" if words else ""
 
 
 def leaked(runs: pd.DataFrame) -> str:
@@ -240,7 +257,7 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
     skipped = [
         f"Skipped in {name}: {file} {why}." for name in folders for file, why in results.problems(folders[name]).items()
     ]
-    note = "b minus a, paired over the same examples; p with Holm's correction over all pairs of runs."
+    note = "b minus a, paired over the same examples; p with Holm's correction. It compares these runs, not methods."
     shown = ("label", "found", "a_score", "b_score", "difference", "p", "other_answers_share", "verdict", "provenance")
     heads = {"label": "run", "other_answers_share": "other first answers (%)", "provenance": "what else differs"}
     frame = frame.reset_index(drop=True).assign(changed=lambda table: table["found"] != "same")
@@ -281,7 +298,8 @@ def _paired(stores: Mapping[str, results.Frames], pairs: pd.Index, metric: str) 
     """By pair: b minus a over the same examples."""
     answers = pd.concat([store.answers.assign(store=name) for name, store in stores.items()])
     answers = answers[answers["pair"].isin(pairs)]
-    settings = {"within": ["pair"], "family": (), "turned": False}
+    answers = answers.assign(stochastic=False)  # of two runs with the same seed, not of two methods
+    settings: dict = {"within": ["pair"], "family": ()}
     found = tests(answers, ["pair", "store"], metric, {"store": "a"}, **settings)
     return found[found.index.get_level_values("store") == "b"].droplevel("store")
 
@@ -315,15 +333,16 @@ def _settings(run: Run) -> str:
 
 
 def _minutes(left: pd.Series) -> str:
-    return "unknown" if left.isna().any() else f"{left.sum():.1f}" if left.any() else "–"
+    return "not known yet" if left.isna().any() else f"{max(left.sum(), 0.1):.1f}" if left.any() else "–"
 
 
 def _time_left(minutes: pd.Series) -> str:
-    unknown = minutes.isna().sum()
-    known = f"About {minutes.sum():.1f} minutes" if minutes.any() else "All runs are done" if not unknown else ""
-    others = f"no run like {unknown} of these has ended before, so their minutes are unknown" if unknown else ""
-    sentence = "; ".join(part for part in (known, others) if part)
-    return f"{sentence[0].upper()}{sentence[1:]}. Memory is predicted."
+    """How long it takes, as far as earlier runs tell."""
+    new = minutes.isna().sum()
+    if new and not minutes.any():
+        return "We know how long this takes once the first run has ended. Memory is predicted."
+    left = f"About {max(minutes.sum(), 0.1):.1f} minutes" if minutes.any() else "All runs are done"
+    return left + (f", plus {new} of a kind that has not run yet" if new else "") + ". Memory is predicted."
 
 
 def _overlaps(runs: pd.DataFrame) -> pd.DataFrame:

@@ -9,17 +9,23 @@ from nblib import results, stats
 from nblib.tables.labels import LOST, Benchmark, attached, counts, labelled, named, plain_index
 from nblib.tables.show import EXECUTION, SCORES, Table
 
-METRICS = (*EXECUTION, "em@1", "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
+LEARNED = ("em@1", "em_expression@1", "style_match")  # the latter two of tasks with a house style
+METRICS = (*EXECUTION, *LEARNED, "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
 REPORTED = tuple(name for name in SCORES if name != "codebleu_corrected")  # of a report: the paper's columns
 NEEDS_ALL = ("em@10",)  # shown only where every run has it: answers are as many as beams
 YES_OR_NO = ("em@", "strict_accuracy")  # scores of only 0 and 1, which McNemar's test takes
 TESTED = ["difference", "difference_low", "difference_high", "p", "effect", "n", "verdict"]
 NOTHING_TRAINED = "nothing (zero-shot)"
-PAIRED = "Paired over the same examples, over all seeds; p with Holm's correction over the lines."
+PAIRED = (
+    "Paired over the same examples, over all seeds; p with Holm's correction over the lines. Not tested is what varies "
+    "with the seed and has one."
+)
 PARTIAL = "Only the first examples: a partial result."
+SEEDS = "Intervals of 95 % are over examples and, where a line has several, over seeds."
 LEGEND = (
     "Bold: best. Underlined: second best. ≈: a paired test cannot tell it from the best (5 %, Holm's correction over "
-    "the column). Means over examples and seeds ± standard deviation over seeds, the 95 % interval below."
+    "the column{}). What varies with the seed and has one seed gets no mark. Means over examples and seeds ± standard "
+    f"deviation over seeds, the interval below. {SEEDS}"
 )
 
 
@@ -38,7 +44,7 @@ def scored(
 
     the share, `_sd` (over seeds), `_low` and `_high` (95 % interval), `_n` and `_missing` (examples), `_tie` (a paired
     test, after Holm, cannot tell it from the best inside of `within`; none for the best itself), `_rank` (1: best) and
-    `_corpus` (of the whole corpus, where papers print that).
+    `_corpus` (of the whole corpus, where papers print that). Lines with `one_seed` have neither tie nor rank.
     """
     frame, by = counts(runs, by), list(by)
     for metric in [name for name in metrics if has(runs, name)]:
@@ -50,7 +56,8 @@ def scored(
         frame[metric] = frame[metric].fillna(means[metric])  # also where there are no answers
         ties = found["verdict"].map({"tie": True, "higher": False, "lower": False})
         frame[f"{metric}_tie"] = ties.reindex(frame.index).astype("boolean")
-        places = frame[metric].groupby(level=list(within)) if within else frame[metric].groupby(lambda _: 0)
+        ranked = frame[metric].mask(found["one_seed"].reindex(frame.index, fill_value=True))
+        places = ranked.groupby(level=list(within)) if within else ranked.groupby(lambda _: 0)
         ranks = places.rank(method="dense", ascending=False)
         frame[f"{metric}_rank"] = ranks.where(places.transform("nunique") > 1)
     return frame
@@ -82,7 +89,8 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
     shown = [metric for metric in metrics if metric in frame]
     costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
     columns = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
-    return Table(frame, (LEGEND, *(_undefined(frame, metric) for metric in shown[1:])), _title(runs), columns)
+    notes = (LEGEND.format(""), *(_undefined(frame, metric) for metric in shown[1:]))
+    return Table(frame, notes, _title(runs), columns)
 
 
 def report(benchmark: Benchmark) -> Table:
@@ -98,8 +106,7 @@ def report(benchmark: Benchmark) -> Table:
     frame = frame.fillna({"status": "missing", **dict.fromkeys(("seeds", *LOST), 0)})
     frame = frame.astype(dict.fromkeys(("seeds", *LOST), int))
     notes = (
-        "Means over examples and seeds, 95 % intervals. Bold: best of that model, underlined: second best; ≈: a paired "
-        "test cannot tell it from the best (5 %, Holm's correction over that model's column).",
+        LEGEND.format(", model by model"),
         "Training memory: the allocated peak on a GPU, the sum of a step's tensors on a CPU.",
         PARTIAL if benchmark.limit else "",
     )
@@ -116,20 +123,22 @@ def tested(benchmark: Benchmark) -> Table:
     metric, by = benchmark.metric, ["model", "method"]
     found = summary(benchmark.answers, by, metric, base=stats.BEST, within=["model"]).reset_index()
     best = found[found["is_base"]].set_index("model")["method"]
-    frame = turned(found[~found["is_base"] & found[metric].notna()]).reset_index(drop=True)
+    other = ~found["is_base"] & found[metric].notna() & found["model"].isin(best.index)
+    frame = turned(found[other]).reset_index(drop=True)
     frame = frame.assign(best=frame["model"].map(best), metric=metric)
     exact = [_mcnemar(benchmark, metric, row.model, row.best, row.method) for row in frame.itertuples()]
     frame[["only_best", "only_other", "mcnemar_p"]] = pd.DataFrame(exact, index=frame.index, columns=range(3))
     for _, p in frame["mcnemar_p"].dropna().groupby(frame["model"]):
         frame.loc[p.index, "mcnemar_p"] = stats.holm(list(p))
-    shown = ("model", "best", "method", "difference", "effect", "p", "only_best", "only_other", "mcnemar_p", "verdict")
     heads = {"method": "against", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
     note = (
         f"{SCORES[metric]}: the best of each model minus the others, over the same examples and all seeds; McNemar's "
-        "exact test looks at the first seed of each only."
+        "exact test compares the first run of each, and knows nothing of seeds."
     )
-    columns = ["model", "best", "method", "metric", *TESTED[:-1], "only_best", "only_other", "mcnemar_p", "verdict"]
-    return Table(frame[columns], (note,), columns=shown, heads=heads | {"only_other": "only it right"})
+    last = ["only_best", "only_other", "mcnemar_p", "verdict", "seeds"]
+    frame = frame[["model", "best", "method", "metric", *TESTED[:-1], *last]]
+    shown = ("model", "best", "method", "difference", "effect", "p", *last)
+    return Table(frame, (note,), columns=shown, heads=heads | {"only_other": "only it right"})
 
 
 def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
@@ -167,7 +176,8 @@ def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) ->
     Raises ValueError if no run of `base` has a result.
     """
     _, answers = labelled(runs, answers)
-    frame = tests(answers, "method", metric, base_of(answers, base, metric)).dropna(subset="difference")
+    frame = summary(answers, "method", metric, base=base_of(answers, base, metric))[[*TESTED, "seeds"]]
+    frame = frame.dropna(subset="difference")
     return Table(frame, (PAIRED,), heads={"difference": f"{SCORES[metric]} against {base} (points)"})
 
 
@@ -188,7 +198,7 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     frame["total_parameters"] = frame["model"].map(sizes).astype(float)
     frame["trained_share"] = frame["trainable_parameters"] / frame["total_parameters"]
     full = frame[(frame["kind"] == "full") & frame[metric].notna() & frame["total_parameters"].notna()]
-    full = full.sort_values(["total_parameters", metric], ascending=[True, False], kind="stable")[:1]
+    full = full.sort_values("total_parameters", kind="stable")[:1]
     frame["reference"] = frame.index.isin(full.index)
     base = dict(full.iloc[0][by]) if len(full) else {"model": None}
     frame = frame.join(tests(answers, by, metric, base).drop(columns="n"), on=by)
@@ -229,7 +239,7 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
     heads |= {"nothing_difference": "against zero-shot (points)"}
     columns = (*by, metric, "own_difference", "own_p", "own_verdict", "nothing_difference", "nothing_p")
     columns += ("nothing_verdict", "seeds")
-    notes = (f"{SCORES[metric]}: means over seeds with 95 % intervals. {PAIRED}", _partial(runs))
+    notes = (f"{SCORES[metric]}: means over examples and seeds. {SEEDS} {PAIRED}", _partial(runs))
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from nblib import files, results
+from nblib import files, results, stats
 
 EXECUTION = {  # scores of tasks whose answers are run
     "test_accuracy": "average accuracy",
@@ -24,6 +24,8 @@ EXECUTION = {  # scores of tasks whose answers are run
 SCORES = {  # every score that a table shows, and how it calls it; all are shares, and higher is better
     **EXECUTION,
     **{f"em@{k}": f"EM@{k}" for k in (1, 2, 5, 10)},
+    "em_expression@1": "EM@1 of the expression",  # of tasks with a house style
+    "style_match": "house style",
     "codebleu": "CodeBLEU",
     "codebleu_corrected": "CodeBLEU (corrected)",
     "chrf": "chrF",
@@ -59,6 +61,7 @@ UNITS = {  # end of a name -> what stands in its place above the column
 INSIDE = ("_low", "_high", "_sd", "_tie", "_rank", "_corpus", "_missing", "_n")  # in the cell of another column
 WHY_NONE = {results.OUT_OF_MEMORY: "OOM", results.FAILED: "failed", "missing": "missing"}
 KEPT = (*SCORES, "memory_bytes")  # shown even where no line has a value, since then it is said why
+OPEN = {"tie": "no difference shown", stats.ONE_SEED: "not decided (one seed)"}  # verdicts in more words
 NOTHING = "–"
 MARKS = {  # best, second best, what stands below a number; <ins>, because GitHub drops <u>
     "html": ("<b>{}</b>", "<ins>{}</ins>", "<br><small>{}</small>"),
@@ -241,7 +244,7 @@ def _cell(line: Mapping[str, Any], name: str, kind: str, *, is_code: bool) -> st
 def _text(text: str, name: str, kind: str, *, is_code: bool) -> str:
     if kind == "html" and isinstance(text, Marked):
         return text.html
-    text = ESCAPES[kind]("no difference shown" if name.endswith("verdict") and text == "tie" else text)
+    text = ESCAPES[kind](OPEN.get(text, text) if name.endswith("verdict") else text)
     if kind == "html" and is_code:
         text = f"<code>{re.sub('^ +', lambda indent: '&nbsp;' * len(indent[0]), text, flags=re.MULTILINE)}</code>"
     return text.replace("\n", "<br>") if kind == "html" else text

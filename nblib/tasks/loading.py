@@ -185,7 +185,7 @@ def _unseen(
 
 
 def _sibling(name: str, data_dir: str | Path | None) -> Path | None:
-    """The folder of another task beside a user's own; None: the Hub's."""
+    """The folder of another task next to a user's own; None: from the Hub."""
     parents = islice(Path(data_dir).expanduser().absolute().parents, 2) if data_dir else ()
     return next((parent / name for parent in parents if (parent / name / "train.jsonl").is_file()), None)
 

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return args.do(args) or 0
 
 
-# What a command needs is imported when it is asked for: making tasks or cleaning notebooks does without torch.
+# A command imports what it needs when it runs: making tasks or cleaning notebooks does without torch.
 
 
 def _tasks(args: argparse.Namespace) -> None:

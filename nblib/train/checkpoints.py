@@ -71,6 +71,10 @@ def _noted(place: Path) -> dict:
 class LeanTrainer(Trainer):
     """With validation losses over all answer tokens, and checkpoints of what is trained: the base is on disk."""
 
+    def compute_loss(self, *given: Any, **named: Any) -> Any:
+        with methods.penalty_over(self.model, self.current_gradient_accumulation_steps):
+            return super().compute_loss(*given, **named)
+
     def prediction_step(self, model: nn.Module, inputs: dict, *others: Any, **named: Any) -> tuple:
         """With a loss such that the mean over rows, which the Trainer takes, is that over all answer tokens."""
         loss, *rest = super().prediction_step(model, inputs, *others, **named)

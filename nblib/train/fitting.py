@@ -110,7 +110,7 @@ def _arguments(
     own_rows = training.batch_size // launched.size()  # of a step, in this process
     device_batch = math.gcd(own_rows, training.device_batch)
     evaluated = max(1, steps_an_epoch // training.evaluations_an_epoch)
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=folder,
         num_train_epochs=training.epochs,
         per_device_train_batch_size=device_batch,
@@ -138,3 +138,6 @@ def _arguments(
         seed=seed,
         **{"logging_steps": evaluated, "report_to": "none"} | also,
     )
+    # On several GPUs the Trainer would copy the model to each and multiply the batch; it has no argument against that.
+    made._n_gpu = min(made.n_gpu, 1)
+    return made
