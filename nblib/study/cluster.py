@@ -73,7 +73,7 @@ class _Study:
                     left = self._collect(reference, group)
                     undone += [left] if left else []
                     self.claims.release(parallel.shared(group[0]))
-                    done += [one.id for one in group if one not in left]
+                    done += [one.id for one in group[: len(group) - len(left)]]
                     progress.end(len(done), sum(seconds[id] for id in done))
         except KeyboardInterrupt:
             self._interrupted(sum(map(len, undone)))
@@ -238,9 +238,8 @@ def _needs(ray: Any, waiting: Sequence[Planned]) -> dict[str, dict]:
     found = {}
     for one, peak in zip(waiting, peaks(waiting, "cuda" if has_gpus else "cpu"), strict=True):
         needed = most if peak is None else min(most, parallel.PROCESS_BYTES + peak)
-        found[one.id] = {"num_cpus": one.run.threads} | (
-            {"num_gpus": gpu_share(peak, card)} if has_gpus else {"memory": needed}
-        )
+        room = {"num_gpus": gpu_share(peak, card)} if has_gpus else {"memory": needed}
+        found[one.id] = {"num_cpus": one.run.threads} | room
     return found
 
 
