@@ -364,7 +364,7 @@ def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
         counts += map(len, found)
         pieces.append(_columns([fields for lines in found for fields in lines], known))
     answers = pd.concat(pieces, ignore_index=True) if pieces else _columns([], known)
-    answered = runs[[count > 0 for count in counts]]
+    answered = runs.loc[np.array([count > 0 for count in counts], dtype=bool)]
     places = np.repeat(np.arange(len(answered)), [count for count in counts if count])
     shared: dict = {"run": pd.Categorical(answered.index.astype("str")).take(places), "example": answers.pop("example")}
     shared["example"] = shared["example"].astype("category")
