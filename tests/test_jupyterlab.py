@@ -289,13 +289,13 @@ def test_a_training_says_how_long_and_is_cancelled_while_the_page_stays_alive(pl
 def test_the_explorer_filters_compares_downloads_and_its_points_can_be_chosen(played):
     explorer = output(played, "explorer.show(")
     picture = explorer.locator(".nblib-points svg")
-    picture.locator("text", has_text="EM@1 against prompt length").wait_for()
+    picture.locator("text", has_text="Highest EM@1").wait_for()
     depict(played, explorer, "explorer")
     menu(explorer, "method").select_option(label="rag")
     menu(explorer, "x").select_option(label="training (s)")
     menu(explorer, "x").select_option(label="prompt tokens per query")
     menu(explorer, "y").select_option(label="CodeBLEU (%)")
-    picture.locator("text", has_text="CodeBLEU against").wait_for()
+    picture.locator("text", has_text="Highest CodeBLEU").wait_for()
     listed = explorer.locator("select[size], select[multiple]").first
     points = [point.get_attribute("id").removeprefix("run:") for point in picture.locator('[id^="run:"]').all()]
     assert len(points) == listed.locator("option").count() > 3

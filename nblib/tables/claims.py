@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from nblib import results, spec, stats
+from nblib.columns import EXECUTION, SCORES, listed, p_value, points, size
 from nblib.tables.costs import unquantized
 from nblib.tables.labels import LOST, benchmarks, counts, labelled, named
 from nblib.tables.protocol import leaked
 from nblib.tables.scores import TESTED, across_models, tests, transfer, turned
-from nblib.tables.show import EXECUTION, SCORES, WHY_NONE, Table, listed, p_value, points, size
+from nblib.tables.show import WHY_NONE, Table
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
 CLAIMS = {
@@ -77,6 +78,7 @@ class Verdict:
         return Table(
             self.numbers.drop(columns="note", errors="ignore"),
             (RULE,) if len(self.numbers) else (),
+            columns=("line", "base", "score", "difference", "p", "verdict"),
             heads={"line": "method", "base": "against", "base_score": "score of that (%)", "p": "p"},
         )
 
