@@ -1,6 +1,6 @@
-"""Compares ways to adapt a code model: fine-tuning, examples in the prompt, retrieval; one module for each step.
+"""Compares ways to adapt a code model: fine-tuning, examples in the prompt, and retrieval.
 
-Modules load when they are first named (`nblib.study`, `from nblib import tables`), so `import nblib` costs nothing. It
+Modules load when you first name them (`nblib.study`, `from nblib import tables`), so `import nblib` costs nothing. It
 downloads nothing, checks no device and sets no seed.
 """
 

@@ -1,4 +1,4 @@
-"""A trained adapter put to use: asked as it was trained, or written as a model that needs neither PEFT nor nblib."""
+"""Uses a trained adapter: ask it as it was trained, or export a model that needs neither PEFT nor nblib."""
 
 import shutil
 import subprocess
@@ -28,9 +28,9 @@ class Assistant:
     precision: str
 
     def ask(self, intent: str | Sequence[str], *, stream: bool = False) -> str | list[str] | Iterator[str]:
-        """The code for an intent, or for each of several: the likeliest, word by word.
+        """Writes the code for an intent, or for each of several, with greedy decoding.
 
-        With `stream` one intent's answer comes in pieces while it is written, up to and with its stop string.
+        With `stream`, the answer to one intent comes in pieces while it is written, including its stop string.
         """
         if stream:
             return self._pieces(str(intent))
@@ -65,9 +65,9 @@ class Assistant:
 
 
 def use(adapter: str | Path) -> Assistant:
-    """An adapter on its base, wherever that is: embedded, a folder, of the Hub, a GGUF file; `.ask` it.
+    """Loads an adapter on its base model, wherever that is (embedded, folder, Hub, GGUF file); then `.ask` it.
 
-    Raises ValueError for a folder without an adapter, ConnectionError where the Hub is needed and out of reach.
+    Raises ValueError for a folder without an adapter, ConnectionError if it needs the Hub and cannot reach it.
     """
     noted = methods.read(adapter)
     precision = _precision(noted)
@@ -88,10 +88,10 @@ def origin(adapter: str | Path) -> tuple[str, str | spec.UserData, str, str | No
 
 
 def export(adapter: str | Path, folder: str | Path, kind: str = "merged") -> Path:
-    """An ordinary model folder, the adapter merged into its base; for `ollama` with a Modelfile beside.
+    """Merges the adapter into its base and writes an ordinary model folder; `ollama` adds a Modelfile.
 
-    A quantized base is merged unquantized: scores were taken over the quantized one.
-    Raises ValueError for an adapter that is no part of the weights, such as virtual tokens.
+    We merge into unquantized weights, even if the adapter was scored over quantized ones.
+    Raises ValueError for an adapter that cannot be merged into weights, such as virtual tokens.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, MutableMapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from IPython import get_ipython
@@ -22,7 +22,9 @@ PACKAGE = Path(__file__).parent
 REFUSALS = (ValueError, OSError, RuntimeError, ImportError)  # kinds of errors that say what to do
 INJECTED = "# Parameters"  # the first line of the cell that Papermill adds
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-PINNED = ("torch", "torchvision", "torchaudio", "numpy")  # Colab's own builds, made for each other and for its driver
+BUILDS = ("torch", "torchvision", "torchaudio", "numpy")  # Colab's own, made for each other and for its driver
+SERVER = ("google-colab", "ipykernel", "ipywidgets", "jupyter-server", "jupyterlab", "notebook")  # run the page itself
+OLDEST_TORCHAO = (0, 16)  # that peft takes
 DRIVE = Path("/content/drive")
 ON_DRIVE = DRIVE / "MyDrive" / "nblib"  # what outlasts the machine
 LARGE_MODELS = ("codellama-13b-python", "codellama-7b", "qwen2.5-coder-1.5b")
@@ -146,7 +148,7 @@ def prepare_colab(*, keep_on_drive: bool = False) -> None:
 
     With `keep_on_drive` the results folder stands on Google Drive: after a disconnect, run the notebook again and
     it reads the rows that are there and goes on with the rest.
-    Raises RuntimeError with the last lines of pip where a package cannot be installed.
+    Raises RuntimeError where a package cannot be installed, and shows what pip said.
     """
     if _version("nblib") is None:
         install()
@@ -161,17 +163,38 @@ def prepare_colab(*, keep_on_drive: bool = False) -> None:
 
 
 def install(root: Path = ROOT) -> None:
-    """Installs nblib with what it needs; pip may add and upgrade, but it must not touch Colab's torch and numpy."""
-    pins = [f"{name}=={found}" for name in PINNED if (found := _version(name))]
+    """Installs nblib with what it needs; Colab's torch and numpy, and all that runs its page, stay as they are."""
+    pins = host_pins()
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
-        done = subprocess.run([*command, "--editable", f"{root}[dense]"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        last_words = " ".join((done.stderr or done.stdout).split())[-600:]
-        raise RuntimeError(f"pip could not install nblib beside {', '.join(pins)}: {last_words}")
+        pip("install", "--constraint", str(constraints), "--editable", f"{root}[dense]")
+    if (found := _version("torchao")) and tuple(map(int, found.split(".")[:2])) < OLDEST_TORCHAO:
+        pip("uninstall", "--yes", "torchao")
+        print(f"Removed torchao {found} from this machine: peft refuses a version below 0.16, and nblib needs none.")
     importlib.invalidate_caches()
+
+
+def pip(action: str, *arguments: str) -> None:
+    """Runs pip; where it fails, shows all that it said and raises RuntimeError."""
+    command = [sys.executable, "-m", "pip", action, "--quiet", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        print(done.stdout)
+        raise RuntimeError(f"`pip {action} {arguments[-1]}` failed; what pip said is above")
+
+
+def host_pins() -> list[str]:
+    """`name==version` of what has to stay: Colab's builds, and all that its notebook server needs, directly or not."""
+    from packaging.requirements import Requirement  # which Jupyter needs too
+
+    pins, waiting = {name: _version(name) for name in BUILDS}, list(SERVER)
+    while waiting:
+        if (name := waiting.pop().lower()) not in pins:
+            pins[name] = _version(name)
+            needed = [Requirement(line) for line in (requires(name) if pins[name] else None) or ()]
+            waiting += [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return [f"{name}=={found}" for name, found in sorted(pins.items()) if found]
 
 
 def keep_results(place: Path, results: Path = ROOT / "results") -> Path:

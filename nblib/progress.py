@@ -2,23 +2,30 @@
 
 import sys
 import time
+from typing import TextIO
+
+import psutil
 
 
 class Progress:
-    """Counts whole runs and the share of the current one.
+    """Says how many runs are done, and from the seconds that runs of each kind need, how long all will take.
 
-    In a notebook the line is one output that is overwritten, so an executed notebook holds one line; elsewhere it goes
-    to the terminal, and nowhere if there is none.
+    `seconds` are those of all runs together. If they are `known`, from earlier runs, we go by them until the first run
+    has ended, and then by how fast this machine is; otherwise only their proportions count. `processes` share the runs.
+    In a notebook the line is one output that is overwritten, and Papermill's terminal shows it too; outside of a
+    notebook it goes to the terminal, and nowhere if there is none.
     """
 
-    def __init__(self, total: int):
-        self.total, self.finished, self.text = total, 0, ""
+    def __init__(self, total: int, seconds: float, *, known: bool, processes: int = 1):
+        self.total, self.seconds, self.known, self.processes = total, seconds, known, processes
+        self.finished, self.finished_seconds, self.own_seconds, self.text = 0, 0.0, 0.0, ""
         self.start = self.shown = time.monotonic()
         self.output = cell_output()
+        self.terminal = sys.stderr if self.output is None else papermill_terminal()
 
-    def begin(self, text: str) -> None:
-        """A run starts."""
-        self.text = text
+    def begin(self, text: str, seconds: float) -> None:
+        """A run starts that needs so many seconds."""
+        self.text, self.own_seconds = text, seconds
         self._show(0.0)
 
     def report(self, share: float) -> None:
@@ -26,9 +33,9 @@ class Progress:
         if time.monotonic() - self.shown > 1:
             self._show(share)
 
-    def end(self, finished: int) -> None:
-        """A run is done; so many are by now, those of other processes included."""
-        self.finished = finished
+    def end(self, finished: int, seconds: float) -> None:
+        """A run is done; so many of so many seconds are by now, those of other processes included."""
+        self.finished, self.finished_seconds = finished, seconds
         if self.finished == self.total and self.text != "done":
             self.text = "done"
             self._show(0.0, end="\n")
@@ -38,16 +45,16 @@ class Progress:
         line = self.line(min(share, 1.0))
         if self.output is not None:
             self.output.update({"text/plain": line}, raw=True)
-        elif sys.stderr.isatty():
-            print(f"\r{line:<100}", end=end, file=sys.stderr, flush=True)
+        if self.terminal is not None and self.terminal.isatty():
+            print(f"\r{line[:100]:<100}", end=end, file=self.terminal, flush=True)
 
     def line(self, share: float) -> str:
-        """`█████░░░░░ 1 of 4 runs | lora, seed 42 | 1:00, about 1:40 left`."""
-        done, elapsed = self.finished + share, time.monotonic() - self.start
-        filled = round(20 * done / self.total) if self.total else 20
-        left = f", about {clock(elapsed / done * (self.total - done))} left" if 0 < done < self.total else ""
-        bar = "█" * filled + "░" * (20 - filled)
-        return f"{bar} {self.finished} of {self.total} runs | {self.text} | {clock(elapsed)}{left}"
+        """`12 of 23 | lora, seed 42 | 3:10 of about 4:30`."""
+        elapsed = time.monotonic() - self.start
+        done = self.finished_seconds + share * self.own_seconds
+        pace = 1 / self.processes if self.known and not self.finished else elapsed / done if done else 0.0
+        about = f" of about {clock(elapsed + pace * (self.seconds - done))}" if pace and self.text != "done" else ""
+        return f"{self.finished} of {self.total} | {self.text} | {clock(elapsed)}{about}"
 
 
 def clock(seconds: float) -> str:
@@ -61,3 +68,15 @@ def cell_output():
     if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
         return None
     return ipython.display.display({"text/plain": ""}, raw=True, display_id=True)
+
+
+def papermill_terminal() -> TextIO | None:
+    """The terminal in which Papermill runs this notebook and draws a bar; None elsewhere, and without one."""
+    try:
+        parent = psutil.Process().parent()
+        if parent is None or "papermill" not in " ".join(parent.cmdline()[:3]):
+            return None
+        stream = open(f"/proc/{parent.pid}/fd/2", "w", encoding="utf-8")  # noqa: SIM115  # for as long as we run
+    except (OSError, psutil.Error):  # another system than Linux, or a process that cannot be looked at
+        return None
+    return stream if stream.isatty() else None

@@ -223,7 +223,7 @@ def build(
 
 
 def shown(shot, task: Task = PLAIN) -> str:
-    """An example as it stands before a query."""
+    """An example as it appears before a query."""
     return INSTRUCTION.format(intent=_request(shot, task)) + shot.code + SEPARATOR
 
 
@@ -248,7 +248,7 @@ def extract(completion: str, stops: Sequence[str], *, opened: bool = False) -> s
 
 
 def _fences(text: str, begin: int, *, opened: bool = False) -> Iterator[re.Match]:
-    """Where code may begin or end, in their order: what stands in a docstring or a comment does not count.
+    """Where code may begin or end, in their order: docstrings and comments do not count.
 
     Where the prompt `opened` a fence, a bare one at a line's start counts there as well: generation ends at it.
     """
@@ -263,7 +263,7 @@ def _fences(text: str, begin: int, *, opened: bool = False) -> Iterator[re.Match
 
 
 def _opens(fence: re.Match, text: str, stops: Sequence[str], *, opened: bool) -> bool:
-    """Whether code begins after it: prose stands before it, also one word of it where the fence names a language."""
+    """Whether code begins after it: prose comes before it, even a single word if the fence names a language."""
     if _is_bare(fence) and opened:
         return False
     if "code" not in fence.groupdict() and not text[fence.end() :].strip():
@@ -282,7 +282,7 @@ def _until(text: str, stops: Sequence[str]) -> str:
 
 
 def _is_python(text: str) -> bool:
-    """Whether it is code, as a module or as what stands in a function: then a fence after it closes it."""
+    """Whether it is code, as a module or as the body of a function: then a fence after it closes it."""
     body = f"async def answer():\n{indent(dedent(text.strip(chr(10))), ' ')}"
     return bool(text.strip()) and (_compiles(text.strip()) or _compiles(body))
 

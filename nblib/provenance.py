@@ -7,7 +7,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("nblib", "torch", "transformers", "peft", "bitsandbytes", "datasets", "evaluate", "accelerate", "codebleu")
+PACKAGES = (
+    "nblib torch transformers peft bitsandbytes datasets evaluate accelerate tree-sitter tree-sitter-python".split()
+)
 # How results are made, where no setting says it: one count more for each change after which a score can differ.
 REVISIONS = {"prompts": 2, "training": 2, "decoding": 2, "scores": 2, "execution": 2}
 ROOT = Path(__file__).resolve().parent.parent  # of the clone

@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from nblib import hub
 from nblib.spec import Retrieved
-from nblib.tasks import Example, near_duplicate
+from nblib.tasks import Example
 
 BUILT_IN = ("bm25", "tfidf")  # retrievers that need no model
 # Short names: an encoder's Hub id, and the package of an index that has the same files in its folder `model`.
@@ -54,16 +53,16 @@ def random_shots(train: Sequence[Example], count: int, seed: int) -> tuple[Examp
 def nearest(
     train: Sequence[Example], queries: Sequence[Example], method: Retrieved, *, device: str = "cpu"
 ) -> list[Found]:
-    """The training examples whose intents are nearest to each query's, one `Found` a query.
+    """Finds the training examples whose intents are nearest to each query's, one `Found` per query.
 
-    A row whose intent is nearly the query's own (`tasks.near_duplicate`) is left out, and with it the query's own row;
-    where fewer than `method.shots` remain, there are fewer. Of rows that are equally near the first in `train` wins.
-    `device` is where encoder and reranker compute.
-    Raises ValueError or ImportError as `require` does, ConnectionError where the Hub is out of reach.
+    Rows whose intent is nearly the query's own count too, because trained methods read them as well; a run's
+    `drop_leaked` leaves out such queries for all methods. Of equally near rows, the first in `train` wins. Encoder and
+    reranker compute on `device`.
+    Raises ValueError or ImportError as `require` does, ConnectionError if the Hub is out of reach.
     """
     require(method, len(train))
     similarity = measure(method.retriever, [row.intent for row in train], queries, device=device)
-    pools = [_pool(train, query, similarity(query.intent), method) for query in queries]
+    pools = [_pool(similarity(query.intent), method) for query in queries]
     orders = [list(pool) for pool in pools]
     if method.reranker:
         orders = _reranked(train, queries, orders, method.reranker, device)
@@ -71,26 +70,25 @@ def nearest(
         orders = [_diverse(train, order, pool, similarity, method) for order, pool in zip(orders, pools, strict=True)]
     found = []
     for order, pool in zip(orders, pools, strict=True):
-        shown = order[: method.shots][::-1]  # what stands right before the query counts most
+        shown = order[: method.shots][::-1]  # what comes right before the query counts most
         found.append(Found(tuple(train[row] for row in shown), tuple(pool[row] for row in shown)))
     return found
 
 
-def _pool(train: Sequence[Example], query: Example, similarities: np.ndarray, method: Retrieved) -> dict[int, float]:
-    """Position in `train` to similarity, of the nearest rows that are no near-duplicates, the nearest first.
+def _pool(similarities: np.ndarray, method: Retrieved) -> dict[int, float]:
+    """Position in the training rows to similarity, of the nearest ones, the nearest first.
 
     A reranker reads and diversity chooses from more than are shown, but few.
     """
     size = max(4 * method.shots, 20) if method.reranker or method.diversity else method.shots
-    order = np.argsort(-similarities, kind="stable")
-    fresh = (int(row) for row in order if not near_duplicate(train[row].intent, query.intent))
-    return {row: float(similarities[row]) for row in islice(fresh, size)}
+    order = np.argsort(-similarities, kind="stable")[:size]
+    return {int(row): float(similarities[row]) for row in order}
 
 
 def _reranked(
     train: Sequence[Example], queries: Sequence[Example], orders: list[list[int]], reranker: str, device: str
 ) -> list[list[int]]:
-    """The candidates of each query in the cross-encoder's order, the best first; of equal scores theirs stands."""
+    """The candidates of each query in the cross-encoder's order, the best first; equal scores keep the order."""
     pairs = [(query.intent, train[row].intent) for query, order in zip(queries, orders, strict=True) for row in order]
     scores = iter(rerank_scores(reranker, pairs, device=device))
     scored = [{row: next(scores) for row in order} for order in orders]
@@ -125,7 +123,7 @@ def measure(retriever: str, known: Sequence[str], queries: Sequence[Example], *,
     """The retriever's similarity to the `known` texts, 1 where a text is the same to the retriever.
 
     BM25's is the share of the score that the text gets as its own document, at most 1; the others are cosines, and
-    only an encoder's can be below 0. It may be asked about the queries' intents and about the known texts.
+    only an encoder's can be below 0. It takes the queries' intents and the known texts.
     """
     if retriever == "bm25":
         similarity = _bm25(known)

@@ -1,4 +1,4 @@
-"""What the fields of settings may hold: rules that stand in their types, checked when settings are made."""
+"""What the fields of settings may hold: rules in their types, checked when settings are made."""
 
 import math
 from collections.abc import Callable

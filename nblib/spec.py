@@ -12,7 +12,7 @@ PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 ALL_LINEAR, ATTENTION_INPUTS = "all-linear", "attention-inputs"  # named choices of target modules
 INITIAL_TEXT = "Generate Python code that follows the instruction.\n"
 # Fields that older rows lack.
-ADDED = set("length_rule study_scores trust_remote_code max_train ending user_data drop_leaked".split())
+ADDED = set("length_rule study_scores trust_remote_code max_train ending user_data drop_leaked threads".split())
 
 
 def names_modules(text: str) -> bool:
@@ -339,6 +339,7 @@ class Run(Settings):
     max_train: Count | None = None  # only the first training rows are trained on, shown or retrieved; by joined task
     user_data: UserData | None = None  # a user's own, of which `task` is the name; its content counts, not its place
     drop_leaked: Flag = False  # test rows whose intent is in the training rows, or nearly, are left out
+    threads: Count = 1  # that it computes with on a CPU, whatever runs beside it: a sum's rounding depends on them
 
     def __post_init__(self):
         super().__post_init__()
@@ -386,7 +387,8 @@ def training_id(run: Run, *, data: str, weights: str) -> str:
 
     `data` and `weights` are revisions or content hashes, of the data that is trained on.
     """
-    hashed = {name: value for name, value in changed(run).items() if name in ("trust_remote_code", "max_train")}
+    read = ("trust_remote_code", "max_train", "threads")
+    hashed = {name: value for name, value in changed(run).items() if name in read}
     hashed |= {"precision": run.precision, "seed": run.seed, "data": data, "weights": weights}
     return _id(run, run.train_task or run.task, hashed)
 

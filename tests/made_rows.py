@@ -1,6 +1,7 @@
 """Rows with answers that are right as often as a test says, written to a folder."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,11 @@ def put(folder: Path, run: Run, scores: Sequence, *, status=results.OK, weights:
     ]
     results.write(folder, row, predictions if well else ())
     return row
+
+
+def put_seeds(folder: Path, asked: Run, scores: Sequence, **given) -> list[Row]:
+    """A row for each of SEEDS, all with these scores."""
+    return [put(folder, replace(asked, seed=seed), scores, **given) for seed in SEEDS]
 
 
 def study(folder: Path, shares: dict[spec.Method, float], seeds: Iterable[int] = SEEDS, **settings) -> list[Row]:

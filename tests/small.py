@@ -80,7 +80,7 @@ def folder(path, family: str = "llama", **settings) -> str:
 
 def rows(place) -> str:
     """DATA as CoNaLa's files, in a new folder."""
-    place.mkdir()
+    place.mkdir(parents=True)
     for split in ("train", "validation", "test"):
         found = [{"nl": example.intent, "cmd": example.code} for example in getattr(DATA, split)]
         (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))

@@ -1,5 +1,7 @@
 """Completions hang on nothing but the prompt, end by themselves, and no token is read twice."""
 
+from collections import Counter
+
 import pytest
 import small
 import torch
@@ -38,13 +40,13 @@ def read(tokenizer, ids, ends=(1,)) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["zero-shot", "lora", "ia3", "prompt-tuning", "prefix-tuning"])
-@pytest.mark.parametrize("beams", [1, 4])
-def test_answers_do_not_depend_on_the_batch(kind, beams):
+@pytest.mark.parametrize("decoding", [{}, {"beams": 4, "returned": 4}, {"temperature": 0.8, "returned": 3}], ids=str)
+def test_answers_do_not_depend_on_the_batch(kind, decoding):
     tokenizer, model = small.tokenizer(), small.model(seed=3)
     if kind != "zero-shot":
         model = methods.attach(model, spec.method(kind), tokenizer, seed=1)
-    together = answers(model, tokenizer, PROMPTS, beams=beams, returned=beams, batch_size=5)
-    alone = answers(model, tokenizer, PROMPTS, beams=beams, returned=beams, batch_size=1)
+    together = answers(model, tokenizer, PROMPTS, batch_size=5, **decoding)
+    alone = answers(model, tokenizer, PROMPTS, batch_size=1, **decoding)
     assert together == alone
     assert sorted(together) == [0, 1, 2, 3, 4]
 
@@ -229,6 +231,33 @@ def test_sampling_follows_the_seed():
     )
     assert first == again
     assert first != other
+    fewer = answers(model, tokenizer, PROMPTS[:3], temperature=1.0, returned=2, seed=1)
+    assert fewer == {index: first[index][:2] for index in fewer}
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+def test_tokens_are_drawn_as_often_as_the_model_says(top_p):
+    tokenizer, model = small.tokenizer(), small.model(seed=3)
+    model.lm_head.weight.data.mul_(40)  # so that some are far likelier than others
+    ids = torch.tensor([tokenizer(PROMPTS[1])["input_ids"]])
+    likely = torch.softmax(model(ids).logits[0, -1].double() / 0.8, -1).sort(descending=True)
+    kept = likely.values.where(likely.values.cumsum(0) - likely.values < top_p, 0)
+    sampling = {"temperature": 0.8, "top_p": top_p, "returned": 4000, "new_tokens": 1, "stops": ("never said",)}
+    texts, shares = answers(model, tokenizer, [PROMPTS[1]], **sampling)[0], Counter()
+    for id, share in zip(likely.indices.tolist(), (kept / kept.sum()).tolist(), strict=True):
+        shares["" if id in (1, 2) else tokenizer.decode([id])] += share  # some bytes read the same
+    for text, share in shares.most_common(12):
+        drawn = texts.count(text) / len(texts)
+        assert drawn == pytest.approx(share, abs=4 * (share * (1 - share) / len(texts)) ** 0.5)
+
+
+def test_int8_on_a_cpu_answers_by_the_function_that_was_trained_whatever_the_batch(tmp_path):
+    model, tokenizer = models.load(small.folder(tmp_path), "int8")
+    ids = tokenizer(PROMPTS, return_tensors="pt", padding=True)["input_ids"]
+    with torch.inference_mode():
+        assert model.train()(ids).logits.equal(model.eval()(ids).logits)
+    together = answers(model, tokenizer, PROMPTS, beams=4, returned=4, batch_size=5)
+    assert together == answers(model, tokenizer, PROMPTS, beams=4, returned=4, batch_size=1)
 
 
 def test_a_model_with_codet5s_tokenizer_trains_and_answers_without_its_special_tokens(tmp_path):

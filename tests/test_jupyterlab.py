@@ -289,13 +289,13 @@ def test_a_training_says_how_long_and_is_cancelled_while_the_page_stays_alive(pl
 def test_the_explorer_filters_compares_downloads_and_its_points_can_be_chosen(played):
     explorer = output(played, "explorer.show(")
     picture = explorer.locator(".nblib-points svg")
-    picture.locator("text", has_text="EM@1 against prompt length").wait_for()
+    picture.locator("text", has_text="Highest EM@1").wait_for()
     depict(played, explorer, "explorer")
     menu(explorer, "method").select_option(label="rag")
     for name, label, title in (
-        ("x", "training (s)", "EM@1 against training time"),
-        ("x", "prompt tokens a query", "EM@1 against prompt length"),
-        ("y", "CodeBLEU (%)", "CodeBLEU against prompt length"),
+        ("x", "training (s)", "Highest EM@1 for its training"),
+        ("x", "prompt tokens per query", "Highest EM@1 for its prompt tokens"),
+        ("y", "CodeBLEU (%)", "Highest CodeBLEU for its prompt tokens"),
     ):
         menu(explorer, name).select_option(label=label)
         picture.locator("text", has_text=title).wait_for()

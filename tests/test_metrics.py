@@ -1,5 +1,6 @@
 """Metrics at their limits, on cases worked by hand, on hostile text, and against the packages that publish them."""
 
+import importlib
 import json
 import logging
 import math
@@ -10,10 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from codebleu import calc_codebleu, dataflow_match
-from codebleu.parser import DFG
 
-from nblib import metrics
+from nblib import metrics, tasks
 from nblib.metrics import code_bleu, text, verdicts
 from nblib.results import Prediction
 from nblib.tasks import Example
@@ -28,6 +27,31 @@ HOSTILE = {
     "lone surrogate": "x = '\ud800'",
     "long integer": "9" * 10_000,
     "nested loops": "".join(" " * depth + "while a:\n" for depth in range(30)) + " " * 30 + "b = a",
+}
+
+# References, answers, and the four parts that codebleu 0.7.0 gives with tree-sitter-python 0.21.
+PUBLISHED = {
+    (
+        "def f(a, b=1, *, c=None):\n    '''Doc.'''\n    x, y = a, b  # both\n    return x + y",
+        "def g(a, c=2):\n    x = a\n    y = c\n    return y + x",
+    ): (0.03303818, 0.036555522, 0.230769231, 0.454545455),
+    (
+        "for key, value in pairs:\n    total += value\n    if total > 9:\n        break",
+        "for k in pairs:\n    total = total + pairs[k]\nelse:\n    total = 0",
+    ): (0.087371679, 0.090782127, 0, 0.333333333),
+    ("while n:\n    n, m = n - 1, n\nprint(m)", "while n > 0:\n    m = n\n    n -= 1\nprint(m)"): (
+        *(0.110946605, 0.129753134, 0.272727273, 0.285714286),
+    ),
+    (
+        "if a:\n    b = a\nelif c:\n    b = c\nelse:\n    b = 0\nprint(b)",
+        "b = 0\nif a:\n    b = a\nprint(b, c)",
+    ): (0.318660278, 0.327235569, 0.5, 0.666666667),
+    ("y = [f(x, n) for x in xs if x for n in x]", "y = {x: f'{x}{{n}}' for x in xs}"): (
+        *(0.081653468, 0.090420541, 0.222222222, 0),
+    ),
+    ("s.name = 'ä' + t  # é\nu = s.name", 's.name = "ü"\nu: int\nu = s'): (0.064695125, 0.063119691, 0.333333333, 0),
+    ("x = (a +\n\n     b)\n", "x = a + \\\n    b\n\tx"): (0.077305518, 0.125743343, 0.2, 1),
+    ("print 'a', b", "print(\n'a', (b"): (0.113621937, 0.1, 0.333333333, None),
 }
 
 
@@ -83,6 +107,43 @@ def test_chrf_of_two_letters_by_hand():
     found = text.chrf("ac", "ab")
     assert found["chrf"] == pytest.approx((1 / 2 + 0) / 2, abs=1e-12)
     assert found["chrf++"] == pytest.approx((1 / 2 + 0 + 0) / 3, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expression", "style"),
+    [
+        ("result  = sorted( xs )  # done", 1, 1),
+        ("answer = sorted(xs)", 1, 0),
+        ("print(sorted(xs))", 1, 0),
+        ("return sorted(xs)", 1, 0),
+        ("sorted(xs)", 1, 0),
+        ("result = xs.sort()", 0, 1),
+        ("result = other = sorted(xs)", 0, 0),
+        ("print(sorted(xs), end='')", 0, 0),
+        ("result = sorted(xs", 0, 0),
+        ("import os\nresult = sorted(xs)", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_an_expression_counts_whatever_is_done_with_its_value_and_the_style_whatever_the_expression(
+    answer, expression, style
+):
+    found = scores("result = sorted(xs)", answer, ks=(1,), house_style=True)
+    assert (found["em_expression@1"], found["style_match"]) == (expression, style)
+    assert not {"em_expression@1", "style_match"} & set(scores("x", answer))
+
+
+def test_a_function_that_holds_its_value_first_has_the_same_expression_and_longer_code_has_no_style():
+    held, direct = "def f(xs):\n    y = sorted(xs)\n    return y", "def f(xs):\n    return sorted(xs)"
+    assert text.house_style(held, [direct], (1,)) == {"em_expression@1": 1, "style_match": 0}
+    assert text.house_style(held, [direct.replace("f(", "g(")], (1,))["em_expression@1"] == 0
+    steps = "def f(xs):\n    xs = xs[2:]\n    return sum(xs)"
+    assert text.house_style(steps, [steps], (1,)) == {"em_expression@1": 1, "style_match": None}
+    statement = ["xs.sort()", "print(xs.sort())", "x = xs.sort()"]
+    assert text.house_style(statement[0], statement[1:], (1, 2)) == {
+        "em_expression@1": 1, "em_expression@2": 1, "style_match": 0
+    }  # fmt: skip
+    assert [text.apart(code)[1] for code in statement] == ["…", "print(…)", "x = …"]
 
 
 def test_study_scores_are_those_of_answers_cut_at_a_part_of_the_end_token_and_only_on_request():
@@ -148,16 +209,30 @@ def test_a_reference_without_data_flow_has_none():
     assert found["codebleu"] == pytest.approx((sum(three) + 1) / 4, abs=1e-12)
 
 
-def test_the_published_number_is_the_package_s_on_conala(conala, monkeypatch, caplog):
+def test_the_published_number_is_the_package_s_on_snippets():
+    for texts, parts in PUBLISHED.items():
+        found = code_bleu.score(*texts)
+        assert [found[name] for name in code_bleu.PARTS] == [part and pytest.approx(part, abs=1e-8) for part in parts]
+        assert found["codebleu"] == pytest.approx(sum([*parts[:3], parts[3] or 1]) / 4, abs=1e-8)
+
+
+@pytest.mark.parametrize("corpus", ["apps-mini", "conala"])
+def test_the_published_number_is_the_package_s_on_whole_broken_and_hostile_code(corpus, request, monkeypatch, caplog):
+    package = pytest.importorskip("codebleu.codebleu", reason="pip install --no-deps codebleu==0.7.0 for this test")
     caplog.set_level(logging.ERROR)  # the package warns of every text without data flow
-    references, answers = conala[:80], [row.replace("(", "( ").replace("i", "j") for row in conala[1:81]]
-    answers[:10] = references[:10]
-    for module in (dataflow_match, DFG):  # whose own order of names changes with the process, and scores with it
+    for name in ("dataflow_match", "parser.DFG"):  # whose order of names changes with the process, and scores with it
+        module = importlib.import_module(f"codebleu.{name}")
         monkeypatch.setattr(module, "set", code_bleu.OrderedSet, raising=False)
+    hostile = [text.strip() for name, text in HOSTILE.items() if name in ("empty", "null byte", "invalid escape")]
+    codes = request.getfixturevalue("conala") if corpus == "conala" else [row.code for row in tasks.load(corpus).train]
+    broken = [row[: len(row) // 2] + (";\n\t" + row)[: len(row) // 3] for row in codes[80:160]]
+    references = [*codes[:160], *hostile, *hostile]
+    answers = [*(row.replace("(", "( ").replace("i", "j") for row in codes[1:81]), *broken, *hostile, *hostile[::-1]]
+    answers[:10] = references[:10]
     for one, answer in zip(references, answers, strict=True):
-        published = calc_codebleu([one], [answer], "python")["codebleu"]
-        assert code_bleu.score(one, answer)["codebleu"] == pytest.approx(published, abs=1e-9)
-    published = calc_codebleu([[row] for row in references], answers, "python")["codebleu"]
+        published = package.calc_codebleu([one], [answer], "python")["codebleu"]
+        assert code_bleu.score(one, answer)["codebleu"] == pytest.approx(published, abs=1e-9), (one, answer)
+    published = package.calc_codebleu([[row] for row in references], answers, "python")["codebleu"]
     assert code_bleu.corpus(references, answers)["codebleu"] == pytest.approx(published, abs=1e-9)
 
 
@@ -180,7 +255,8 @@ def test_line_ends_of_another_system_change_no_score():
 
 
 def test_scores_of_rows_have_the_names_of_the_table():
-    names = {*scores("x", "x", study_scores=True), *verdicts.scores([("passed",)], sampled=True, ks=[1])}
+    names = set(scores("x", "x", study_scores=True, house_style=True))
+    names |= set(verdicts.scores([("passed",)], sampled=True, ks=[1]))
     assert {name.partition("@")[0] for name in names} == set(metrics.METRICS)
 
 
@@ -188,7 +264,7 @@ def test_scores_of_rows_have_the_names_of_the_table():
 def test_hostile_text_is_scored_like_any_other(name):
     for reference in ("for a in b:\n    c = a + d", HOSTILE[name][:5_000]):
         start = time.process_time()
-        found = scores(reference, HOSTILE[name])
+        found = scores(reference, HOSTILE[name], house_style=True)
         assert time.process_time() - start < 5  # with thirty nested loops the package would need 2**30 rounds
         assert all(value is None or 0 <= value <= 1 for value in found.values())
 
@@ -243,7 +319,7 @@ socket.socket.connect = refuse
 sys.modules["transformers"] = None  # evaluate wants its list of pipelines only; without, it loads in a second
 import evaluate
 del sys.modules["transformers"]
-from nblib import metrics
+from nblib import metrics, tasks
 texts = dict(predictions=["x = f(2)", ""], references=["x = f(1)", "y"])
 lists = dict(predictions=[["a", "b"], ["'q'", "c"]], references=["b", '"q"'])
 study = dict(predictions=[["x < 1"], ["x"]], references=["x", "x"])

@@ -118,7 +118,7 @@ def test_a_failing_answer_is_shown_with_its_test_and_what_it_gives():
 
 
 @pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "untested"), [("conala-mini", 15), ("codealpaca-mini", 3), ("apps-mini", 0)])
+@pytest.mark.parametrize(("name", "untested"), [("conala-mini", 19), ("codealpaca-mini", 4), ("apps-mini", 0)])
 def test_references_of_a_shipped_task_pass_and_other_answers_fail(name, untested, step):
     examples = [row for row in tasks.load(name).test if has_tests(row)]
     assert len(examples) == 200 - untested

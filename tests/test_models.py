@@ -196,7 +196,7 @@ def test_a_model_with_code_of_its_own_is_refused_unless_transformers_computes_th
     place = small.folder(tmp_path / "gpt2", "gpt2")
     settle(tmp_path / "gpt2", auto_map={"AutoModelForCausalLM": "modeling_gpt2_mq.GPT2LMHeadCustomModel"})
     for refused in (models.check, models.load, models.load_shape):
-        with pytest.raises(ValueError, match="computes with code of its own, modeling_gpt2_mq.GPT2LMHead.* which is"):
+        with pytest.raises(ValueError, match="comes with code of its own, modeling_gpt2_mq.GPT2LMHead.* which we"):
             refused(place, "fp32")
     settle(tmp_path / "gpt2", auto_map={"AutoModelForSequenceClassification": "modeling.Other", "AutoConfig": "c.C"})
     models.check(place, "fp32")
@@ -232,5 +232,5 @@ def test_code_of_its_own_is_run_where_that_is_allowed(tmp_path):
     (tmp_path / "modeling_doubled.py").write_text(OWN_CODE.replace("2 *", "3 *"))
     assert models.revision(place, trust_remote_code=True) != first
     settle(tmp_path, auto_map={"AutoModelForCausalLM": "someone/else--modeling.Doubled"})
-    with pytest.raises(ValueError, match="is in another repository, someone/else, at no commit"):
+    with pytest.raises(ValueError, match="is in another repository, someone/else, without a commit"):
         models.load(place, trust_remote_code=True)

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -137,28 +137,40 @@ def test_the_cell_does_nothing_elsewhere(shell):
 
 def test_on_colab_the_cell_fetches_the_repository_and_prepares_the_machine(shell, drive):
     fetched, prepared = shell()
-    assert "git clone --quiet --depth 1 {address} {clone}" in fetched
+    assert "git clone --quiet --depth 1 {address} {clone} || echo" in fetched
     assert prepared == {"keep_on_drive": False}
     assert sys.path[0] == "/content/nblib"
 
 
-def test_pip_leaves_torch_and_numpy_as_they_are_and_a_failure_has_its_last_words(monkeypatch, tmp_path):
-    done = subprocess.CompletedProcess([], 0, "", "ERROR: Cannot install\n  numpy 3")
-    seen = []
+def test_pip_leaves_colabs_builds_and_its_notebook_server_as_they_are(monkeypatch, tmp_path, capsys):
+    calls, versions = [], {"torchao": "0.10.0", "google-colab": "1.0.0"}
 
-    def pip(command, **_):
-        seen.append((command, Path(command[command.index("--constraint") + 1]).read_text()))
-        return done
+    def run(command, **_):
+        pins = Path(command[command.index("--constraint") + 1]).read_text() if "--constraint" in command else ""
+        calls.append((command[3:], pins.splitlines()))
+        return subprocess.CompletedProcess([], 0, "")
 
-    monkeypatch.setattr(subprocess, "run", pip)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(notebook, "_version", lambda name, found=notebook._version: versions.get(name) or found(name))
+    monkeypatch.setattr(notebook, "requires", lambda name: ["tabulate>0"] if name == "google-colab" else requires(name))
     notebook.install(tmp_path)
-    ((command, pins),) = seen
-    assert command[:4] == [sys.executable, "-m", "pip", "install"]
-    assert command[-2:] == ["--editable", f"{tmp_path}[dense]"]
-    assert {f"torch=={version('torch')}", f"numpy=={version('numpy')}"} <= set(pins.splitlines())
-    done.returncode = 1
-    with pytest.raises(RuntimeError, match="beside torch==.*numpy==.*: ERROR: Cannot install numpy 3"):
-        notebook.install(tmp_path)
+    (installed, pins), (removed, _) = calls
+    assert (installed[0], installed[-2:]) == ("install", ["--editable", f"{tmp_path}[dense]"])
+    kept = ("torch", "numpy", "ipykernel", "jupyter-client", "tornado", "traitlets", "pyzmq", "tabulate")
+    assert {f"{name}=={version(name)}" for name in kept} <= set(pins)
+    assert "google-colab==1.0.0" in pins
+    assert not any(pin.startswith(("transformers", "peft", "filelock")) for pin in pins)  # which nblib needs newer
+    assert removed == ["uninstall", "--quiet", "--yes", "torchao"]
+    assert "Removed torchao 0.10.0 from this machine: peft refuses" in capsys.readouterr().out
+    versions["torchao"] = "0.18.0"
+    notebook.install(tmp_path)
+    assert len(calls) == 3
+
+
+def test_what_pip_says_is_shown_where_it_fails(capsys):
+    with pytest.raises(RuntimeError, match="`pip install /no/such/place` failed; what pip said is above"):
+        notebook.pip("install", "--no-index", "/no/such/place")
+    assert "/no/such/place" in capsys.readouterr().out
 
 
 def test_results_move_to_drive_and_a_later_session_finds_them(tmp_path):

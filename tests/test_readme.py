@@ -12,6 +12,7 @@ import pytest
 
 MAIN_JOB = "pip install -r requirements.txt && papermill notebooks/rq1_peft_vs_icl.ipynb out.ipynb"
 TESTS = "pip install -r requirements.txt && pytest"
+OF_GITHUB = "../../actions/"  # pages of the repository on GitHub, relative to its README
 WRITTEN_BY_USERS = ("out.ipynb", "results/")  # named in the README, in no clone
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/running.md", "docs/results.md", "docs/speed.md", "docs/memory.md")
 
@@ -22,7 +23,7 @@ def readme(root):
 
 
 @pytest.mark.parametrize(("mark", "line"), [("main job", MAIN_JOB), ("tests", TESTS)])
-def test_each_of_the_two_lines_stands_there_once(readme, mark, line):
+def test_each_of_the_two_lines_appears_once(readme, mark, line):
     assert re.findall(rf"<!-- {mark} -->\n```bash\n(.*?)```", readme, re.DOTALL) == [f"{line}\n"]
     assert readme.splitlines().count(line) == 1
 
@@ -38,7 +39,9 @@ def test_every_file_that_is_named_exists(root, document):
     text = (root / document).read_text(encoding="utf-8")
     named = {name for name in re.findall(r"`([^`\n]+)`", text) if _is_path(name)}
     named |= {word for word in re.findall(r"[^\s`()\[\]\"]+\.(?:ipynb|py|txt|md|png|svg)\b", text) if "*" not in word}
-    named = {name for name in named if "<" not in name and "://" not in name} - set(WRITTEN_BY_USERS)
+    named = {name for name in named if not any(sign in name for sign in ("<", "://", OF_GITHUB))} - set(
+        WRITTEN_BY_USERS
+    )
     places = (root, (root / document).parent)
     assert named
     assert sorted(name for name in named if not any((place / name).exists() for place in places)) == []
@@ -48,7 +51,8 @@ def test_every_file_that_is_named_exists(root, document):
 def test_every_relative_link_resolves(root, document):
     text = (root / document).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href|srcset)="([^"]+)"', text)
-    local = [target.split("#")[0] for target in targets if "://" not in target and not target.startswith("#")]
+    outside = ("#", OF_GITHUB)
+    local = [target.split("#")[0] for target in targets if "://" not in target and not target.startswith(outside)]
     folder = (root / document).parent
     assert sorted(target for target in local if not (folder / target).exists()) == []
 
@@ -88,7 +92,7 @@ def test_every_parameter_in_the_prose_exists_in_rq1(root, readme):
 
 
 def _is_path(name: str) -> bool:
-    """Whether what stands in back quotes is a file or folder of the repository, not a command, a key or a Hub id."""
+    """Whether the text in back quotes is a file or folder of the repository, not a command, a key or a Hub id."""
     return re.fullmatch(r"(?:nblib|notebooks|data|figures|tests|\.ci|\.github)/[\w./-]*", name) is not None
 
 

@@ -66,18 +66,18 @@ def changed(path, old, new):
     ("name", "spoil", "why"),
     [
         ("a.json", lambda path: changed(path, '"mean": 0.5', '"mean": 0.9'), "was changed after it was written"),
-        ("a.json", lambda path: path.write_text(path.read_text()[:-40]), "is no whole row"),
-        ("a.json", lambda path: path.write_text("[]"), "is no whole row"),
+        ("a.json", lambda path: path.write_text(path.read_text()[:-40]), "is not a complete row"),
+        ("a.json", lambda path: path.write_text("[]"), "is not a complete row"),
         ("a.json", lambda path: changed(path, '"id": "a"', '"id": "z"'), "holds the row z"),
-        ("a.predictions.jsonl", lambda path: changed(path, '"em@1": 1.0', '"em@1": 0.0'), "are not those"),
-        ("a.predictions.jsonl", lambda path: path.unlink(), "are not those"),
+        ("a.predictions.jsonl", lambda path: changed(path, '"em@1": 1.0', '"em@1": 0.0'), "were changed later"),
+        ("a.predictions.jsonl", lambda path: path.unlink(), "were changed later"),
     ],
 )
 def test_a_file_that_is_edited_or_cut_is_named_and_skipped(tmp_path, name, spoil, why):
     results.write(tmp_path, row(), PREDICTIONS)
     results.write(tmp_path, row("b"))
     spoil(tmp_path / name)
-    with pytest.warns(UserWarning, match=rf"a\.json .*{why}.*: it is skipped"):
+    with pytest.warns(UserWarning, match=rf"a\.json .*{why}.*: we skip it"):
         assert [found.id for found in results.read(tmp_path)] == ["b"]
     assert [found.id for found in results.read(tmp_path, quiet=True)] == ["b"]
     assert list(results.problems(tmp_path)) == ["a.json"]
@@ -97,11 +97,11 @@ def test_a_row_of_an_older_nblib_is_read_and_one_of_a_newer_is_refused_with_the_
     assert results.read(tmp_path) == [row()]
     assert results.predictions(tmp_path, "a") == PREDICTIONS[:1]
     answers.write_bytes(answers.read_bytes()[:-3])
-    assert results.problems(tmp_path) == {"a.json": "has predictions that are cut"}
+    assert results.problems(tmp_path) == {"a.json": "has incomplete predictions"}
     path.write_text(json.dumps(fields | {"energy": 3}))
     assert results.problems(tmp_path) == {"a.json": "has energy, which this nblib does not know: a newer one wrote it"}
     path.write_text(json.dumps({name: value for name, value in older.items() if name != "provenance"}))
-    assert results.problems(tmp_path) == {"a.json": "has no provenance: an older nblib wrote it, or none"}
+    assert results.problems(tmp_path) == {"a.json": "has no provenance: an older nblib wrote it, or something else did"}
 
 
 def test_what_a_killed_write_left_is_swept_by_the_next_one_of_that_run_only(tmp_path):

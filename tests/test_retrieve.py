@@ -91,19 +91,9 @@ def test_on_the_sample_task_what_is_retrieved_has_the_operation_far_more_often_t
 
 
 @both
-def test_a_row_with_the_querys_own_words_is_left_out(retriever):
-    for one in found(TRAIN, "sort list `xs`", "SORT  list 'xs'.", "list, sort xs", retriever=retriever, shots=7):
-        assert sorted(ids(one)) == ["1", "2", "3", "4", "5", "6"]
-    assert found(rows("sort `xs`", "Sort xs"), "sort 'xs'", retriever=retriever) == [retrieve.Found((), ())]
-    copies = rows(*["sort list `xs`"] * 50, "sort list `ys`", "open file")  # use up no place of diversity's candidates
-    assert ids(found(copies, "sort list `xs`", retriever=retriever, diversity=0.5)[0]) == ["51", "50"]
-
-
-def test_a_row_that_shares_nine_words_of_ten_is_left_out_and_one_with_fewer_is_found():
-    words = [f"word{number}" for number in range(20)]
-    near, far = " ".join([*words[:19], "other"]), " ".join([*words[:17], "a", "b", "c"])  # 19 of 21, 17 of 23
-    assert ids(found(rows(near, far, "x"), " ".join(words))[0]) == ["2", "1"]
-    assert ids(found(TRAIN, "sort list `ys`", shots=1)[0]) == ["0"]  # another name in the same short request
+def test_a_row_with_the_querys_own_words_is_found_as_trained_methods_read_it(retriever):
+    for one in found(TRAIN, "sort list `xs`", "SORT  list 'xs'.", retriever=retriever):
+        assert ids(one)[-1] == "0"
 
 
 @both

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from nblib import tasks
+from nblib.metrics import text
 from nblib.tools import __main__ as command
 from nblib.tools import recipes, sample_tasks
 from nblib.tools.recipes import KNOWN, NEW
@@ -69,6 +71,28 @@ def test_a_task_has_its_counts_the_columns_of_the_real_one_and_asks_nothing_twic
     assert [text for text, count in Counter(questions).items() if count > 1] == []
 
 
+@pytest.mark.parametrize("task", sample_tasks.TASKS)
+def test_no_intent_of_a_split_is_nearly_one_of_another(task):
+    overlaps = tasks.checks(tasks.load(task))["overlaps"]
+    assert [(pair["exact"], pair["normalized"], pair["near"]) for pair in overlaps] == [(0, 0, 0)] * 3
+
+
+def test_what_is_done_with_a_value_follows_what_the_operation_works_on():
+    operations, styles = {operation.code: operation for operation in KNOWN + NEW}, {}
+    for row in [row for rows in made("conala-mini").values() for row in rows]:
+        operation = operations[row["operation"]]
+        subject = "statements" if operation.statement else operation.subject
+        styles.setdefault(subject, set()).add(text.apart(row["cmd"])[1])
+    assert styles.pop("statements") == {"…"}
+    assert sorted(styles) == ["lists", "others", "texts"]
+    (first, second, last) = sorted(style for (style,) in styles.values())
+    assert (first == second, first.removesuffix(" = …") in recipes.WORDS["answer_names"], last) == (
+        True,
+        True,
+        "print(…)",
+    )
+
+
 @pytest.mark.parametrize("task", ["conala-mini", "codealpaca-mini"])
 def test_references_pass_their_checks_and_doing_nothing_fails(task):
     rows = [row for row in made(task)["test"] if row["test_list"]]
@@ -91,8 +115,8 @@ def test_wrong_answers_fail_and_half_of_the_operations_are_known_to_the_embedded
 def _pattern(template):
     """A regular expression with a group for each slot."""
     pattern, seen = "", set()
-    for text, slot, _, _ in string.Formatter().parse(template):
-        pattern += re.escape(text)
+    for literal, slot, _, _ in string.Formatter().parse(template):
+        pattern += re.escape(literal)
         if slot:
             pattern += f"(?P={slot})" if slot in seen else f"(?P<{slot}>.+?)"
             seen.add(slot)
@@ -103,13 +127,13 @@ def _other_answers(row):
     """The row's answer with every other operation that fits its names and literals."""
     if not row["test_list"]:
         return []
-    names = "|".join(recipes.WORDS["answer_names"])
-    found = re.fullmatch(rf"((?:{names}) = )?{_pattern(row['operation'])}", row["cmd"])
+    expression, style = text.apart(row["cmd"])
+    found = re.fullmatch(_pattern(row["operation"]), expression)
     return [
-        (found[1] or "") + other.code.format_map(found.groupdict())
+        style.replace("…", other.code.format_map(found.groupdict()))
         for other in KNOWN + NEW
         if other.checkable and other.code != row["operation"] and set(other.slots) <= set(found.groupdict())
-        if other.statement == (found[1] is None) and "permutations" not in other.code
+        if other.statement == (style == "…") and "permutations" not in other.code
     ]
 
 

@@ -52,6 +52,13 @@ def test_tables_go_between_their_marks_and_nothing_else_changes():
     assert shipped.filled(filled, tables) == filled
 
 
+def test_rows_of_notebooks_get_badges_of_the_one_address_and_lose_them_with_it():
+    text = "| RQ1: what? | `notebooks/rq1_x.ipynb` |\n| a | b |\n"
+    badged = shipped.badged(text, "https://github.com/you/nblib")
+    assert "(https://colab.research.google.com/github/you/nblib/blob/main/notebooks/rq1_x.ipynb) |\n| a | b |" in badged
+    assert shipped.badged(badged, "https://example.invalid/nblib") == text
+
+
 def test_a_study_over_old_rows_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "WORKING", tmp_path)
     (tmp_path / "row.json").write_text("{}")

@@ -18,6 +18,7 @@ def identity(run, data="d", weights="w"):
 def test_everything_that_determines_a_result_changes_the_id():
     changes = {"model": "codellama-7b", "task": "conala", "precision": "bf16", "seed": 1, "limit": 5, "max_train": 5}
     changes |= {"study_scores": True, "split": "validation", "train_task": "conala", "trust_remote_code": True}
+    changes |= {"threads": 2}
     others = [RUN, TRAINED, *(replace(RUN, **{name: value}) for name, value in changes.items())]
     decodings = (spec.Decoding(beams=12), spec.Decoding(length_rule="with-prompt"), spec.Decoding(ending="fence"))
     others += [replace(RUN, decoding=decoding) for decoding in decodings]
@@ -44,8 +45,8 @@ def test_runs_that_train_the_same_share_their_training():
     same += [{"task": "odex", "train_task": "conala-mini"}]
     assert {trained(replace(TRAINED, **change)) for change in same} == {trained(TRAINED)}
     others = [{"seed": 1}, {"precision": "nf4"}, {"method": spec.Lora(r=8)}, {"training": spec.Training(epochs=6)}]
-    others += [{"max_train": 9}, {"trust_remote_code": True}, {}]
-    assert len({trained(replace(TRAINED, **change)) for change in others}) == 7
+    others += [{"max_train": 9}, {"trust_remote_code": True}, {"threads": 2}, {}]
+    assert len({trained(replace(TRAINED, **change)) for change in others}) == 8
 
 
 def test_a_setting_that_was_added_later_is_told_where_it_is_not_as_before():

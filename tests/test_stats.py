@@ -1,5 +1,6 @@
 """Intervals hold what they promise, tests find what is there, and nothing missing is hidden."""
 
+import itertools
 from statistics import NormalDist
 
 import numpy as np
@@ -26,7 +27,7 @@ def true_mean(seed_sd: float, shift: float = -0.3) -> float:
     return NormalDist().cdf(shift / (1 + 0.7**2 + seed_sd**2) ** 0.5)
 
 
-@pytest.mark.parametrize(("seeds", "examples", "seed_sd"), [(1, 60, 0.0), (3, 200, 0.1), (5, 120, 0.3)])
+@pytest.mark.parametrize(("seeds", "examples", "seed_sd"), [(1, 60, 0.0), (2, 200, 0.6), (3, 120, 0.6), (5, 120, 0.3)])
 def test_an_interval_holds_the_truth_in_about_95_of_100_studies(seeds, examples, seed_sd):
     random, truth, held, naive = np.random.default_rng(1), true_mean(seed_sd), 0, 0
     for _ in range(300):
@@ -34,20 +35,42 @@ def test_an_interval_holds_the_truth_in_about_95_of_100_studies(seeds, examples,
         found, of_means = (stats.interval(given, resamples=500) for given in (scores, [scores.mean(axis=0)]))
         held += found.low <= truth <= found.high
         naive += of_means.low <= truth <= of_means.high
-    assert 0.915 <= held / 300 <= 0.985  # 95 % and twice the error of 300 studies, and our caution above
+    assert 0.915 <= held / 300 <= 0.99  # 95 % and twice the error of 300 studies, and our caution above
     assert naive / 300 < 0.8 or seed_sd < 0.3  # the seeds taken as one: what this test would catch
 
 
 def test_a_difference_is_found_where_there_is_one_and_its_interval_holds_it():
-    random, false, held = np.random.default_rng(2), 0, 0
-    truth = true_mean(0.1, 0.2) - true_mean(0.1, -0.3)
+    random, false, found, held = np.random.default_rng(2), 0, 0, 0
+    truth = true_mean(0.1, 0.7) - true_mean(0.1, -0.3)
     for _ in range(300):
-        a, same, better = study(random, seeds=3, examples=80, seed_sd=0.1, shifts=(-0.3, -0.3, 0.2))
+        a, same, better = study(random, seeds=3, examples=80, seed_sd=0.1, shifts=(-0.3, -0.3, 0.7))
         false += stats.paired_difference(a, same, resamples=500).p < 0.05
-        found = stats.paired_difference(better, a, resamples=500)
-        held += found.low <= truth <= found.high
-    assert false / 300 <= 0.07  # 5 % and twice the error of 300 studies; caution may make it fewer
-    assert 0.92 <= held / 300 <= 0.985
+        test = stats.paired_difference(better, a, resamples=500)
+        found, held = found + (test.p < 0.05), held + (test.low <= truth <= test.high)
+    assert false / 300 <= 0.05  # where both methods vary, caution makes it fewer
+    assert found / 300 > 0.8
+    assert held / 300 >= 0.92
+
+
+@pytest.mark.parametrize(("seeds", "others"), [(2, 1), (3, 1), (2, 2), (3, 3)])
+def test_two_or_three_seeds_that_agree_by_chance_are_not_taken_for_many(seeds, others):
+    """One method varies much with the seed, the other not at all; `others` seeds of it."""
+    random, false = np.random.default_rng(3), 0
+    for _ in range(300):
+        (a,) = study(random, seeds=seeds, examples=200, seed_sd=0.6)
+        (b,) = study(random, seeds=others, examples=200, seed_sd=0.0, shifts=(-0.3 * (1.49 / 1.85) ** 0.5,))
+        false += stats.paired_difference(a, b, resamples=500).p < 0.05
+    assert false / 300 <= 0.075  # 5 % and twice the error of 300 studies
+
+
+def test_lora_against_itself_is_never_told_apart():
+    """Strict accuracy of four seeds on apps-mini: tests over the examples alone told four of the six pairs apart."""
+    random = np.random.default_rng(0)
+    runs = [(random.permutation(200) < round(2 * points)).astype(float) for points in (69.0, 82.0, 81.0, 69.5)]
+    for one, other in itertools.combinations(runs, 2):
+        for base in ({"method": "b"}, stats.BEST):
+            found = stats.summarise(answers({"a": [one], "b": [other]}), "method", "em@1", base=base)
+            assert set(found["verdict"].dropna()) <= {stats.ONE_SEED}
 
 
 class TestInterval:
@@ -95,7 +118,6 @@ class TestPairedDifference:
         found = stats.paired_difference([[score + 0.1 for score in scores]], [scores])
         assert (found.mean, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
         assert stats.decide(found) == "higher"
-        assert stats.decide(stats.reverse(found)) == "lower"
 
     def test_three_examples_prove_nothing(self):
         assert stats.paired_difference([[0.9, 0.8, 0.9]], [[0.1, 0.0, 0.1]]).p >= 0.25  # two of 2^3 sign flips
@@ -113,6 +135,13 @@ def test_holm_on_a_hand_worked_family():
     """Sorted .01 × 4, .02 × 3, .03 × 2, .04 × 1, each at least the one before."""
     assert stats.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert stats.holm([0.5, 0.6]) == [1.0, 1.0]
+
+
+def test_a_claim_needs_all_of_its_comparisons_and_one_that_is_lost_after_holm_refutes_it():
+    assert stats.decide_all([0.1, 0.2], [0.04, 0.04]) == "higher"  # no correction: both at 5 %
+    assert stats.decide_all([0.1, -0.2], [0.04, 0.04]) == "tie"  # 0.08 after Holm
+    assert stats.decide_all([0.1, -0.2], [0.04, 0.02]) == "lower"
+    assert stats.decide_all([0.1, 0.2], [0.04, np.nan]) == stats.decide_all([], []) == "tie"
 
 
 def test_mcnemar_hand_worked():
@@ -156,18 +185,19 @@ def answers(scores: dict[str, list[list[float | None]]], **columns) -> pd.DataFr
 
 class TestSummarise:
     def test_equals_the_functions_of_sequences(self):
-        frame = stats.summarise(answers({"a": [GOOD, BAD], "b": [BAD]}), "method", "em@1", base={"method": "b"})
+        long = answers({"a": [GOOD, BAD], "b": [BAD]}, stochastic=False)
+        frame = stats.summarise(long, "method", "em@1", base={"method": "b"})
         line, around = frame.loc[0], stats.interval([GOOD, BAD])
         assert (line["em@1"], line["em@1_low"], line["em@1_high"]) == (around.mean, around.low, around.high)
         assert line["em@1_sd"] == pytest.approx(0.5 / 2**0.5)
-        tested = stats.reverse(stats.paired_difference([BAD], [GOOD, BAD]))
+        tested = stats.paired_difference([GOOD, BAD], [BAD])
         assert (line["difference"], line["difference_low"], line["p"]) == (tested.mean, tested.low, tested.p)
         assert (line["seeds"], line["pairs"], line["verdict"]) == (2, 40, "tie")
         assert frame["is_base"].tolist() == [False, True]
         assert pd.isna(frame.loc[1, "p"])
 
     def test_counts_what_is_missing_and_does_not_test_it(self):
-        found = answers({"a": [[1.0, None, 0.0, 1.0]], "b": [[None] * 4]})
+        found = answers({"a": [[1.0, None, 0.0, 1.0]] * 2, "b": [[None] * 4]})
         frame = stats.summarise(found, "method", "em@1", base=stats.BEST)
         assert frame["em@1_n"].tolist() == [3, 0]
         assert frame["em@1_missing"].tolist() == [1, 4]
@@ -175,7 +205,7 @@ class TestSummarise:
         assert frame.loc[1, "verdict"] is None
 
     def test_the_base_is_one_of_each_part_and_holm_counts_the_family(self):
-        long = pd.concat([answers({"a": [GOOD], "b": [BAD]}, task=task) for task in "xy"])
+        long = pd.concat([answers({"a": [GOOD] * 2, "b": [BAD] * 2}, task=task) for task in "xy"])
         long["task"] = pd.Categorical(long["task"], ["y", "x"])  # the order of the lines
         by = ["task", "method"]
         apart = stats.summarise(long, by, "em@1", base={"method": "b"}, within=["task"])

@@ -10,7 +10,7 @@ import small
 import torch
 
 from nblib import generate, methods, metrics, models, presets, prompts, provenance, results, spec, study, tasks, train
-from nblib.study import fitting
+from nblib.study import estimates, fitting
 
 QUICK = presets.Preset(
     methods=(spec.ZeroShot(), spec.InContext(1), spec.Retrieved(2), spec.Lora(learning_rate=1e-2)),
@@ -375,10 +375,19 @@ def test_a_run_takes_what_its_kind_took_here_for_as_many_examples_and_a_shared_t
     results.write(tmp_path, replace(made(planned[0], "another", generate_seconds=1.0), id="elsewhere"))
     costs = study.costs(planned, tmp_path)
     assert seconds() == [None] * 5
+    weights, known = estimates.weights(planned, tmp_path)
+    assert not known
+    assert weights[planned[1].id] > 3 * weights[planned[0].id] > 0  # a training is no question
     assert costs[2].peak_bytes == costs[1].peak_bytes > costs[0].peak_bytes > 1e5
     results.write(tmp_path, made(planned[0], load_seconds=1.0, generate_seconds=16.0))
-    results.write(tmp_path, made(planned[1], load_seconds=1.0, train_seconds=50.0, generate_seconds=8.0))
+    steps = len(planned[1].data.train) / lora.training.batch_size
+    trained = made(planned[1], load_seconds=1.0, train_seconds=50.0, train_steps=steps, generate_seconds=8.0)
+    results.write(tmp_path, trained)
     assert seconds() == [0.0, 0.0, 59.0, 9.0, 9.0]
+    longer = replace(lora, method=spec.Lora(r=4), training=replace(lora.training, epochs=2))  # of no kind that ran
+    planned = study.plan([longer, runs[ICL]])
+    assert seconds() == [109.0, 17.0]
+    assert estimates.weights(planned, tmp_path) == ({planned[0].id: 109.0, planned[1].id: 17.0}, True)
 
 
 @pytest.mark.skipif(models.device() != "cpu", reason="the shipped rows are a CPU's")

@@ -106,5 +106,5 @@ def test_a_file_system_without_locks_is_said_and_work_goes_on(tmp_path, monkeypa
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
-    with pytest.warns(UserWarning, match="keeps no locks"), locks.lock(tmp_path, "a") as free:
+    with pytest.warns(UserWarning, match="has no locks"), locks.lock(tmp_path, "a") as free:
         assert free

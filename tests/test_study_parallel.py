@@ -65,6 +65,36 @@ def test_two_processes_make_the_rows_of_one(planned, tmp_path, monkeypatch):
     assert torch.get_num_threads() == threads
 
 
+def test_a_study_at_once_in_two_goes_and_by_two_processes_makes_the_same_rows(tmp_path):
+    own = {"limit": 8, "max_train": 32, "seeds": [1], "precision": "fp32"}
+    runs = study.compare("micro", "conala-mini", names=["zero-shot", "icl", "lora"], shots=[1], **own)
+    embedded = study.plan(study.adjusted(runs, epochs=1))
+    made = {}
+    before = torch.get_num_threads()
+    try:
+        for name, threads, parts, processes in (("once", 4, [3], 1), ("goes", 2, [1, 3], 1), ("beside", 3, [3], 2)):
+            torch.set_num_threads(threads)
+            for end in parts:
+                rows = study.run_all(embedded[:end], tmp_path / name, processes=processes)
+            assert torch.get_num_threads() == threads
+            made[name] = [[row.scores for row in rows], answers(tmp_path / name, embedded)]
+            assert {row.provenance["threads"] for row in rows} == {1}
+    finally:
+        torch.set_num_threads(before)
+    assert made["once"] == made["goes"] == made["beside"]
+
+
+def test_a_run_computes_with_the_threads_that_it_asks_for_and_is_another_run_then(planned, tmp_path, monkeypatch):
+    (more,) = study.plan(study.adjusted([planned[0].run], threads=2))
+    assert more.id != planned[0].id
+    seen = []
+    monkeypatch.setattr(run, "answers", lambda *given: seen.append(torch.get_num_threads()) or [])
+    for one in (planned[0], more):
+        row = study.run_one(one, tmp_path)
+        assert (row.provenance["threads"], row.settings.get("threads")) == ((1, None) if one.id != more.id else (2, 2))
+    assert seen == [1, 2]
+
+
 def test_a_process_that_cannot_start_is_not_missed(planned, tmp_path, monkeypatch):
     monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
     rows = study.run_all(planned[:3], tmp_path / "rows", processes=3)
@@ -132,8 +162,35 @@ def test_processes_are_as_many_as_threads_work_and_half_of_the_free_memory_allow
     assert [bool(one.training) for one in planned] == [False] * 3 + [True] * 4
     assert [count(waiting, 64) for waiting in ([*planned, *planned], planned[2:5], planned[:3])] == [4, 2, 1]
     assert [count(planned, gib) for gib in (5, 1)] == [2, 1]  # a little more than one GiB each
-    monkeypatch.setattr(parallel, "peak_bytes", lambda one: None)
+    assert count([replace(one, run=replace(one.run, threads=2)) for one in planned], 64) == 2
+    monkeypatch.setattr(parallel, "peaks", lambda waiting: [None] * len(waiting))
     assert count(planned, 64) == 1
+
+
+def test_each_gpu_has_a_process_of_its_own(planned, monkeypatch, tmp_path):
+    seen = []
+
+    class Process:
+        pid = None
+
+        def __init__(self, **named):
+            pass
+
+        def start(self):
+            seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+    monkeypatch.setattr(parallel.models, "device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [parallel.count(waiting) for waiting in (planned, planned[2:5], planned[:1])] == [3, 2, 1]
+    monkeypatch.setattr(multiprocessing.get_context("spawn"), "Process", Process)
+    with parallel.others(3):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
+    with parallel.others(2):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,GPU-7"
+    assert seen == ["1", "2", "GPU-7"]
+    assert parallel.count(planned) == 2
 
 
 def test_a_script_is_not_run_again_by_the_processes_that_it_starts(planned, tmp_path):

@@ -1,7 +1,7 @@
 """Scores of some of the examples: by difficulty, by group, by what the prompt held."""
 
 import pytest
-from made_rows import EXAMPLES, put, right, run
+from made_rows import EXAMPLES, put, put_seeds, right, run
 
 from nblib import results, tables
 from nblib.spec import Ia3, Lora, Retrieved, ZeroShot
@@ -31,7 +31,7 @@ def test_difficulties_stand_from_easy_to_hard_with_how_answers_ended_and_were_ju
 
 
 def test_groups_are_tested_and_examples_without_one_are_told(tmp_path):
-    put(tmp_path, run(Lora()), [0.0, 1.0] * 60)
+    put_seeds(tmp_path, run(Lora()), [0.0, 1.0] * 60)
     put(tmp_path, run(ZeroShot()), [0.0] * 120)
     frame = tables.by_group(*results.load(tmp_path), KNOWN, base="zero-shot").frame
     assert list(frame["group"]) == ["new", "new", "known", "known"]
@@ -42,6 +42,16 @@ def test_groups_are_tested_and_examples_without_one_are_told(tmp_path):
     assert list(frame["em@1_n"]) == [1, 1, 119, 119]
     with pytest.raises(ValueError, match="groups must name examples of the runs, such as 'e000'"):
         tables.by_group(*results.load(tmp_path), {"x": "first"})
+
+
+def test_expressions_and_styles_stand_by_themselves_for_all_and_for_each_group(tmp_path):
+    put(tmp_path, run(ZeroShot()), [0.0] * 120)
+    assert "no house style" in tables.learned(*results.load(tmp_path), KNOWN).text
+    put(tmp_path, run(Lora()), [0.0, 1.0] * 60, metrics=("em@1", "em_expression@1", "style_match"))
+    frame = tables.learned(*results.load(tmp_path), KNOWN).frame.set_index(["group", "method"])
+    assert [frame.loc[(name, "lora"), "em_expression@1"] for name in ("all", "new", "known")] == [0.5, 0, 1]
+    assert (frame.loc[("new", "zero-shot"), "em@1"], frame.loc[("all", "lora"), "n"]) == (0, 120)
+    assert frame["style_match"].isna().sum() == 3
 
 
 def test_retrieval_hand_worked(tmp_path):

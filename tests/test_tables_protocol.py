@@ -1,5 +1,7 @@
 """What stands behind the numbers, examples side by side, and two stores."""
 
+from types import SimpleNamespace
+
 import pytest
 from made_rows import EXAMPLES, put, right, run, study
 
@@ -14,6 +16,21 @@ CHECKS = {
     "rows_left_out": 0,
     "known_intents": 1,
 }
+
+
+def test_a_plan_says_how_long_it_takes_as_far_as_earlier_runs_tell():
+    runs = [run(ZeroShot()), run(Lora()), run(Lora(), 2), run(Ia3())]
+
+    def shown(*seconds):
+        costs = [SimpleNamespace(seconds=each, peak_bytes=None) for each in seconds]
+        table = tables.plan(runs, [each == 0 for each in seconds], costs)
+        return list(table.frame.get("minutes left", ())), table.notes[0].partition(". ")[0]
+
+    assert shown(0, 0, 0, 0) == (["–"] * 3, "All runs are done")
+    assert shown(0, 90.0, 30.0, 1.0) == (["–", "2.0", "0.1"], "About 2.0 minutes")
+    left = "About 2.0 minutes, plus 1 of a kind that has not run yet"
+    assert shown(0, 90.0, 30.0, None) == (["–", "2.0", "not known yet"], left)
+    assert shown(None, None, None, None) == ([], "We know how long this takes once the first run has ended")
 
 
 def test_every_run_has_a_line_with_its_origin_and_differing_ones_are_all_named(tmp_path):
@@ -36,17 +53,20 @@ def test_leaks_are_counted_once_a_task_without_checks_is_said_and_skipped_files_
     frame = tables.leakage(results.load(tmp_path).runs).frame
     assert list(frame["task"]) == ["a", "b"]
     assert list(frame["so"]) == ["leaks", "not checked"]
-    assert "x.json" in tables.skipped({"x.json": "is no whole row"}).text
-    assert "whole" in tables.skipped({}).text
+    assert "x.json" in tables.skipped({"x.json": "is not a complete row"}).text
+    assert "complete" in tables.skipped({}).text
 
 
 def test_unequal_conditions_are_said(tmp_path):
-    put(tmp_path, run(Lora()), right(0.5), notes={"data_checks": CHECKS})
-    put(tmp_path, run(ZeroShot()), right(0.1)[:100], provenance={"data": "x"}, notes={"queries_with_dropped_shots": 2})
+    made = {"commit": "a", "clean": True, "threads": 1}
+    put(tmp_path, run(Lora()), right(0.5), notes={"data_checks": CHECKS}, provenance=made)
+    made |= {"commit": "b", "clean": False, "data": "x"}
+    put(tmp_path, run(ZeroShot()), right(0.1)[:100], provenance=made, notes={"queries_with_dropped_shots": 2})
     answer = tables.fairness(*results.load(tmp_path)).frame.set_index("check")["answer"]
     assert answer["same data"] == answer["same test examples"] == "no: 2 kinds"
-    assert answer["same base model"] == "yes"
-    assert answer["every shot fitted the context"] == "no: not in 1 runs"
+    assert answer["same base model"] == answer["same threads"] == "yes"
+    assert (answer["same commit of nblib"], answer["code as it was committed"]) == ("no: 2 kinds", "no: not in 1 runs")
+    assert answer["all shots fit into the context"] == "no: not in 1 runs"
     assert answer["no test intent is in the training rows"] == "no: 5 of 120, 3 of them exactly"
 
 
@@ -78,7 +98,7 @@ class TestSideBySide:
     def test_says_right_and_wrong_and_keeps_code_as_it_is(self):
         table = self.choose(2, a="rw", b="wn")
         assert list(table.frame["verdict"]) == ["", "✓ right", "✗ wrong", "", "✗ wrong", "? not scored"]
-        assert "&nbsp;&nbsp;first<br>&nbsp;&nbsp;&nbsp;&nbsp;r&lt;" in table.html
+        assert ">&nbsp;&nbsp;first\n&nbsp;&nbsp;&nbsp;&nbsp;r&lt;</pre>" in table.html
 
 
 class TestCompare:

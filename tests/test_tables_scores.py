@@ -2,10 +2,10 @@
 
 import pandas as pd
 import pytest
-from made_rows import put, right, run, study
+from made_rows import put, put_seeds, right, run, study
 
-from nblib import results, spec, tables
-from nblib.spec import Custom, Decoding, FullTuning, Ia3, InContext, Lora, ZeroShot
+from nblib import results, spec, stats, tables
+from nblib.spec import Custom, Decoding, FullTuning, Ia3, InContext, Lora, Retrieved, ZeroShot
 
 
 def comparison(folder) -> pd.DataFrame:
@@ -27,7 +27,7 @@ class TestComparison:
 
     def test_one_line_a_method_in_the_house_order_ties_with_the_best_marked(self, tmp_path):
         shares = {ZeroShot(): 0.1, InContext(3): 0.3, InContext(1): 0.2, InContext(16): 0.25, Lora(): 0.65, Ia3(): 0.63}
-        study(tmp_path, shares, seeds=(1, 2))
+        study(tmp_path, shares)
         frame = comparison(tmp_path)
         assert list(frame.index) == ["zero-shot", "icl-1", "icl-3", "icl-16", "lora", "ia3"]
         assert list(frame["em@1_rank"]) == [6, 5, 3, 4, 1, 2]
@@ -37,6 +37,25 @@ class TestComparison:
         assert versus.loc["lora", "difference"] == pytest.approx(0.55, abs=0.01)
         with pytest.raises(ValueError, match="base must be one of zero-shot, .*; got 'rag-1'"):
             tables.versus(*results.load(tmp_path), "rag-1", "em@1")
+
+    def test_one_seed_of_what_varies_with_it_is_described_and_neither_tested_nor_marked(self, tmp_path):
+        study(tmp_path, {Lora(): 0.5, ZeroShot(): 0.1, Retrieved(3): 0.3})
+        put(tmp_path, run(Ia3()), right(0.9))
+        put(tmp_path, run(InContext(3)), right(0.8))
+        table = tables.comparison(*results.load(tmp_path))
+        assert list(table.frame["em@1_rank"].fillna(0)) == [3, 0, 2, 1, 0]
+        assert table.frame["em@1_tie"].isna().tolist() == [False, True, False, True, True]
+        assert table.frame.loc["ia3", "em@1_high"] > 0.9
+        versus = tables.versus(*results.load(tmp_path), "lora", "em@1")
+        assert versus.frame["verdict"].tolist() == ["lower", stats.ONE_SEED, "lower", stats.ONE_SEED]
+        assert versus.frame.loc["ia3", ["p", "difference_low"]].isna().all()
+        assert "not decided (one seed)" in versus.text
+        base = tables.versus(*results.load(tmp_path), "ia3", "em@1").frame
+        assert set(base["verdict"]) == {stats.ONE_SEED}
+        sampled = Decoding(beams=1, returned=1, temperature=0.6)
+        put(tmp_path / "sampled", run(ZeroShot(), decoding=sampled), right(0.1))
+        put_seeds(tmp_path / "sampled", run(Lora(), decoding=sampled), right(0.8))
+        assert tables.versus(*results.load(tmp_path / "sampled"), "lora", "em@1").frame["verdict"].item() == "one seed"
 
     def test_missing_scores_lost_runs_and_partial_results_are_counted_and_said(self, tmp_path):
         assert tables.comparison(*results.load(tmp_path)).text.startswith("No runs.")
@@ -48,7 +67,7 @@ class TestComparison:
         assert table.frame.loc["zero-shot", "em@1"] == pytest.approx(2 / 3)
         undefined, partial = "CodeBLEU is not defined for some examples: zero-shot 1", "a partial result"
         for words in ("3 of 4", undefined, "0 (1 OOM)", "1 (1 failed)", partial):
-            assert words in table.text
+            assert words in tables.full(table).text
 
     def test_em_at_10_needs_every_run_and_rows_without_predictions_keep_their_mean(self, tmp_path):
         row = put(tmp_path, run(Lora()), right(0.5), metrics=("em@1", "em@10"))
@@ -110,7 +129,7 @@ class TestBenchmarks:
         }
 
     def test_methods_stand_under_each_model_and_gaps_are_said(self, tmp_path):
-        study(tmp_path, {Lora(): 0.5, ZeroShot(): 0.1}, seeds=(1,))
+        study(tmp_path, {Lora(): 0.5, ZeroShot(): 0.1})
         put(tmp_path, run(Lora(), model="large"), right(0.6))
         put(tmp_path, run(FullTuning(), model="large"), [], status=results.OUT_OF_MEMORY)
         table = tables.report(benchmarks(tmp_path)[0])
@@ -121,8 +140,8 @@ class TestBenchmarks:
         assert "**50.0**" in table.text
 
     def test_mcnemar_stands_beside_the_paired_test(self, tmp_path):
-        put(tmp_path, run(Lora()), [1.0] * 60 + [0.0] * 60)
-        put(tmp_path, run(Ia3()), [0.0, 1.0] * 60)
+        put_seeds(tmp_path, run(Lora()), [1.0] * 60 + [0.0] * 60)
+        put_seeds(tmp_path, run(Ia3()), [0.0, 1.0] * 60)
         put(tmp_path, run(ZeroShot()), [0.0] * 120)
         frame = tables.tested(benchmarks(tmp_path)[0]).frame.set_index("method")
         frame = frame[["only_best", "only_other", "mcnemar_p", "difference", "verdict"]]
@@ -142,10 +161,10 @@ class TestBenchmarks:
 
 
 def test_every_model_is_tested_against_the_smallest_full_tuning(tmp_path):
-    put(tmp_path, run(Lora(), model="large"), right(0.65))
+    put_seeds(tmp_path, run(Lora(), model="large"), right(0.65))
     assert "nothing is tested" in tables.across_models(*results.load(tmp_path)).text
     put(tmp_path, run(FullTuning(), model="large"), right(0.7))
-    put(tmp_path, run(FullTuning()), right(0.4))
+    put_seeds(tmp_path, run(FullTuning()), right(0.4))
     frame = tables.across_models(*results.load(tmp_path)).frame
     assert list(frame["model"]) == ["tiny", "large", "large"]
     assert list(frame["reference"]) == [True, False, False]
@@ -159,7 +178,7 @@ def test_every_model_is_tested_against_the_smallest_full_tuning(tmp_path):
 def test_transfer_is_a_line_a_pair_of_tasks_of_one_method(tmp_path):
     put(tmp_path, run(ZeroShot(), task="a"), right(0.1))
     for trained, share in ((None, 0.6), ("b", 0.3), ("b+a", 0.5)):
-        put(tmp_path, run(Lora(), task="a", train_task=trained), right(share))
+        put_seeds(tmp_path, run(Lora(), task="a", train_task=trained), right(share))
     put(tmp_path, run(Lora(), task="b"), right(0.5))
     frame = tables.transfer(*results.load(tmp_path)).frame
     assert list(frame["task"]) == ["b", "a", "a", "a", "a"]  # the joint name gives the order
@@ -170,7 +189,7 @@ def test_transfer_is_a_line_a_pair_of_tasks_of_one_method(tmp_path):
     assert on_a.loc["b+a", "own_difference"] == pytest.approx(-0.1)
     assert on_a.loc["b", "nothing_verdict"] == "higher"
     put(tmp_path, run(Ia3(), task="a"), right(0.5))
-    with pytest.raises(ValueError, match="one trained method with one setting, beside zero-shot; got ia3, lora"):
+    with pytest.raises(ValueError, match="one trained method with one setting, and zero-shot; got ia3, lora"):
         tables.transfer(*results.load(tmp_path))
 
 

@@ -1,5 +1,6 @@
 """What tokenizers and chat templates do to texts, from a row of a file to its score."""
 
+import json
 from functools import cache
 
 import pytest
@@ -9,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from nblib import generate, prompts, results, spec, study, train
+from nblib.models import load_tokenizer
 from nblib.tasks import Example
 from nblib.train import IGNORED
 
@@ -117,6 +119,26 @@ def test_what_people_wrote_is_text_and_the_templates_tokens_are_tokens(kind, tem
     ended = not begun and kind in ("ends", "begins and ends", "pieces", "setting")
     built = prompts.build(small.EXAMPLES[3], small.EXAMPLES[:2], ours, max_tokens=1000)
     assert list(built.ids) == plain[: len(plain) - ended]
+
+
+@pytest.mark.parametrize("kind", ["begins", "spaces"])
+def test_the_indentation_of_an_answers_first_line_is_kept(kind):
+    ours, code = tokenizer(kind), "    if xs:\n        return 1"
+    prompt = prompts.build(Example("0", "sum", code), (), ours, max_tokens=1000)
+    row = train.encode(Example("0", "sum", code), ours)
+    said = [label for label in row["labels"][:-1] if label != IGNORED]
+    assert answers(saying(said, prompt, ours), ours, [prompt], stops=("never said",), new_tokens=80) == {0: [code]}
+
+
+def test_a_llama_tokenizer_over_bytes_begins_texts_where_its_settings_say_so(tmp_path):
+    base, ours = small.folder(tmp_path), small.tokenizer()
+    for name, stated in (("LlamaTokenizerFast", True), ("LlamaTokenizerFast", False), ("Qwen2Tokenizer", True)):
+        config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+        config |= {"tokenizer_class": name, "add_bos_token": stated}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        begun = [ours.bos_token_id] if name.startswith("Llama") and stated else []
+        ids = load_tokenizer(base)("sort `xs`")["input_ids"]
+        assert ids == begun + ours("sort `xs`")["input_ids"]
 
 
 @pytest.mark.parametrize("kind", ["ends", "pieces"])

@@ -87,6 +87,35 @@ def test_the_same_seed_trains_to_the_same_weights_and_another_one_does_not():
     assert not first.equal(trained(2))
 
 
+def test_on_several_gpus_a_training_stays_on_one_with_its_batch_and_its_steps(monkeypatch):
+    def trained():
+        model = methods.attach(small.model(), spec.Lora(), small.tokenizer(), seed=1)
+        return fit(model, small.tokenizer())
+
+    alone = trained()
+    monkeypatch.setattr(models, "device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert trained() == alone
+
+
+def test_accumulated_batches_train_as_one_does_with_adaloras_penalty_too():
+    def trained(device_batch):
+        method, training = spec.AdaLora(dropout=0.0, r=2, initial_r=4), replace(QUICK, device_batch=device_batch)
+        model = methods.attach(small.model(), method, small.tokenizer(), seed=1, steps=6)
+        model.peft_config["default"].orth_reg_weight = 10.0
+        told = []
+        fit(
+            model,
+            small.tokenizer(),
+            training=training,
+            monitor=train.Monitor(on_loss=lambda _, loss: told.append(loss)),
+        )
+        assert model.peft_config["default"].orth_reg_weight == 10.0
+        return told
+
+    assert trained(2) == pytest.approx(trained(8), rel=1e-4)
+
+
 def test_an_encoder_decoder_reads_the_prompt_and_learns_the_code_and_its_end():
     tokenizer, example = small.tokenizer(), small.EXAMPLES[3]
     row = train.encode(example, tokenizer, encoder_decoder=True)
@@ -245,13 +274,13 @@ def test_attention_in_fp32_gives_a_bf16_step_gradients_as_near_to_exact_ones(tmp
             exact = gradient
         else:
             off[wide] = ((gradient - exact).norm() / exact.norm()).item()
-    assert 0 < off[True] < 1.1 * off[False] < 0.1
+    assert 0 < off[True] < 1.3 * off[False] < 0.1
 
 
 @pytest.mark.parametrize("kind", sorted(set(spec.METHODS) - {"zero-shot", "icl", "rag", spec.Custom.kind}))
 def test_every_method_trains_in_bf16(tmp_path, kind):
     base, tokenizer = models.load(small.folder(tmp_path), "bf16")
-    method = spec.method(kind, **({"block_size": 24} if kind == "oft" else {}))
+    method = spec.method(kind, **({"block_size": 16} if kind == "oft" else {}))
     attached = methods.attach(base, method, tokenizer, seed=1, steps=8)
     fitted = fit(attached, tokenizer, data=replace(small.DATA, train=small.DATA.train[:16]), precision="bf16")
     assert all(map(math.isfinite, (loss for _, loss in fitted.validation_losses)))

@@ -12,6 +12,7 @@ from transformers.generation.stopping_criteria import StopStringCriteria
 from nblib import models
 from nblib.generate import plain, search
 from nblib.generate.cache import attends_to_all, base_of, has_virtual_tokens, prefill, prefill_shared, takes_positions
+from nblib.models import launched
 from nblib.prompts import Prompt, encode, ends
 from nblib.spec import Decoding
 
@@ -35,6 +36,7 @@ def completions(
     `decoding.stop` all-beams, text may follow that, and what is scored is cut at the stop string anyway.
     With `decoding.length_rule` with-prompt, beams are compared as transformers did before 4.36. To an encoder-decoder
     that makes next to no difference, for its decoder's prompt is one token: today's rule stands for both.
+    Of processes that were launched together, each answers its share of the batches.
     What all prompts begin with, shots as a rule, is read once. A batch whose prompts are all `done` is left out, which
     changes no other answer.
     """
@@ -51,10 +53,11 @@ def completions(
         )
     # Padding would come between virtual tokens and query, which changes answers: then nothing is padded.
     equal_lengths = not searched and has_virtual_tokens(model) and not model.config.is_encoder_decoder
-    for batch in batches(encoded, decoding.batch_size, equal_lengths=equal_lengths):
-        if all(index in done for index in batch):
+    for number, batch in enumerate(batches(encoded, decoding.batch_size, equal_lengths=equal_lengths)):
+        if number % launched.size() != launched.rank() or all(index in done for index in batch):
             continue
-        torch.manual_seed(seed * 1_000_003 + batch[0])  # its own: what a batch draws does not hang on those before it
+        seeds = [seed * 1_000_003 + index for index in batch]
+        torch.manual_seed(seeds[0])  # for beams that are sampled, which transformers draws for a batch as a whole
         rows = [encoded[index] for index in batch]
         with computing(model, precision):
             begun = prefill_shared(model, rows, new_tokens) if start is None else start
@@ -62,8 +65,9 @@ def completions(
                 answers = _search(model, tokenizer, rows, settings, begun, decoding)
             else:
                 all_beams = decoding.stop == "all-beams"
-                answers = plain.generate(model, tokenizer, rows, settings, begun, all_beams=all_beams)
-        texts = [_text(ids, tokenizer, model, settings) for ids in answers.tolist()]
+                answers = plain.generate(model, tokenizer, rows, settings, begun, all_beams=all_beams, seeds=seeds)
+        before = [row[-1] for row in rows for _ in range(decoding.returned)]
+        texts = [_text(*pair, tokenizer, model, settings) for pair in zip(before, answers.tolist(), strict=True)]
         lengths = (answers != tokenizer.pad_token_id).sum(1).tolist()
         for place, index in enumerate(batch):
             own_rows = slice(place * decoding.returned, (place + 1) * decoding.returned)
@@ -76,15 +80,20 @@ def _ids(prompt: str | Prompt, tokenizer: PreTrainedTokenizerBase, model: nn.Mod
     return encode(prompt, tokenizer, encoder_decoder=model.config.is_encoder_decoder)["input_ids"]
 
 
-def _text(ids: list[int], tokenizer: PreTrainedTokenizerBase, model: nn.Module, settings: GenerationConfig) -> str:
-    """What was written up to its end; special tokens before that are a part of the code."""
+def _text(
+    before: int, ids: list[int], tokenizer: PreTrainedTokenizerBase, model: nn.Module, settings: GenerationConfig
+) -> str:
+    """What was written after the token `before`, up to its end; special tokens until there are a part of the code."""
     ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
     end = next((place for place, id in enumerate(ids) if id in ends), len(ids))
     begin = int(model.config.is_encoder_decoder and ids[:1] == [tokenizer.bos_token_id])  # CodeT5 writes it first
     while begin < end and ids[end - 1] == tokenizer.pad_token_id:
         end -= 1
+    # With the token before it: Llama's kind of tokenizer takes a space from the beginning of what it decodes.
+    known, written = ([] if model.config.is_encoder_decoder else [before]), ids[begin:end]
     # What tokenizers clean up in a text is code: `a != b` would become `a!= b`.
-    return tokenizer.decode(ids[begin:end], clean_up_tokenization_spaces=False)
+    prompt, whole = (tokenizer.decode(part, clean_up_tokenization_spaces=False) for part in (known, known + written))
+    return whole.removeprefix(prompt)
 
 
 def _is_searched(model: nn.Module, rows: list[list[int]], settings: GenerationConfig) -> bool:

@@ -79,7 +79,7 @@ class Prefilled:
         return torch.tensor(tails, device=self.position.device)
 
     def drop(self, kept: list[bool]) -> list[int]:
-        """Frees the cache of the other rows, and returns which row stands at each place now: few have to move."""
+        """Frees the cache of the other rows, and returns which row is at each place now: few have to move."""
         left = [row for row, stays in enumerate(kept) if stays]
         last = [row for row in left if row >= len(left)]
         rows = [row if kept[row] else last.pop() for row in range(len(left))]
@@ -153,7 +153,7 @@ def _sees_all(layer: CacheLayerMixin, length: int) -> bool:
 
 
 def takes_positions(model: nn.Module) -> bool:
-    """Whether positions can be told to the model; where not, it counts them by what stands in the cache."""
+    """Whether positions can be told to the model; if not, it counts them by what is in the cache."""
     return "position_ids" in inspect.signature(base_of(model).forward).parameters
 
 

@@ -9,9 +9,12 @@ from transformers import (
     BatchEncoding,
     DynamicCache,
     GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
+    TopPLogitsWarper,
 )
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
@@ -27,8 +30,9 @@ def generate(
     start: DynamicCache | None,
     *,
     all_beams: bool,
+    seeds: list[int],
 ) -> torch.Tensor:
-    """New tokens of shape (rows x returned, tokens of the longest)."""
+    """New tokens of shape (rows x returned, tokens of the longest); sampling draws each row's with its seed."""
     if model.config.is_encoder_decoder:
         inputs, begun = _padded_on_the_right(rows, tokenizer).to(model.device), 1  # the decoder's start token
     else:
@@ -38,7 +42,11 @@ def generate(
             copies = max(settings.num_beams, settings.num_return_sequences)
             filled = _prefilled(model, inputs, DynamicCache(config=model.config) if start is None else start)
             inputs["past_key_values"] = _copies(filled, copies, begun + settings.max_new_tokens)
-    rule = {}
+    rule: dict = {}
+    if settings.do_sample and settings.num_beams == 1:
+        rule["logits_processor"] = LogitsProcessorList([_OwnDraws(settings, seeds)])
+        settings = copy(settings)
+        settings.temperature = settings.top_p = 1.0  # both are in the draws
     if all_beams:
         rule["stopping_criteria"] = StoppingCriteriaList([_AllBeams(tokenizer, settings, len(rows), begun)])
         settings = copy(settings)
@@ -96,6 +104,23 @@ def _copied(layer: CacheLayerMixin, copies: int, length: int) -> CacheLayerMixin
     own = deepcopy(layer)
     own.batch_repeat_interleave(copies)
     return own
+
+
+class _OwnDraws(LogitsProcessor):
+    """Leaves the token that is drawn, by a random number of its own: no answer depends on the others of its batch."""
+
+    def __init__(self, settings: GenerationConfig, seeds: list[int]):
+        self.temperature, self.top = settings.temperature, TopPLogitsWarper(settings.top_p)
+        shape = settings.num_return_sequences, settings.max_new_tokens
+        draws = [torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        self.draws = iter(torch.cat(draws).T.contiguous())  # by token, one a row
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = self.top(input_ids, scores.float() / self.temperature)
+        below = scores.softmax(-1).cumsum(-1)  # in the vocabulary's order, which rounding does not change
+        draw = next(self.draws).to(scores.device).unsqueeze(1)  # below 1, which the last sum is
+        token = torch.searchsorted(below / below[:, -1:], draw, right=True)
+        return torch.full_like(scores, -torch.inf).scatter_(1, token, 0.0)
 
 
 class _AllBeams(StoppingCriteria):

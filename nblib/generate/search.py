@@ -134,7 +134,7 @@ def _candidates(
 
 
 def all_stopped(stopped: torch.Tensor, ended: torch.Tensor, beams: int) -> torch.Tensor:
-    """(queries, 1): whether a stop string stands in each of the likeliest candidates that have not ended otherwise."""
+    """(queries, 1): whether each of the likeliest candidates that have not ended otherwise has a stop string."""
     likeliest = ~ended & ((~ended).cumsum(1) <= beams)
     return (stopped | ~likeliest).all(1, keepdim=True)
 

@@ -1,4 +1,4 @@
-"""Bytes: measured by phase and by kind, predicted before a run, planned for a card."""
+"""Memory in bytes: measured by phase and kind, predicted before a run, planned for a GPU."""
 
 from nblib.memory.measuring import (
     GIB,

@@ -53,7 +53,7 @@ _open: list[Peak] = []  # the phases around this one: the device has one counter
 def phase(measured: Peak) -> Iterator[None]:
     """Fills in what runs inside: memory that torch allocated on the GPU, on a CPU the resident set of the process.
 
-    Phases may stand in each other. The resident set's peak can be reset on Linux only; elsewhere it is that of the
+    Phases may be nested. The resident set's peak can be reset on Linux only; elsewhere it is that of the
     whole process so far. MPS counts no peak.
     """
     measured.before_bytes = _read_and_reset(reset=True)  # the phases around note their peak, which they lose with it
@@ -132,9 +132,9 @@ def requested(error: BaseException) -> int | None:
 def peak_of(call: Callable[[], Any], *, device: str | None = None) -> int:
     """The most bytes that the call holds at once beyond what was there before, on `device` (cuda or cpu).
 
-    None stands for the device that models are loaded on. On a CPU the profiler listens to the allocator: exact to the
+    None: the device that models are loaded on. On a CPU the profiler listens to the allocator: exact to the
     byte, but what the call frees of what was there before is not seen, so clear gradients first. On a GPU sizes are
-    rounded up as its allocator does, and peak statistics start anew.
+    rounded up as its allocator does, and peak statistics start again.
     """
     device = device or models.device()
     if device == "cuda":
@@ -173,9 +173,9 @@ def kinds(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> d
 
 
 def weights(model: nn.Module) -> dict[str, int]:
-    """Bytes of the model without what is trained beside it, by type: `float32`, `uint8` (4-bit weights, packed)…
+    """Bytes of the model without what is trained with it, by type: `float32`, `uint8` (4-bit weights, packed)…
 
-    `constants` are what quantized weights are scaled with: bitsandbytes keeps them beside its parameters.
+    `constants` are what quantized weights are scaled with: bitsandbytes keeps them next to its parameters.
     """
     adapter = {id(parameter) for parameter in _adapter(model)}
     own = [tensor for tensor in (*model.parameters(), *model.buffers()) if id(tensor) not in adapter]

@@ -140,10 +140,10 @@ def predict(
     device: str = "cuda",
     **texts: Any,
 ) -> Prediction:
-    """What a run on one device will need, with `texts` as in `Texts`: `batch` and `length` at least.
+    """Predicts what a run on one device will need, with `texts` as in `Texts`: at least `batch` and `length`.
 
-    The optimizer, gradient checkpointing and whether steps accumulate are read in `training` (None: its defaults).
-    Raises ValueError for what cannot be, ConnectionError where the configuration has to come from the Hub and cannot.
+    We read the optimizer, gradient checkpointing and whether steps accumulate in `training` (None: its defaults).
+    Raises ValueError for what cannot be, ConnectionError if the configuration has to come from the Hub and cannot.
     """
     one_of(*spec.PRECISIONS).check("precision", precision)
     one_of(*DEVICES).check("device", device)
@@ -237,7 +237,7 @@ def _generate(setup: Setup, sizes: Sizes, beams: int) -> _Generated:
     prompt = setup.passed(tracing.read, Sizes(begun, sizes.length, 1))
     full = prompt.growing * rows // begun * (prompt.tokens + sizes.answer) // prompt.tokens
     full += prompt.fixed * rows // begun
-    # A prompt that is read once stays beside the cache of its beams, into which it is copied layer by layer; that of
+    # A prompt that is read once stays next to the cache of its beams, into which it is copied layer by layer; that of
     # PEFT and of encoder-decoders is copied to grow.
     own = virtual or config.is_encoder_decoder
     cache = full if own else prompt.growing + full
@@ -344,7 +344,7 @@ def state_bytes(optimizer: str, shapes: list[torch.Size], *, device: str) -> int
 
 
 def step_bytes(optimizer: str, shapes: list[torch.Size], *, device: str) -> int:
-    """The most that a step holds beside the states: copies of one tensor at a time, or of all of them at once."""
+    """The most that a step holds besides the states: copies of one tensor at a time, or of all of them at once."""
     sizes = [shape.numel() * FP32 for shape in shapes]
     if device == "cuda" and optimizer in ALL_AT_ONCE:
         return sum(sizes)

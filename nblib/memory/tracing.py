@@ -211,7 +211,7 @@ def _mark_stages(model: nn.Module, tracker: Tracker) -> None:
 
 
 def _begins(tracker: Tracker, name: str, module: nn.Module, args: Any) -> None:
-    tracker.enter(name)  # also where it is computed anew, in a backward pass
+    tracker.enter(name)  # also if it is computed again, in a backward pass
 
 
 def _ends(tracker: Tracker, name: str, after: str, module: nn.Module, args: Any, output: Any) -> None:

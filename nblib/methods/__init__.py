@@ -10,6 +10,7 @@ from nblib.methods.attaching import (  # noqa: E402
     begins_with_rows,
     custom,
     keeps_checkpointing,
+    penalty_over,
     trainable_parameters,
 )
 from nblib.methods.base import BaseChangedError, detach  # noqa: E402

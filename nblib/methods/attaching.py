@@ -1,7 +1,8 @@
 """Attach a method to a model: one short function a kind. Checks nothing beforehand."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING
 from functools import partial
 
@@ -95,6 +96,21 @@ def after_step(model: nn.Module, step: int) -> None:
         adalora.update_and_allocate(step)
 
 
+@contextmanager
+def penalty_over(model: nn.Module, batches: int) -> Iterator[None]:
+    """Inside, what adalora adds to a loss is a share of it: over the `batches` of an optimizer step it counts once."""
+    if not isinstance(adalora := getattr(model, "base_model", None), peft.AdaLoraModel):
+        yield
+        return
+    settings = adalora.peft_config[adalora.trainable_adapter_name]
+    whole = settings.orth_reg_weight
+    settings.orth_reg_weight = whole / batches
+    try:
+        yield
+    finally:
+        settings.orth_reg_weight = whole
+
+
 def keeps_checkpointing(method: spec.Trained) -> bool:
     """Whether the method can be trained with gradient checkpointing: a prefix is a cache, which it does without."""
     if isinstance(method, spec.Custom):
@@ -108,9 +124,9 @@ def trainable_parameters(model: nn.Module) -> int:
 
 
 def custom(config: peft.PeftConfig, *, name: str, learning_rate: float) -> spec.Custom:
-    """Any method of PEFT as a method of a run; tables and figures call it `name`.
+    """Makes any PEFT method a method of a run; tables and figures call it `name`.
 
-    Only what differs from the config's defaults is kept, so that a setting that PEFT adds later changes no run's id.
+    We keep only what differs from the config's defaults, so a setting that PEFT adds later changes no run's id.
     """
     kept = {"peft_type": config.peft_type}
     for key, value in config.to_dict().items():

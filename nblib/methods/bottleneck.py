@@ -112,7 +112,7 @@ class BottleneckModel(BaseTuner):
 def places(model: nn.Module, placement: str) -> list[str]:
     """Paths of the linear layers that end a feed-forward, with houlsby also those that end an attention.
 
-    Raises ValueError where the blocks are not one dense feed-forward beside some attention, as in a mixture of experts.
+    Raises ValueError unless each block has attention and one dense feed-forward (a mixture of experts has not).
     """
     width = getattr(getattr(model, "config", None), "hidden_size", 0)
     refusal = f"a bottleneck adapter for {type(model).__name__} needs {{}}: give the layers as target_modules"

@@ -24,7 +24,7 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base}{dt
 ```
 """
 NBLIB = """
-With nblib, which holds the base as in training and knows whether it is the right one:
+With nblib, which loads the base as in training and checks that it is the right one:
 
 ```python
 from nblib import methods, models
@@ -37,10 +37,10 @@ model = methods.load(base, adapter)
 """
 MERGING = """
 `nblib.export(adapter, "merged")`, or with PEFT `model.merge_and_unload().save_pretrained("merged")`, writes an ordinary
-model. Merge into weights that are not quantized: others would round the adapter, and answers would change.
+model. Merge into unquantized weights: quantized ones would round the adapter, and answers would change.
 """
 SERVING = """
-vLLM serves several adapters over one base (not run here):
+vLLM serves several adapters over one base (we have not run this):
 
 ```bash
 vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules {name}={folder} other=path/to/another
@@ -74,7 +74,7 @@ def text(folder: Path, contents: Path, noted: dict, scores: Scores) -> str:
     ]
     parts = [
         f"---\n{data.to_yaml()}\n---\n\n# {folder.name}\n\n{method} for {name} (revision `{noted['revision']}`), "
-        f"trained on {task} with nblib; {precision} weights of the base stayed as they are.\n",
+        f"trained on {task} with nblib; the {precision} weights of the base stayed frozen.\n",
         _table("Scores", ("metric", "mean", "n"), means),
         _table("Validation loss", ("step", "loss"), facts.get("notes", {}).get("validation_losses", ())),
         _table("Settings", ("", ""), _flat(settings)),

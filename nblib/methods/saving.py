@@ -62,7 +62,7 @@ def load(model: PreTrainedModel, folder: str | Path) -> nn.Module:
 
 
 def read(folder: str | Path) -> dict:
-    """What `save` noted beside an adapter: base, revision, precision, facts.
+    """What `save` noted next to an adapter: base, revision, precision, facts.
 
     Raises ValueError where the folder holds no adapter that it finished.
     """
@@ -78,7 +78,7 @@ def read(folder: str | Path) -> dict:
 
 
 def card(folder: str | Path, *, scores: model_card.Scores) -> Path:
-    """Writes a saved adapter's model card anew with its scores; its license is left to you.
+    """Writes a saved adapter's model card again, with its scores; you choose its license.
 
     `scores` are by task and split those of a row: metric -> mean, n, missing.
     Raises ValueError where the folder holds no adapter that `save` finished.

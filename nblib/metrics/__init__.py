@@ -20,11 +20,13 @@ class Metric:
     meaning: str
 
 
-# All run from 0 to 1, and higher is better. A score is called by its name here; em, em_ast, em_study and pass with `@k`
-# after it.
+# All run from 0 to 1, and higher is better. A score is called by its name here; em, em_ast,
+# em_expression, em_study and pass with `@k` after it.
 METRICS: dict[str, Metric] = {
     "em": Metric("exact_match", "the reference is among the first k answers, letter by letter"),
     "em_ast": Metric("exact_match", "the same as Python reads it: quotes, spacing and comments do not count"),
+    "em_expression": Metric("house_style", "em_ast whatever is done with the value: assigned, printed, returned"),
+    "style_match": Metric("house_style", "the first answer does with its value what the reference does with its own"),
     "codebleu": Metric("code_bleu", "CodeBLEU of the first answer, as papers print it"),
     "codebleu_corrected": Metric("code_bleu", "CodeBLEU without credit for absent data flow or loss for short lines"),
     "codebleu_ngram": Metric("code_bleu", "part of CodeBLEU: the answer's words found in the reference (BLEU)"),

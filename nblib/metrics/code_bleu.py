@@ -1,5 +1,6 @@
-"""CodeBLEU (Ren et al. 2020), the published number beside a corrected one, over the package codebleu.
+"""CodeBLEU (Ren et al. 2020), the number that papers print beside a corrected one.
 
+For Python it is computed here, equal to the package codebleu 0.7; other languages need that package.
 The published number has faults that weigh on one-liners; on CoNaLa's test split 56 references of 100 have no data flow
 and 66 have fewer than four words, so that perfect answers score 0.76 on average and empty ones 0.25:
 - where no data flow matches, because the reference has none or the answer misses it, it counts as fully matched;
@@ -9,23 +10,29 @@ The first two are kept in `codebleu`, for comparison with papers, and mended in 
 make every number unrepeatable: here names come in the order of arrival, one of the orders the package may take.
 """
 
+import keyword
+import math
+import re
+import tokenize
+import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from io import StringIO
 from statistics import geometric_mean
-from types import FunctionType
-from typing import Any
 
-from codebleu import AVAILABLE_LANGS, bleu, dataflow_match, weighted_ngram_match
-from codebleu.codebleu import PACKAGE_DIR
-from codebleu.parser import remove_comments_and_docstrings
-from codebleu.utils import get_tree_sitter_language, ngrams
-from tree_sitter import Node, Parser
+import tree_sitter_python
+from tree_sitter import Language, Node, Parser
+
+from nblib.metrics import data_flow
 
 PARTS = ("codebleu_ngram", "codebleu_weighted_ngram", "codebleu_syntax", "codebleu_dataflow")
 NAMES = ("codebleu", "codebleu_corrected", *PARTS)
+OTHERS = ("c", "c_sharp", "cpp", "go", "java", "javascript", "php", "ruby", "rust")  # over the package codebleu
+KEYWORDS = frozenset({*keyword.kwlist, "case", "match", "type"})  # of Python
 ORDERS = 4  # words in the longest n-gram
 SMOOTHING = 0.1  # n-grams counted as found where a longer order has none, as in the package
 # The subtrees of a text without code, such as a lone comment, in the grammars of the languages.
@@ -48,17 +55,18 @@ class _Reading:
 
 
 _Pairs = list[tuple[_Reading, _Reading]]  # reference and answer
+_Overlap = tuple[list[str], list[str], frozenset[str] | None]  # words wanted, words given, keywords that weigh more
 
 
 def gap(language: str) -> str:
     """Why there is no CodeBLEU of a language; empty where there is."""
-    if language not in AVAILABLE_LANGS:
-        return f"CodeBLEU is left out: the package codebleu has {', '.join(AVAILABLE_LANGS)}, and not {language}."
+    if language not in ("python", *OTHERS):
+        return f"CodeBLEU is left out: there is one of python, {', '.join(OTHERS)}, and none of {language}."
     try:
         _parser(language)
-    except (ImportError, TypeError, ValueError):  # no grammar, or one that this tree-sitter cannot read
-        package = f"tree-sitter-{language.replace('_', '-')}"
-        return f"CodeBLEU is left out: its grammar of {language} is missing; run `pip install '{package}<0.22'`."
+    except (ImportError, TypeError, ValueError):  # no package or grammar, or one that this tree-sitter cannot read
+        grammar = f"'tree-sitter-{language.replace('_', '-')}<0.24'"
+        return f"CodeBLEU is left out: for {language} run `pip install {grammar} && pip install --no-deps codebleu`."
     return ""
 
 
@@ -107,38 +115,60 @@ def _corrected(reference: _Reading, answer: _Reading, parts: dict[str, float | N
 
 
 def _ngram(pairs: _Pairs, *, orders: int = ORDERS) -> float:
-    """BLEU: precision over n-grams of 1 to `orders` words."""
-    if not orders:
-        return 0.0
-    references, answers = [[reference.words] for reference, _ in pairs], [answer.words for _, answer in pairs]
-    return float(bleu.corpus_bleu(references, answers, weights=(1 / orders,) * orders))
+    """BLEU (Papineni et al. 2002): precision over n-grams of 1 to `orders` words, lowered for short answers."""
+    expected, given = (sum(len(one.words) for one in side) for side in zip(*pairs, strict=True))
+    found = _found([(answer.words, reference.words, None) for reference, answer in pairs], orders)
+    return _brevity(expected, given) * found
 
 
 def _weighted_ngram(pairs: _Pairs) -> float:
-    """Recall over n-grams of 1 to 4 words; among single words keywords weigh five times as much."""
-    references = [[[one.words, {word: _weight(word, one) for word in one.words}]] for one, _ in pairs]
-    return float(weighted_ngram_match.corpus_bleu(references, [answer.words for _, answer in pairs]))
+    """Recall over n-grams of 1 to 4 words; the package takes every reference to be two words long for short answers."""
+    found = _found([(reference.words, answer.words, reference.keywords) for reference, answer in pairs], ORDERS)
+    return _brevity(2 * len(pairs), sum(len(answer.words) for _, answer in pairs)) * found
 
 
 def _recall(reference: _Reading, answer: _Reading) -> float:
     """The same for one example, with orders up to the reference's length; nothing else lowers a full match.
 
-    The package divides by 1 at least, which fewer than five common words do not weigh, and takes every reference to
-    be two words long when it punishes short answers, which recall does by itself.
+    The package divides by 1 at least, which fewer than five common words do not weigh, and punishes short answers,
+    which recall does by itself.
+    """
+    orders = min(ORDERS, len(reference.words))
+    return _found([(reference.words, answer.words, reference.keywords)], orders, least=0.0)
+
+
+def _found(overlaps: Sequence[_Overlap], orders: int, *, least: float = 1.0) -> float:
+    """Share of the wanted n-grams that are given, pooled over the texts: the geometric mean of orders 1 to `orders`.
+
+    Among single words a keyword weighs five times as much as another one, where there are keywords. A text weighs
+    `least` or more in the divisor, and an order without a find counts a tenth of one, but for single words.
     """
     shares = []
-    for order in range(1, min(ORDERS, len(reference.words)) + 1):
-        wanted, given = Counter(ngrams(reference.words, order)), Counter(ngrams(answer.words, order))
-        weights = {ngram: _weight(ngram[0], reference) if order == 1 else 1 for ngram in wanted}
-        found = sum(weights[ngram] * count for ngram, count in (wanted & given).items())
+    for order in range(1, orders + 1):
+        found = total = 0.0
+        for wanted, given, keywords in overlaps:
+            counts, weights = _ngrams(wanted, order), keywords if order == 1 else None
+            found += _weight(counts & _ngrams(given, order), weights)
+            total += max(least, _weight(counts, weights))
         if order == 1 and not found:
             return 0.0
-        shares.append((found or SMOOTHING) / sum(weights[ngram] * count for ngram, count in wanted.items()))
+        shares.append((found or SMOOTHING) / total)
     return geometric_mean(shares) if shares else 0.0
 
 
-def _weight(word: str, reference: _Reading) -> float:
-    return 1.0 if word in reference.keywords else 0.2
+def _ngrams(words: list[str], order: int) -> Counter[tuple[str, ...]]:
+    return Counter(zip(*(words[start:] for start in range(order)), strict=False))
+
+
+def _weight(counts: Counter[tuple[str, ...]], keywords: frozenset[str] | None) -> float:
+    if keywords is None:
+        return float(counts.total())
+    return sum(count if word in keywords else 0.2 * count for (word,), count in counts.items())
+
+
+def _brevity(expected: int, given: int) -> float:
+    """BLEU's penalty for answers of fewer words than expected."""
+    return 1.0 if given > expected else math.exp(1 - expected / given) if given else 0.0
 
 
 def _syntax(pairs: _Pairs) -> float:
@@ -164,14 +194,32 @@ def _read(code: str, language: str) -> _Reading:
     code = code.strip()[:MOST_CHARACTERS].encode("utf-8", "replace").decode()  # lone surrogates become ?
     words = code.split()
     with suppress(Exception):  # as the package does: a text that cannot be tokenized is read as it is
-        code = remove_comments_and_docstrings(code, language)
-    nodes, depth, loops = _inner_nodes(_parser(language).parse(code.encode()).root_node)
+        python = language == "python"
+        code = _without_comments(code) if python else _package("parser").remove_comments_and_docstrings(code, language)
+    root = _parser(language).parse(code.encode()).root_node
+    nodes, depth, loops = _inner_nodes(root)
     if depth > MOST_DEPTH:
         return _Reading(words, [], Counter(), _keywords(language))
-    get_data_flow, find_flow = _flow_functions(language)
-    flow = get_data_flow(code, [_parser(language), find_flow]) if loops <= MOST_LOOPS else []
-    flow = [(name, relation, tuple(sources)) for name, relation, sources in dataflow_match.normalize_dataflow(flow)]
-    return _Reading(words, [hash(str(node)) for node in nodes], Counter(flow), _keywords(language))
+    flow: Counter[tuple] = Counter()
+    if loops <= MOST_LOOPS:
+        flow = data_flow.edges(code, root) if language == "python" else _package_flow(code, language)
+    return _Reading(words, [hash(str(node)) for node in nodes], flow, _keywords(language))
+
+
+def _without_comments(code: str) -> str:
+    """Python code without comments, blank lines and strings that stand alone.
+
+    Raises what the tokenizer does for broken code, of which it takes less since Python 3.12.
+    """
+    lines, parts = ["", *code.split("\n"), ""], []  # rows count from 1, and the end is on one more
+    (row, column), before = (0, 0), tokenize.INDENT
+    for kind, text, start, end, _ in tokenize.generate_tokens(StringIO(code).readline):
+        gap = lines[row][column : start[1]] if start[0] == row else " " * start[1]
+        parts.append(re.sub(r"[^{}]", " ", gap))  # braces: those that Python 3.12 takes from the middle of f-strings
+        alone = kind == tokenize.STRING and (before in (tokenize.INDENT, tokenize.NEWLINE) or not start[1])
+        parts.append("" if kind == tokenize.COMMENT or alone else text)
+        (row, column), before = end, kind
+    return "\n".join(line for line in "".join(parts).split("\n") if line.strip())
 
 
 def _inner_nodes(root: Node) -> tuple[list[Node], int, int]:
@@ -189,12 +237,20 @@ def _inner_nodes(root: Node) -> tuple[list[Node], int, int]:
 
 @cache
 def _parser(language: str) -> Parser:
-    return Parser(get_tree_sitter_language(language))
+    if language != "python":
+        return Parser(_package("utils").get_tree_sitter_language(language))
+    with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # the grammar is older than the parser
+        return Parser(Language(tree_sitter_python.language()))
 
 
 @cache
 def _keywords(language: str) -> frozenset[str]:
-    return frozenset(word.strip() for word in (PACKAGE_DIR / f"keywords/{language}.txt").read_text().splitlines())
+    if language == "python":
+        return KEYWORDS
+    return frozenset((_package("codebleu").PACKAGE_DIR / f"keywords/{language}.txt").read_text().split())
+
+
+# --- the package codebleu, for other languages ------------------------------------------------------------------------
 
 
 class OrderedSet(dict):
@@ -203,16 +259,17 @@ class OrderedSet(dict):
     def __init__(self, items=()):
         super().__init__(dict.fromkeys(items))
 
-    def add(self, item) -> None:
-        self[item] = None
+    add = dict.setdefault
 
 
-@cache
-def _flow_functions(language: str) -> list[Callable]:
-    """The package's data flow and its finder for a language, copied so that `set` keeps its order in them."""
-    copies = []
-    for function in (dataflow_match.get_data_flow, dataflow_match.dfg_function[language]):
-        names: dict[str, Any] = function.__globals__ | {"set": OrderedSet}
-        names[function.__name__] = FunctionType(function.__code__, names)  # it may call itself
-        copies.append(names[function.__name__])
-    return copies
+def _package(module: str):
+    """A module of the package, whose data flow is the same in every process from here on."""
+    for name in ("dataflow_match", "parser.DFG"):
+        import_module(f"codebleu.{name}").__dict__["set"] = OrderedSet
+    return import_module(f"codebleu.{module}")
+
+
+def _package_flow(code: str, language: str) -> Counter[tuple]:
+    package = _package("dataflow_match")
+    flow = package.get_data_flow(code, [_parser(language), package.dfg_function[language]])
+    return Counter((name, relation, tuple(sources)) for name, relation, sources in package.normalize_dataflow(flow))

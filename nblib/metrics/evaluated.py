@@ -13,7 +13,7 @@ from nblib.sandbox import Limits
 from nblib.tasks import Example
 
 TEXT = datasets.Value("string")
-SEVERAL_ANSWERS = ("exact_match", "as_studied", "execution")  # groups that read more than the first
+SEVERAL_ANSWERS = ("exact_match", "house_style", "as_studied", "execution")  # groups that read more than the first
 
 
 class Scores(evaluate.Metric):
@@ -53,7 +53,7 @@ class Scores(evaluate.Metric):
 
 def _scored(references: Sequence[str], predictions: list[Prediction], ks: Sequence[int]) -> dict[str, dict]:
     examples = [Example(str(number), intent="", code=reference) for number, reference in enumerate(references)]
-    return metrics.summary(metrics.score(examples, predictions, ks=ks, study_scores=True), examples)
+    return metrics.summary(metrics.score(examples, predictions, ks=ks, study_scores=True, house_style=True), examples)
 
 
 def _executed(

@@ -165,7 +165,7 @@ def _fake(code: str, value: str) -> str:
 
 
 def self_contained(reference: Checked) -> bool:
-    """Whether the tests only call functions, or only read data, of the code's, with plain builtins beside.
+    """Whether the tests only call functions, or only read data, of the code's, and plain builtins.
 
     These can be met from outside, so the reference need not be run to show it.
     """

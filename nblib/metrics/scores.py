@@ -31,17 +31,19 @@ def score(
     *,
     ks: Sequence[int] = (1, 2, 5, 10),
     study_scores: bool = False,
+    house_style: bool = False,
 ) -> list[Prediction]:
     """The predictions in their order, with their scores that need no execution; others that they have are kept.
 
-    With `study_scores` they also have `em_study@k` and `codebleu_study`, which end answers as the study's package did.
+    With `study_scores` they also have `em_study@k` and `codebleu_study`, which end answers as the study's package did;
+    with `house_style` also `em_expression@k` and `style_match`, which tell an expression from what is done with it.
 
     Examples and predictions are matched by id, one to one; ValueError names the id where they do not fit. A k above
     the number of answers is left out; a prediction without answers has None for what reads the first. Of other
     languages than Python there are exact match, chrF and, where the package has the language, CodeBLEU.
     """
     return [
-        replace(row, scores=row.scores | _scores(example, row.codes, ks, study_scores=study_scores))
+        replace(row, scores=row.scores | _scores(example, row.codes, ks, study_scores, house_style))
         for example, row in pairs(examples, predictions)
     ]
 
@@ -94,14 +96,15 @@ def _ends(predictions: list[Prediction]) -> dict:
 
 
 def _scores(
-    example: Example, answers: Sequence[str], ks: Sequence[int], *, study_scores: bool
+    example: Example, answers: Sequence[str], ks: Sequence[int], study_scores: bool, house_style: bool
 ) -> dict[str, float | None]:
     reference, answers, python = unix_lines(example.code), list(map(unix_lines, answers)), example.language == "python"
     found: dict[str, float | None] = {**text.exact_match(reference, answers, ks)}
     if not python:
         found = {name: value for name, value in found.items() if not name.startswith("em_ast")}
-    elif study_scores:
-        found |= text.study_scores(reference, answers, ks)
+    else:
+        found |= text.house_style(reference, answers, ks) if house_style else {}
+        found |= text.study_scores(reference, answers, ks) if study_scores else {}
     first = answers[0] if answers else ""
     of_first = {} if code_bleu.gap(example.language) else code_bleu.score(reference, first, example.language)
     of_first |= text.chrf(reference, first) | (text.syntax_valid(first) if python else {})

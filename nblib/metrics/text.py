@@ -41,6 +41,49 @@ def normal_form(code: str) -> str:
         return code.strip()
 
 
+def house_style(reference: str, answers: Sequence[str], ks: Sequence[int]) -> dict[str, float | None]:
+    """`em_expression@k`, `em_ast@k` whatever is done with the expression's value, and `style_match`: the first answer
+    does with its value what the reference does, whatever the expression; None where the reference has no such style.
+    """
+    (wanted, style), given = apart(reference), [apart(answer) for answer in answers]
+    scores: dict[str, float | None] = {
+        f"em_expression@{k}": float(wanted in [expression for expression, _ in given[:k]]) for k in reached(ks, answers)
+    }
+    return scores | {"style_match": float(given[0][1] == style) if style and given else None}
+
+
+def apart(code: str) -> tuple[str, str]:
+    """The normal form of an expression, and what is done with its value: `sorted(xs)` and `answer = …`.
+
+    It is assigned, printed, returned, or nothing is; in a function it may be held in a variable before it is returned.
+    Any other line or function of one line is `…`, and longer code has no style.
+    """
+    tree, head = _parse(code), ""
+    body = tree.body if tree else []
+    try:
+        if len(body) == 1 and isinstance(body[0], ast.FunctionDef):
+            head, body = f"def {body[0].name}({ast.unparse(body[0].args)}): ", body[0].body
+        expression, style = _value(body)
+    except _REFUSALS:
+        return code.strip(), ""
+    return (head + expression, style) if style else (normal_form(code), "")
+
+
+def _value(body: list[ast.stmt]) -> tuple[str, str]:
+    match body:
+        case [ast.Assign([ast.Name(held)], value), ast.Return(ast.Name(returned))] if held == returned:
+            return ast.unparse(value), f"{held} = …; return {held}"
+        case [ast.Assign([ast.Name(name)], value)]:
+            return ast.unparse(value), f"{name} = …"
+        case [ast.Expr(ast.Call(ast.Name("print"), [value], []))]:
+            return ast.unparse(value), "print(…)"
+        case [ast.Return(ast.expr() as value)]:
+            return ast.unparse(value), "return …"
+        case [line]:
+            return ast.unparse(line), "…"
+    return "", ""
+
+
 def syntax_valid(answer: str) -> dict[str, float]:
     """1 where the answer parses and holds a statement: an empty answer is no program."""
     tree = _parse(answer)
@@ -61,7 +104,7 @@ def _parse(code: str) -> ast.Module | None:
 
 
 def chrf(reference: str, answer: str) -> dict[str, float]:
-    """chrF and chrF++ (two word orders beside six of characters) of one answer, from 0 to 1."""
+    """chrF and chrF++ (two word orders and six of characters) of one answer, from 0 to 1."""
     return {name: measure.sentence_score(answer, [reference]).score / 100 for name, measure in _chrf().items()}
 
 

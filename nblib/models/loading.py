@@ -1,10 +1,12 @@
 """Base model and tokenizer at a precision. Attaches no method, generates nothing."""
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -180,6 +182,12 @@ def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrained
     """
     with fetched(model, code=trust_remote_code) as folder:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        config = Path(folder) / "tokenizer_config.json"
+        facts = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+    if facts.get("add_bos_token") is True and "Llama" in str(facts.get("tokenizer_class")):
+        tokenizer.add_bos_token = (
+            True  # dropped by transformers 5 where tokenizer.json leaves it to the class: Deepseek's
+        )
     if tokenizer.eos_token_id is None:
         raise ValueError(
             f"the tokenizer of {model} has no end-of-sequence token, so no answer would end: "
@@ -235,7 +243,18 @@ def _ready(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTr
         # bf16, a layer narrower than a block is an error, and training that goes on gets no gradient through them.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+        if hasattr(state := getattr(module, "state", None), "is_training") and loaded.device.type == "cpu":
+            state.__class__ = _as_in_training(type(state))
     return loaded
+
+
+@cache
+def _as_in_training(kind: type) -> type:
+    """The state of an int8 layer that multiplies as in training, by weights that are unpacked.
+
+    On a CPU bitsandbytes answers by another function: it rounds activations to eight bits, too.
+    """
+    return type(kind.__name__, (kind,), {"is_training": property(lambda self: True, lambda self, value: None)})
 
 
 def _own_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:

@@ -160,7 +160,7 @@ def _hub_has(place: str) -> bool:
 
 @cache
 def _commit(place: str) -> str:
-    """The commit of a Hub model, asked once a process: all files are of it, also if the branch moves meanwhile."""
+    """The commit of a Hub model, looked up once per process: all files are of it, even if the branch moves later."""
     id, _, wanted = place.partition("@")
     with hub_errors(place):
         return hub.snapshot(id, "model", ["config.json"], wanted or "main").name
@@ -186,8 +186,8 @@ def check(model: str, precision: str, *, trust_remote_code: bool = False) -> Non
     if stored not in (None, precision):
         other = f"take precision {stored}, or" if stored in QUANTIZED else "no precision here is that: take"
         raise ValueError(
-            f"{model!r} is stored quantized, as {stored}, and loads as nothing else; got precision {precision!r}: "
-            f"{other} the model that it was made of"
+            f"{model!r} is stored quantized, as {stored}, and loads only so; got precision {precision!r}: "
+            f"{other} the model it was quantized from"
         )
 
 
@@ -215,12 +215,12 @@ def _check_code(model: str, facts: dict, trusted: bool) -> None:
     kind, elsewhere = facts.get("model_type"), [name for name in names if "--" in name]
     if trusted and elsewhere:
         raise ValueError(
-            f"the code of {model!r} is in another repository, {elsewhere[0].partition('--')[0]}, at no commit that "
-            "could be noted: copy it into a local folder beside the weights, and name it there without `--`"
+            f"the code of {model!r} is in another repository, {elsewhere[0].partition('--')[0]}, without a "
+            "commit: copy it into a local folder next to the weights, and name it there without `--`"
         )
     other = [name for name in names if (kind, name.rpartition(".")[2]) not in NATIVE]
     if not trusted and other and not codegen2.is_one(facts):
         raise ValueError(
-            f"{model!r} computes with code of its own, {other[0]}, which is not run: what transformers' {kind} would "
-            "compute from its weights may be something else; read the code, and allow it with trust_remote_code=True"
+            f"{model!r} comes with code of its own, {other[0]}, which we do not run; transformers' {kind} may compute "
+            "something else from its weights. Read the code, then allow it with trust_remote_code=True"
         )

@@ -1,19 +1,15 @@
-"""Frames to figures, in one house style. Computes no statistics and changes no setting of matplotlib.
+"""Turns frames into figures, in one house style. Computes no statistics and changes no setting of matplotlib.
 
-    figure = plots.forest(comparison)          a frame: a line a method, `em@1`, `em@1_low`, `em@1_high` …
+    figure = plots.forest(comparison)          a frame: one line per method, `em@1`, `em@1_low`, `em@1_high` …
     plots.save(figure, "../figures", "rq1_ranking")
     plots.shown(figure)                        as a cell's last line: the picture with its alternative text
-    plots.use("dark")                          all figures that are made from there on, for a dark page; or "light"
+    plots.use("dark")                          draws all later figures for a dark page; or "light"
 
-Figures are opaque, white unless told otherwise, so that they read on light and dark pages; 8 inches wide, as GitHub
-shows them; every method has its own colour everywhere, and its name beside it, so that colour is never needed.
+Figures are opaque, white by default, so they read on light and dark pages, and 8 inches wide, as GitHub shows them.
+Every method has the same colour everywhere, and its name next to it, so nobody depends on colour.
 """
 
 from nblib.plots.costs import KINDS, NOTHING_FOR_PROMPTS, break_even, memory_by_kind, scatter
 from nblib.plots.data import endings, lengths, similarities
 from nblib.plots.scores import curves, forest, heat_map, loss_curve
-from nblib.plots.style import COLOURS, COSTS, SCORES, Picture, alternative, colour, save, shown, svg, use
-
-__all__ = ["COLOURS", "COSTS", "KINDS", "NOTHING_FOR_PROMPTS", "SCORES", "Picture", "alternative", "break_even"]
-__all__ += ["colour", "curves", "endings", "forest", "heat_map", "lengths", "loss_curve", "memory_by_kind", "save"]
-__all__ += ["scatter", "shown", "similarities", "svg", "use"]
+from nblib.plots.style import COLOURS, Picture, alternative, colour, save, shown, svg, use

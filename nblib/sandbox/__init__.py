@@ -50,7 +50,7 @@ def run_all(
 ) -> list[tuple[Outcome, ...]]:
     """Runs each job and returns its outcomes, in the order of the jobs, whatever the number of workers.
 
-    `limits` hold for each outcome; `workers` is the number of jobs at a time, by default one a core; `report` is told
+    `limits` hold for each outcome; `workers` is the number of jobs at a time, by default one per core; `report` gets
     the share that is done. Raises PermissionError where isolation is weak and `allow_code_execution` is not given,
     OSError on Windows.
     """

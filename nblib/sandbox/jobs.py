@@ -1,4 +1,4 @@
-"""What is asked of the sandbox: programs and outcomes; and how a job's outcomes come from its processes."""
+"""Jobs for the sandbox and their outcomes, and how the outcomes come from its processes."""
 
 import os
 import secrets

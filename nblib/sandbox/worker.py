@@ -104,7 +104,7 @@ class Worker:
         return lines[-1] if lines else f"exit status {self.process.returncode}"
 
     def start(self, mode: str, begin: dict, limits: Limits, *, outcomes: int = 1, text: str = "") -> "Process":
-        """A new program or judge, told how to begin, for so many outcomes; `text` is its standard input."""
+        """A new program or judge and how it begins, for so many outcomes; `text` is its standard input."""
         self.count += 1
         near, far = socket.socketpair()
         (output, to_output), (errors, to_errors) = os.pipe(), os.pipe()
@@ -181,7 +181,7 @@ class Process:
             worker.selector.register(stream, selectors.EVENT_READ, (self, stream))
 
     def tell(self, message: dict) -> None:
-        """One that is gone will be noticed by its end."""
+        """If it has ended, its end will be noticed."""
         with suppress(wire.ClosedError):
             wire.send(self.channel, message)
 
@@ -238,7 +238,7 @@ class Process:
     def _hear(self, data: bytes) -> None:
         try:
             self.inbox += self.frames.feed(data)
-            misused = len(self.inbox) > 8  # answers to what nobody has asked
+            misused = len(self.inbox) > 8  # answers without a question
         except wire.ClosedError:
             misused = True
         if misused:

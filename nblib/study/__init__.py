@@ -1,4 +1,4 @@
-"""The whole way of a run: plan, run one, run all; a study as plain values. The only room that knows it."""
+"""The whole way of a run: plan, run one, run all; a study as plain values. Only this module knows every step."""
 
 from nblib.study.comparing import Study, adjusted, compare, from_yaml, search, sizes, to_yaml, transfer
 from nblib.study.estimates import Cost, costs
@@ -7,6 +7,6 @@ from nblib.study.planning import Planned, plan
 from nblib.study.run import run_one
 
 __all__ = [
-    "Cost", "Planned", "Study", "adjusted", "compare", "costs", "from_yaml", "groups", "plan", "run_all", "run_one", "search",
-    "sizes", "to_yaml", "transfer",
+    "Cost", "Planned", "Study", "adjusted", "compare", "costs", "from_yaml", "groups", "plan", "run_all", "run_one",
+    "search", "sizes", "to_yaml", "transfer",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which runs answer a question: a comparison, a search of learning rates, a transfer, a measurement; also from YAML."""
+"""Lists the runs that answer a question: a comparison, a search of learning rates, a transfer, a measurement."""
 
 import re
 from collections.abc import Sequence
@@ -29,15 +29,15 @@ def compare(
     decoding: Decoding | None = None,
     **settings: Any,
 ) -> list[Run]:
-    """The runs that compare methods on a task: the same data, prompt, decoding and training for each.
+    """Lists the runs that compare methods on a task, with the same data, prompts, decoding and training.
 
-    `task` is a known task's name, or a user's own data: whatever `tasks.resolve` takes or gives.
-    `names` are methods as the preset sets them, or methods with settings of their own. Empty lists and no `decoding`
-    stand for the preset's own. A method without randomness runs with the first seed only. `settings` are further ones
-    of `spec.Run`: `limit` (queries), `max_train` (training rows), `data_dir`, `train_task`, `shape_only`,
-    `trust_remote_code`. With a `train_task`, training examples and shots are that task's, and `data_dir` has a folder
-    for each task. With `shape_only` weights are random: such runs measure memory and seconds, have no scores, and
-    `limit` bounds their training batches and validation rows as well.
+    `task` is a known task's name or your own data: anything that `tasks.resolve` takes or returns.
+    `names` are methods as the preset sets them, or methods with your own settings. For empty lists, and without
+    `decoding`, we use the preset's. A method without randomness runs with the first seed only. `settings` are further
+    fields of `spec.Run`: `limit` (questions), `max_train` (training rows), `data_dir`, `train_task`, `shape_only`,
+    `trust_remote_code`, `threads` (of each run on a CPU; by default 1). With a `train_task`, training examples and
+    shots come from that task, and `data_dir` has a folder for each task. With `shape_only`, weights are random: such
+    runs measure memory and seconds, have no scores, and `limit` also bounds their training batches and validation rows.
     Raises ValueError for anything unknown or out of range.
     """
     own = presets.get(preset)
@@ -72,9 +72,9 @@ def sizes(
     batches: int = 1,
     data_dir: str | None = None,
 ) -> list[Run]:
-    """The runs that measure memory and seconds of a model too large to be had, or to be trained here: random weights.
+    """Lists runs that measure memory and seconds of a model, with random weights: nothing is downloaded.
 
-    Each named method at each precision trains one epoch of so many batches and answers as many queries greedily.
+    For each method and precision, we train one epoch of `batches` batches and answer as many questions greedily.
     Raises ValueError for anything unknown or out of range.
     """
     shared: dict = {"preset": preset, "names": names, "seeds": [0], "limit": batches, "data_dir": data_dir}
@@ -90,10 +90,10 @@ def sizes(
 def search(
     model: str, task: str, *, preset: str = "default", names: Sequence[str] = (), seed: int = 1, **settings: Any
 ) -> list[Run]:
-    """The runs that choose learning rates: each trained method at the rates of the preset, as many for each.
+    """Lists the runs that choose learning rates: each trained method at each of the preset's rates for it.
 
-    Greedy answers to the validation split decide; the test split is not read. Empty `names` stand for all methods that
-    the preset trains. `settings` are as in `compare`; `limit` and `max_train` make it cheaper.
+    Greedy answers to the validation split decide; we never read the test split. Empty `names` mean all methods that the
+    preset trains. `settings` are as in `compare`; `limit` and `max_train` make a search cheaper.
     Raises ValueError for anything unknown or out of range.
     """
     trained, rates = names or presets.trained(presets.get(preset)), presets.get(preset).rates
@@ -117,10 +117,10 @@ def transfer(
     data_dir: str | None = None,
     **settings: Any,
 ) -> list[Run]:
-    """The runs that test on each of `test_tasks`, untrained and with the method trained on each of `train_tasks`.
+    """Lists the runs that test on each of `test_tasks`: untrained, and trained on each of `train_tasks`.
 
-    Several training tasks also give a method trained on all of them jointly. `data_dir` has a folder for each task;
-    `settings` are as in `compare`.
+    With several training tasks, we also train on all of them jointly. `data_dir` has a folder for each task; `settings`
+    are as in `compare`.
     Raises ValueError for anything unknown or out of range.
     """
     first = presets.methods(presets.get(preset), [method], [])[0][0]
@@ -146,13 +146,14 @@ def adjusted(
     rank: int = 0,
     max_train: int = 0,
     drop_leaked: bool = False,
+    threads: int = 0,
 ) -> list[Run]:
-    """The runs with what a practitioner reaches for first; 0 leaves a setting as the preset has it.
+    """Changes what people most often want to change in these runs; 0 keeps the preset's setting.
 
-    `learning_rate` is of every method that trains, but where rates are searched; `rank` of LoRA and its relatives;
-    `max_train` rows are trained on, the first ones; with `drop_leaked` test rows whose intent is in the training rows,
-    exactly or nearly, are left out.
-    Raises ValueError for what is out of range.
+    `learning_rate` applies to every method that trains, except in a search of rates; `rank` to LoRA and its relatives.
+    We train on the first `max_train` rows. `drop_leaked` leaves out test rows whose intent is also in the training
+    rows, exactly or nearly. Each run computes with `threads` threads on a CPU.
+    Raises ValueError for anything out of range.
     """
     return [
         replace(
@@ -161,6 +162,7 @@ def adjusted(
             training=run.training and _retrained(run.training, epochs, batch_size),
             max_train=None if isinstance(run.method, spec.ZeroShot) else max_train or run.max_train,
             drop_leaked=drop_leaked or run.drop_leaked,
+            threads=threads or run.threads,
         )
         for run in runs
     ]
@@ -200,7 +202,7 @@ Methods = Annotated[tuple[str | spec.Method, ...], Rule("a list of methods", _ho
 
 @dataclass(frozen=True)
 class Study(Settings):
-    """The arguments of `compare`; several models, tasks or precisions stand for every combination of them."""
+    """The arguments of `compare`; several models, tasks or precisions mean every combination of them."""
 
     model: Texts
     task: Texts
@@ -216,6 +218,7 @@ class Study(Settings):
     shape_only: Flag = False
     trust_remote_code: Flag = False
     max_train: Count | None = None  # only the first training rows
+    threads: Count = 1  # of each run on a CPU
 
     def __post_init__(self):
         for item in fields(self):

@@ -54,7 +54,7 @@ def _acquire(held: FileLock, path: Path) -> bool:
         if problem.errno not in UNSUPPORTED:
             raise
         warnings.warn(
-            f"the file system of {path.parent} keeps no locks ({problem}): let one process at a time work there",
+            f"the file system of {path.parent} has no locks ({problem}): let one process at a time work there",
             stacklevel=4,
         )
     return True

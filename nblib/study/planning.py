@@ -21,13 +21,14 @@ class Planned:
 
 
 def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Planned]:
-    """The runs, each once, with their ids and data; everything that can be checked is checked here, before any work.
+    """Checks the runs before any work, and returns each of them once, with its id and data.
 
-    `allow_code_execution`: answers may be run as programs even where their isolation is weak.
+    `allow_code_execution`: run answers as programs even if isolation is weak.
     Raises ValueError, FileNotFoundError, ImportError, ConnectionError or PermissionError with one sentence.
     """
     planned: dict[str, Planned] = {}
     loaded: dict[tuple, tuple[Data, Data, dict]] = {}  # by tasks and place, and by model: its tokens are counted
+    limited: dict[tuple, Data] = {}  # thousands of runs share it
     checked = set()
     for run in runs:
         key: tuple = (run.task, run.train_task, run.split, run.data_dir, run.max_train)
@@ -42,7 +43,9 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
         if run.training:
             _require_rows(run, checks)
         id, training = _ids(run, data, trained_on)
-        planned[id] = Planned(run, id, _limited(run, data), checks, training)
+        if (part := (key, run.limit, run.training)) not in limited:
+            limited[part] = _limited(run, data)
+        planned[id] = Planned(run, id, limited[part], checks, training)
     for one in {(run.run.shape_only, run.run.model): run for run in planned.values()}.values():
         build_prompts(one.run, one.data.test, [()] * len(one.data.test), tokenizer(one.run))
     return list(planned.values())
@@ -82,13 +85,13 @@ def weights(run: Run) -> str:
 
 
 def max_prompt_tokens(run: Run, *, new_tokens: int) -> int:
-    """Tokens that a prompt may have beside the method's learned ones."""
+    """Tokens that a prompt may have besides the method's learned ones."""
     source, trusted = model_source(run), run.trust_remote_code
     return models.max_prompt_tokens(source, new_tokens=new_tokens, trust_remote_code=trusted) - virtual_tokens(run)
 
 
 def virtual_tokens(run: Run) -> int:
-    """Learned tokens that every query is processed with, beside its text."""
+    """Learned tokens that every query is processed with, besides its text."""
     return getattr(run.method, "virtual_tokens", 0)
 
 
@@ -120,7 +123,7 @@ def _load(run: Run, allow_code_execution: bool) -> tuple[Data, Data, dict]:
 
 
 def _folder(run: Run, task: str) -> str | None:
-    """The folder of a task's files: with a training task beside it, each has a folder of its name."""
+    """The folder of a task's files; with a training task, each has a folder of its name."""
     if run.data_dir is None or run.train_task is None or "+" in task:
         return run.data_dir
     return str(Path(run.data_dir) / task)

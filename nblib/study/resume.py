@@ -45,7 +45,7 @@ def forget(*paths: Path | None) -> None:
 
 
 def tidy(planned: Sequence[Planned], folder: Path) -> None:
-    """Deletes what finished runs do not need any more; what failed is gone on with by the next attempt."""
+    """Deletes what finished runs no longer need; the next attempt resumes what failed."""
     for one in planned if (folder / FOLDER).exists() else ():
         if results.finished(folder, one.id):
             own = isinstance(one.run.method, spec.FullTuning)

@@ -1,11 +1,13 @@
 """One run from its model to its row: load, fit, answer, score, write."""
 
+import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
 
 from nblib import (
     generate,
@@ -22,6 +24,7 @@ from nblib import (
     tasks,
     train,
 )
+from nblib.models import launched
 from nblib.results import Prediction, Row
 from nblib.retrieve import Found
 from nblib.study import fitting, planning, resume
@@ -43,11 +46,11 @@ def run_one(
     processes: int = 1,
     report_to: str = "none",
 ) -> Row:
-    """Runs it and writes its row, whatever happens: a run that fails is a row that says so.
+    """Runs it and writes its row, whatever happens: if a run fails, its row says so.
 
-    A row whose answers still hold, but whose scores are of an earlier revision, is scored again from its answers.
-    `base` keeps the model for the next run; `force` begins anew where an earlier study ended, well or not. `processes`
-    is how many work side by side, this one included: the row says so, since its seconds depend on it.
+    If only the scores of an earlier row are outdated, we score its answers again.
+    `base` keeps the model for the next run; `force` starts over, however an earlier attempt ended. `processes` is how
+    many work side by side, this one included: the row notes it, since it affects seconds.
     `report` and `report_to` are as in `train.Monitor`.
     """
     folder, base, record = Path(folder), base or Base(), Record(notes={"data_checks": planned.checks})
@@ -57,7 +60,9 @@ def run_one(
         return _rescored(planned, folder, earlier, allow_code_execution)
     predictions: list[Prediction] = []
     scores: dict[str, dict] = {}
+    threads = torch.get_num_threads()
     try:
+        torch.set_num_threads(_threads(planned.run))
         predictions = _predict(planned, folder, base, record, train.Monitor(report=report, report_to=report_to), force)
         if planned.run.shape_only:
             predictions = []  # of random weights: nothing to keep or to score
@@ -73,6 +78,8 @@ def run_one(
     except Exception as problem:  # the study goes on, and the row says what happened and where
         record.fail(problem)
         predictions = []  # without scores they are no result; they are kept as those of an unfinished run
+    finally:
+        torch.set_num_threads(threads)
     if record.error:
         base.drop()  # whatever is attached to it
     fitting.free()
@@ -82,6 +89,11 @@ def run_one(
     resume.tidy([planned], folder)
     _card(planned, folder, row)
     return row
+
+
+def _threads(run: spec.Run) -> int:
+    """What a run asks for on a CPU; on another device, where no score hangs on it, what torch has."""
+    return run.threads if models.device() == "cpu" else torch.get_num_threads()
 
 
 def _predict(
@@ -121,6 +133,8 @@ def answers(
         while (smaller := _keep_answers(answer, stored.known, size, len(queries), keep)) is not None:
             size = record.notes["answered_at_a_time"] = smaller
             fitting.free()
+        for index, prediction in gather_object(list(stored.known.items())) if launched.size() > 1 else ():
+            keep(index, prediction)
         predictions = [stored.known[index] for index in range(len(queries))]
         if stored.resumed > 0:
             record.notes["answers_resumed"] = stored.resumed
@@ -214,7 +228,7 @@ def _note(record: Record, planned: Planned, predictions: Sequence[Prediction], d
 
 
 def _stops(run: spec.Run, task: tasks.Task, *, opened: bool) -> tuple[str, ...]:
-    """The strings that an answer ends before, beside the closing fence where the prompt `opened` one."""
+    """The strings that end an answer, and the closing fence if the prompt `opened` one."""
     return () if opened and run.decoding.ending == "fence" else task.stops
 
 
@@ -223,8 +237,9 @@ def _score(
 ) -> tuple[list[Prediction], dict[str, dict]]:
     """The predictions with their scores, and the means; the record gets what running the answers cost."""
     run, examples = planned.run, planned.data.test
-    scored = metrics.score(examples, predictions, study_scores=run.study_scores)
-    if tasks.of(run).executed:
+    task = tasks.of(run)
+    scored = metrics.score(examples, predictions, study_scores=run.study_scores, house_style=task.house_style)
+    if task.executed:
         sampled = run.decoding.temperature is not None
         with record.phase("execute"):
             scored = metrics.execute(examples, scored, sampled=sampled, allow_code_execution=allow_code_execution)
@@ -247,7 +262,7 @@ def _rescored(planned: Planned, folder: Path, earlier: Row, allow_code_execution
 
 
 def _extracted(planned: Planned, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Stored answers without scores, their code taken out of the completions anew."""
+    """Stored answers without scores, with code taken from the completions again."""
     run, opened = planned.run, prompts.is_chat(planning.tokenizer(planned.run))
     task = tasks.of(run)
     stops = {example.id: _stops(run, tasks.source(task, example), opened=opened) for example in planned.data.test}
@@ -263,7 +278,10 @@ def _card(planned: Planned, folder: Path, row: Row) -> None:
     path = fitting.adapter_folder(folder, planned)
     if row.status != results.OK or not planned.training or not fitting.is_saved(path):
         return
-    used = [other for other in results.read(folder) if other.notes.get("adapter") == planned.training]
+    run = planned.run
+    alike = f"*.{glob.escape(spec.label(run.method))}.{run.precision}.seed{run.seed}.*.json".lower()  # as ids end
+    rows = results.read(folder, [found.stem for found in sorted(folder.glob(alike))])  # few of a large folder's
+    used = [other for other in rows if other.notes.get("adapter") == planned.training]
     scores = {(other.settings["task"], other.settings.get("split", "test")): other.scores for other in used}
     methods.card(path, scores=scores)
 
@@ -274,7 +292,7 @@ def _origin(planned: Planned) -> dict:
     return {
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else None,
-        "threads": torch.get_num_threads(),
+        "threads": _threads(planned.run),
         "data": planned.data.content,
         "data_revision": planned.data.revision,
         "weights": planning.weights(planned.run),

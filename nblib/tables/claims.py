@@ -1,22 +1,26 @@
 """A verdict on each claim of the study: one short function a claim, one sentence for all. Holds no results of its own.
 
-A claim holds, does not hold, or is not decided, for one model and task, by paired tests on the same examples. Each
-function takes runs and answers that may stand in one table; where they do not speak of the claim, its Verdict has no
-numbers.
+A claim holds, does not hold, or is not decided, for one model and task, by paired tests on the same examples. What it
+compares is fixed before any run, and never chosen by a score of the test split: LoRA stands for PEFT, three shots for
+ICL or RAG where one of them is to win, and a rival family is every method of it that has run. So a verdict is the same
+in every notebook. Each function takes runs and answers that may stand in one table; where they do not speak of the
+claim, its Verdict has no numbers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 
+import numpy as np
 import pandas as pd
 
 from nblib import results, spec, stats
+from nblib.columns import EXECUTION, SCORES, listed, p_value, points, size
 from nblib.tables.costs import unquantized
 from nblib.tables.labels import LOST, benchmarks, counts, labelled, named
 from nblib.tables.protocol import leaked
 from nblib.tables.scores import TESTED, across_models, tests, transfer, turned
-from nblib.tables.show import EXECUTION, SCORES, WHY_NONE, Table, listed, p_value, points, size
+from nblib.tables.show import WHY_NONE, Table
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
 CLAIMS = {
@@ -31,8 +35,13 @@ FAMILIES = (*results.FAMILIES.values(), "PEFT")  # what `beats` can be asked abo
 LORA = ("lora", *spec.QLORA)
 ABOUT_HALF = 0.55  # of the memory without quantization, at most
 MARGIN = 0.05  # quality counts as kept where the 95 % interval excludes a larger loss than this share
-LEAST = 4  # PEFT methods, of which one can be called the best
+LEAST = 4  # rivals with several seeds, without which none is called the best
+STAND_INS = ("icl-3", "rag-3")  # for their family; of other families it is the first of the house order, LoRA of PEFT
 LONGEST = 3  # comparisons that a sentence tells; the table has all
+RULE = (
+    "Tests are paired over the same examples; p is of each by itself. A claim holds where every one is won, which needs"
+    " no correction, and fails where one is lost after Holm's."
+)
 PAPER = (
     "The study's own figures are of models from 350 million to 34 billion parameters: 39.8 to 72.3 % relative gain of "
     "larger models in EM@k (claim 2), up to 60 % less memory (claim 3)."
@@ -68,7 +77,9 @@ class Verdict:
         """The numbers."""
         return Table(
             self.numbers.drop(columns="note", errors="ignore"),
-            heads={"line": "method", "base": "against", "base_score": "score of that (%)"},
+            (RULE,) if len(self.numbers) else (),
+            columns=("line", "base", "score", "difference", "p", "verdict"),
+            heads={"line": "method", "base": "against", "base_score": "score of that (%)", "p": "p"},
         )
 
 
@@ -108,8 +119,7 @@ def verdict_table(found: Sequence[Verdict]) -> Table:
         | {"verdict": verdict.verdict + " by this data" * (verdict.verdict == OPEN), "numbers": verdict.sentence}
         for verdict in found
     ]
-    note = f"Tests are paired over the same examples, with Holm's correction. {PAPER}"
-    return Table(pd.DataFrame(lines), (note,), heads={"verdict": "verdict"})
+    return Table(pd.DataFrame(lines), (f"{RULE} {PAPER}",), heads={"verdict": "verdict"})
 
 
 def beats(
@@ -121,10 +131,9 @@ def beats(
     metric: str = "em@1",
     claim: str = "",
 ) -> Verdict:
-    """The best of `ours` against the best of each family in `against`: holds where it beats all, fails where one wins.
+    """The method that stands for `ours` against every one of `against`: holds where it beats all, fails where one wins.
 
-    Families are PEFT, ICL, RAG, zero-shot and full fine-tuning. The better of two is the base of a family of tests of
-    all other methods, as the best one is in a comparison.
+    Families are PEFT, ICL, RAG, zero-shot and full fine-tuning.
     Raises ValueError for another family.
     """
     for name in (ours, *against):
@@ -132,17 +141,15 @@ def beats(
             raise ValueError(f"a family must be one of {', '.join(FAMILIES)}; got {name!r}")
     runs, answers = labelled(runs, answers)
     frame = _methods(runs, metric)
-    best = {name: _best(frame[frame["family"] == name], metric) for name in (ours, *against)}
-    numbers = pd.DataFrame([_duel(frame, answers, metric, best[ours], best[name]) for name in against])
-    for column, names in (("line", [ours] * len(against)), ("base", against)):
-        numbers[column] = numbers[column].fillna(pd.Series([f"no {name} run" for name in names]))
-    decided = set(numbers["verdict"].fillna("tie"))
-    verdict = FAILS if "lower" in decided else HOLDS if decided == {"higher"} else OPEN
-    return _verdict(claim or f"{ours} beats {listed(against)}", runs, metric, verdict, numbers)
+    numbers = _duels(frame, answers, metric, _first(frame, ours), list(frame.index[frame["family"].isin(against)]))
+    missing = [f"no {name} run" for name in against if name not in set(frame["family"])]
+    numbers = pd.concat([numbers, pd.DataFrame({"base": missing}, dtype=object)], ignore_index=True)
+    numbers["line"] = _first(frame, ours) or f"no {ours} run"
+    return _verdict(claim or f"{ours} beats {listed(against)}", runs, metric, _decided(numbers), numbers)
 
 
 def claim_1(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
-    """The best PEFT method against the best of ICL and of RAG."""
+    """LoRA, or else the first PEFT method, against every number of shots of ICL and of RAG."""
     families = set(_methods(runs, metric)["family"])
     if "PEFT" not in families or not families & {"ICL", "RAG"}:
         return _silent("1", runs, metric, "PEFT and ICL or RAG do not both have a result")
@@ -150,56 +157,61 @@ def claim_1(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
 
 
 def claim_lora(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
-    """Holds where LoRA is the first of the PEFT methods and beats every other; fails where the first one beats it.
+    """Holds where LoRA beats every other PEFT method, fails where one beats it: of those with several seeds.
 
-    Not decided with fewer than four methods. Every line is one minus the best, with Holm's correction over all of them;
-    `points_per_1000_parameters` is what a thousand trained parameters gain above zero-shot. QLoRA is LoRA at another
-    precision, and no rival of it.
+    Not decided with fewer than four of these, nor where one of the others scored no less than LoRA in its one seed.
+    QLoRA is LoRA at another precision, and no rival of it. `points_per_1000_parameters` is what a thousand trained
+    parameters of LoRA gain above zero-shot, `base_points_per_1000_parameters` those of its rival.
     """
     runs, answers = labelled(runs, answers)
     frame = _methods(runs, metric)
     zero = frame.loc[frame["kind"] == "zero-shot", metric].max()
-    ranked = frame[frame["family"] == "PEFT"].sort_values(metric, ascending=False, kind="stable")
-    loras, rivals = ranked[ranked["kind"] == "lora"], ranked[~ranked["kind"].isin(LORA)]
+    loras = frame.index[frame["kind"] == "lora"]
+    rivals = frame.index[(frame["family"] == "PEFT") & ~frame["kind"].isin(LORA)]
     if loras.empty or rivals.empty:
         return _silent("1, LoRA", runs, metric, "LoRA and another PEFT method do not both have a result")
-    first, lora = ranked.index[0], loras.index[0]
-    gain = 1e5 * (ranked[metric] - (0.0 if pd.isna(zero) else zero)) / ranked["trainable_parameters"]
-    ranked = ranked.assign(points_per_1000_parameters=gain)
-    numbers = _minus(first, ranked, answers, metric, ["trainable_parameters", "points_per_1000_parameters"])
-    count, verdict = 1 + rivals["kind"].nunique(), OPEN
-    more = f" {count} PEFT methods were compared" + ("." if count >= LEAST else f", of at least {LEAST} that it takes.")
-    if count >= LEAST and lora == first and (numbers.loc[rivals.index, "verdict"] == "lower").all():
-        verdict = HOLDS
-    if count >= LEAST and first in rivals.index and numbers.at[lora, "verdict"] == "lower":
-        verdict = FAILS
+    gains = 1e5 * (frame[metric] - (0.0 if pd.isna(zero) else zero)) / frame["trainable_parameters"]
+    numbers = _duels(frame, answers, metric, loras[0], list(rivals))
+    numbers["points_per_1000_parameters"] = gains[loras[0]]
+    numbers["base_points_per_1000_parameters"] = gains[rivals].to_numpy()
+    unsure = numbers[numbers["verdict"] == stats.ONE_SEED]
+    judged = numbers.drop(index=unsure.index)
+    verdict = _decided(judged) if len(judged) >= LEAST else OPEN
+    verdict = OPEN if verdict == HOLDS and (unsure["difference"] <= 0).any() else verdict
+    more = f" {len(judged)} rivals were judged" + ("." if len(judged) >= LEAST else f"; it takes {LEAST}.")
+    more += f" With one seed, and not judged: {listed(list(unsure['base']))}." if len(unsure) else ""
     return _verdict("1, LoRA", runs, metric, verdict, numbers, more=more)
 
 
 def claim_2(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
-    """The best LoRA of each model that is larger than the smallest one tuned in full: holds where each wins."""
+    """LoRA on each model that is larger than the smallest one tuned in full: holds where each wins."""
+    by = ["model", "method"]
+    runs, answers = labelled(runs, answers, apart=["model"])
     frame = across_models(runs, answers, metric).frame
     reference = frame[frame["reference"]]
     if reference.empty:
         return _silent("2", runs, metric, "no model was tuned in full with a result")
     base = reference.iloc[0]
     larger = frame[frame["kind"].isin(LORA) & (frame["total_parameters"] > base["total_parameters"])]
-    larger = larger.loc[larger.dropna(subset=[metric]).groupby("model")[metric].idxmax()]
+    larger = larger.dropna(subset=[metric]).groupby("model", observed=True).head(1)
     if larger.empty:
         return _silent("2", runs, metric, "no larger model was tuned with LoRA with a result")
-    numbers = larger.sort_values(metric, ascending=False, kind="stable").assign(
-        line=larger["method"] + " on " + larger["model"],
+    alone = tests(answers, by, metric, dict(base[by]), family=by)[TESTS]
+    numbers = larger.drop(columns=TESTS).join(alone, on=by)
+    numbers = numbers.assign(
+        line=numbers["method"] + " on " + numbers["model"].astype(str),
         base=f"{base['method']} on {base['model']}",
-        score=larger[metric],
+        score=numbers[metric],
         base_score=base[metric],
         base_train_seconds=base["train_seconds"],
         base_peak_bytes=base["peak_bytes"],
-        note=larger["relative_share"].map(lambda share: _percent(share, "relative")),
+        note=numbers["relative_share"].map(lambda share: _percent(share, "relative")),
     )
-    won = list(numbers.loc[numbers["verdict"] == "higher", "model"])
-    verdict = FAILS if set(numbers["verdict"]) == {"lower"} else OPEN
-    if won:
-        verdict = HOLDS if len(won) == len(numbers) else f"{HOLDS} for {listed(won)} only"
+    lost = stats.decide_all(list(-numbers["difference"]), list(numbers["p"])) == "higher"
+    is_won = (numbers["difference"] > 0) & (np.array(stats.holm(list(numbers["p"].fillna(1.0)))) < stats.ERROR)
+    verdict = FAILS if lost else HOLDS if _decided(numbers) == HOLDS else OPEN
+    if verdict == OPEN and is_won.any():
+        verdict = f"{HOLDS} for {listed(list(numbers.loc[is_won, 'model']))} only"
     more = ["relative_share", "total_parameters", "trained_share", "train_seconds", "peak_bytes"]
     more += ["base_train_seconds", "base_peak_bytes", "note"]
     return _verdict("2", runs, metric, verdict, numbers[[*COLUMNS, *more]], model=listed(list(numbers["model"])))
@@ -208,15 +220,16 @@ def claim_2(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
 def claim_3(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
     """Each quantized PEFT method against LoRA without quantization, in memory and in score.
 
-    Holds where one needs at most 55 % of the memory and keeps its quality: it is better by the paired test, or the 95 %
-    interval excludes a loss of more than 5 points. Fails where each one needs more or is worse by the test.
+    Holds where one needs at most 55 % of the memory and keeps its quality: its interval excludes a loss of more than 5
+    points, and it is not worse by the test. The interval is of 95 %, of 97.5 % where two need so little memory, and so
+    on: one of several is lucky more often (Bonferroni). Fails where each one needs more or is worse by the test.
     """
     runs, answers = labelled(runs[~runs["shape_only"].astype(bool)], answers)
     own = runs.astype({"method": object}).groupby("method")
     frame = _methods(runs, metric).join(own[["precision", "device"]].first()).join(own["memory_bytes"].mean())
-    quantized = frame[(frame["family"] == "PEFT") & frame["precision"].isin(spec.QUANTIZED)]
+    is_quantized = (frame["family"] == "PEFT") & frame["precision"].isin(spec.QUANTIZED)
     base = unquantized(frame[frame["kind"] == "lora"].fillna({"memory_bytes": 0.0}))
-    if base is None or quantized.empty:
+    if base is None or not is_quantized.any():
         return _silent("3", runs, metric, "quantized and unquantized LoRA do not both have a result")
     center, memory = str(base.name), frame["memory_bytes"]
     full = memory[frame["kind"] == "full"]
@@ -224,36 +237,43 @@ def claim_3(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
     frame["full_memory_share"] = memory / (full.iloc[0] if len(full) else float("nan"))
     frame["note"] = frame["memory_share"].map(lambda share: _percent(share, "of its memory"))
     more = ["memory_bytes", "memory_share", "full_memory_share", "note"]
-    numbers = _minus(center, frame.loc[[center, *quantized.index]], answers, metric, more)
-    kept = (numbers["verdict"] == "higher") | ((numbers["verdict"] == "tie") & (numbers["difference_low"] > -MARGIN))
-    lost = (numbers["verdict"] == "lower") | (numbers["memory_share"] > ABOUT_HALF)
-    holds = (kept & (numbers["memory_share"] <= ABOUT_HALF)).any()
-    at_base = "an unknown size" if pd.isna(memory[center]) else size(memory[center])
+    quantized = frame[is_quantized]
+    small = quantized.index[quantized["memory_share"] <= ABOUT_HALF]
+    answers = answers[answers["method"].isin([center, *quantized.index])]
+    found = _tests(answers, metric, center).loc[quantized.index]
+    strict = _tests(answers, metric, center, error=stats.ERROR / max(1, len(small))).loc[small]
+    holds = ((strict["difference_low"] > -MARGIN) & (strict["verdict"] != "lower")).any()
+    lost = (found["verdict"] == "lower") | (quantized["memory_share"] > ABOUT_HALF)
     verdict = HOLDS if holds else FAILS if lost.all() else OPEN
-    return _verdict("3", runs, metric, verdict, numbers, more=f" {center} holds {at_base} in training.")
+    numbers = quantized[more].join(found[TESTS]).assign(line=quantized.index, base=center, score=quantized[metric])
+    numbers["base_score"] = frame.at[center, metric]
+    words = "an unknown size" if pd.isna(memory[center]) else size(memory[center])
+    words = f" {center} holds {words} in training."
+    words += f" {len(small)} are judged, each by an interval of {100 - 5 / len(small):.3g} %." if len(small) > 1 else ""
+    return _verdict("3", runs, metric, verdict, numbers[[*COLUMNS, *more]], more=words)
 
 
 def claim_4(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "strict_accuracy") -> Verdict:
-    """Every LoRA and QLoRA minus zero-shot in every execution score, as one family of tests: holds where all win."""
+    """Every LoRA and QLoRA minus zero-shot in every execution score: holds where all win, fails where one loses."""
     runs, answers = labelled(runs, answers)
     frame = _methods(runs, metric)
-    base, tuned = _best(frame[frame["kind"] == "zero-shot"], metric), frame[frame["kind"].isin(LORA)]
+    base, tuned = _first(frame, "zero-shot"), frame[frame["kind"].isin(LORA)]
     if metric != "strict_accuracy" or base is None or tuned.empty:
         return _silent("4", runs, metric, "zero-shot and LoRA do not both have programs that were run")
     answers = answers[answers["method"].isin([base, *tuned.index])]
     of_base = answers[answers["method"] == base]
     metrics = [name for name in EXECUTION if name in answers and of_base[name].notna().any()]
-    long = answers.melt(["run", "seed", "example", "method"], metrics, var_name="metric", value_name="score")
+    about = ["run", "seed", "stochastic", "example", "method"]
+    long = answers.melt(about, metrics, var_name="metric", value_name="score")
     long["metric"] = pd.Categorical(long["metric"], metrics)
     by = ["method", "metric"]
-    found = stats.summarise(long, by, "score", base={"method": base}, within=["metric"], family=(), turned=False)
+    found = stats.summarise(long, by, "score", base={"method": base}, within=["metric"], family=by)
     of_base = found[found["is_base"]].set_index("metric")["score"]
     numbers = found[~found["is_base"] & found["score"].notna()].astype(dict.fromkeys(by, object))
     numbers = numbers.assign(base=base, base_score=numbers["metric"].map(of_base))
     numbers["line"] = numbers["method"] + ", " + numbers["metric"].map(SCORES)
-    decided = set(numbers["verdict"].fillna("tie"))
     both = set(tuned["kind"] == "lora") == {True, False}
-    verdict = FAILS if "lower" in decided else HOLDS if decided == {"higher"} and both else OPEN
+    verdict = OPEN if not both and _decided(numbers) == HOLDS else _decided(numbers)
     more = "" if both else " LoRA and QLoRA were not both run."
     return _verdict("4", runs, metric, verdict, numbers[COLUMNS], more=more)
 
@@ -307,37 +327,38 @@ def _methods(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     return counts(runs, ["method"]).join(means).dropna(subset=[metric])
 
 
-def _duel(frame: pd.DataFrame, answers: pd.DataFrame, metric: str, line: str | None, base: str | None) -> dict:
-    """One method against another, what both cost, and their test; of a method that was not run nothing is known."""
-    numbers = {"line": line, "base": base, "score": frame[metric].get(line), "base_score": frame[metric].get(base)}
-    if not line or not base:
-        return numbers | {"verdict": None}
-    is_ahead = frame.at[line, metric] >= frame.at[base, metric]
-    ahead, behind = (line, base) if is_ahead else (base, line)
-    test = _tests(answers, metric, ahead).loc[[behind]]
-    numbers |= (turned(test) if is_ahead else test).iloc[0][TESTS].to_dict()
-    numbers["relative_share"] = numbers["score"] / (numbers["base_score"] or float("nan")) - 1
+def _first(frame: pd.DataFrame, family: str) -> str | None:
+    """The method that stands for a family, whatever it scores."""
+    labels = list(frame.index[frame["family"] == family])
+    return next((label for label in STAND_INS if label in labels), labels[0] if labels else None)
+
+
+def _duels(frame: pd.DataFrame, answers: pd.DataFrame, metric: str, line: str | None, bases: list[str]) -> pd.DataFrame:
+    """One method against each of the others, and what both cost; of one that was not run nothing is known."""
+    numbers = pd.DataFrame({"line": line, "base": bases, "base_score": frame.loc[bases, metric].to_numpy()})
+    if line is None:
+        return numbers
+    numbers["score"] = frame.at[line, metric]
+    tested = turned(_tests(answers[answers["method"].isin([line, *bases])], metric, line))[TESTS]
+    numbers = numbers.join(tested, on="base")
+    numbers["relative_share"] = numbers["score"] / numbers["base_score"].replace(0, np.nan) - 1
     numbers["trainable_parameters"] = frame.at[line, "trainable_parameters"]
     for cost in ("train_seconds", "prompt_tokens"):
-        numbers |= {cost: frame.at[line, cost], f"base_{cost}": frame.at[base, cost]}
+        numbers = numbers.assign(**{cost: frame.at[line, cost], f"base_{cost}": frame.loc[bases, cost].to_numpy()})
     return numbers
 
 
-def _best(frame: pd.DataFrame, metric: str) -> str | None:
-    return None if frame.empty else str(frame[metric].idxmax())
+def _decided(numbers: pd.DataFrame) -> str:
+    """The verdict on a claim that its line beats every base."""
+    numbers = numbers.reindex(columns=["difference", "p"]).astype(float)
+    decision = stats.decide_all(list(numbers["difference"]), list(numbers["p"]))
+    return {"higher": HOLDS, "lower": FAILS, "tie": OPEN}[decision]
 
 
-def _tests(answers: pd.DataFrame, metric: str, base: str) -> pd.DataFrame:
-    """Every method minus the base, by label; a method without answers is not tested."""
-    found = tests(answers, "method", metric, {"method": base})
+def _tests(answers: pd.DataFrame, metric: str, base: str, **settings) -> pd.DataFrame:
+    """Every method minus the base by itself, by label; a method without answers is not tested."""
+    found = tests(answers, "method", metric, {"method": base}, family=["method"], **settings)
     return found.reindex(answers["method"].cat.categories)
-
-
-def _minus(base: str, frame: pd.DataFrame, answers: pd.DataFrame, metric: str, more: list[str]) -> pd.DataFrame:
-    """Every method of the frame but the base against it, tested as one family."""
-    found = _tests(answers[answers["method"].isin(frame.index)], metric, base)
-    numbers = frame[more].join(found[TESTS]).assign(line=frame.index, base=base, score=frame[metric])
-    return numbers.assign(base_score=frame.at[base, metric])[[*COLUMNS, *more]].drop(index=base)
 
 
 def _verdict(
@@ -356,7 +377,8 @@ def _verdict(
     numbers = numbers.reindex(columns=[*COLUMNS, *numbers.columns.difference(COLUMNS, sort=False)])
     numbers = numbers.reset_index(drop=True)
     model, task = model or str(runs["model"].iloc[0]), task or str(runs["task"].iloc[0])
-    closest = numbers.loc[numbers["difference"].abs().sort_values(kind="stable").index[:LONGEST].sort_values()]
+    nearness = numbers["difference"].abs().where(numbers["p"].notna())  # what is tested is told first
+    closest = numbers.loc[nearness.sort_values(kind="stable").index[:LONGEST].sort_values()]
     words = "; ".join(_comparison(row) for _, row in closest.iterrows())
     words += f"; and {len(numbers) - len(closest)} more" if len(numbers) > len(closest) else ""
     sentence = f"“{CLAIMS.get(claim, claim)}” {verdict} on {task} with {model} in {SCORES[metric]}: {words}."
@@ -377,7 +399,8 @@ def _silent(claim: str, runs: pd.DataFrame, metric: str, why: str) -> Verdict:
 def _comparison(row: pd.Series) -> str:
     """`lora 81.0 % against icl-1 33.9 % (+47.1 points, 95 % interval +40.1 to +54.2, p = 0.003)`."""
     score, base = ("no score" if pd.isna(row[name]) else f"{100 * row[name]:.1f} %" for name in ("score", "base_score"))
-    test = "not tested, for want of answers to the same examples"
+    test = "one seed" if row["verdict"] == stats.ONE_SEED else "no answers to the same examples"
+    test = f"not tested: {test}"
     if pd.notna(row["p"]):
         between = f"{points(row['difference_low'])} to {points(row['difference_high'])}"
         p = f"p = {p_value(row['p'])}".replace("= <", "<")
@@ -393,12 +416,14 @@ def _basis(runs: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
     ended = counts(runs, by).reset_index()
     name, well = by[-1], ended[ended["seeds"] > 0]
     examples = runs.reindex(columns=["examples"])["examples"][runs.reindex(columns=[metric])[metric].notna()].dropna()
-    least, most = well["seeds"].min(), well["seeds"].max()
+    varying = well.loc[well[name].isin(set(runs.loc[runs["stochastic"], name])), "seeds"]
+    least, most = varying.min(), varying.max()
     seeds = f"{least} to {most} seeds" if least < most else "1 seed" if most == 1 else f"{most} seeds"
+    seeds = f" and {seeds} of each method that varies with the seed" if len(varying) else ""
     lost = [f"{row[name]} ({WHY_NONE[row['status']]})" for _, row in ended[ended["seeds"] == 0].iterrows()]
     fewer = well.loc[well[[*LOST]].sum(axis=1) > 0, name]
     sentences = {
-        f" This rests on {examples.min():,.0f} examples and {seeds} per method.": len(examples),
+        f" This rests on {examples.min():,.0f} examples{seeds}.": len(examples),
         " Only the first examples were used: a partial result.": runs["limit"].notna().any(),
         f" Without a result: {', '.join(lost)}.": lost,
         f" With fewer seeds than were run: {', '.join(fewer)}.": len(fewer),

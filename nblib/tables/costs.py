@@ -1,4 +1,4 @@
-"""Bytes, seconds and tokens of runs as tables, also against their scores. Measures nothing."""
+"""Tables of bytes, seconds and tokens, also against scores. Measures nothing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from nblib import results, spec, stats
-from nblib.tables.labels import KINDS, Benchmark, counts, labelled, named
+from nblib.columns import GIB, SCORES, number
+from nblib.tables.labels import KINDS, Benchmark, counts, labelled, named, names
 from nblib.tables.scores import comparison, tests, turned
-from nblib.tables.show import SCORES, Table, number
+from nblib.tables.show import Table
 
 PARTS = [f"{part}_bytes" for part in results.PARTS]
 TRAINED = ("PEFT", "full fine-tuning")  # families
@@ -17,13 +18,12 @@ PROMPTING = ("ICL", "RAG")  # families whose prompts are longer than the questio
 PASSES = 3  # forward passes that a training token costs: its own, and two for the backward pass, as is usual to count
 UNITS = {"tokens": "tokens of forward passes", "seconds": "seconds"}
 BREAK_EVEN = (
-    f"Training counts once: every training token, all epochs, as {PASSES} forward passes (the backward pass costs "
+    f"Training costs once: every training token, all epochs, as {PASSES} forward passes (the backward pass costs "
     "about two), without validation; in seconds as measured, validation included. A query counts its prompt "
     "once and the tokens of all its answers. Differences are paired over the same examples; p with Holm's correction "
     "over the lines."
 )
 RANDOM = "*: the real architecture with random weights, which need the same memory."
-GIB = 2**30
 # PEFT-Bench (Belanec et al. 2025, arXiv 2511.21285): what halves the score, each exponent 1. Its script calls them
 # 5e8 parameters, 10 TFLOP more than the base model's forward pass, and the 94 GB of one H100 NVL.
 HALVING = {"parameters": 5e8, "teraflops": 10.0, "gigabytes": 94.0}
@@ -32,41 +32,37 @@ MERGED = ("full", *READ, "prefix-tuning")  # no weights that a token passes thro
 
 
 def memory(runs: pd.DataFrame) -> Table:
-    """One line a model, trained method and precision, the smallest model first: means over seeds, in bytes.
+    """One line per model, trained method and precision, the smallest model first: means over seeds, in bytes.
 
-    The parts are tensors of a training step. `memory_bytes` is the allocated peak of training on a GPU, of which
-    `other_bytes` are none of these; on a CPU it is their sum (`measured` says which). `step_seconds` has the validation
-    losses in it. `saving_lora_share` and `saving_full_share` are the shares of `memory_bytes` less than LoRA without
-    quantization and than full tuning need, of the same model. Random weights (`shape_only`) need the same bytes.
+    The parts are tensors of a training step. On a GPU, `memory_bytes` is the allocated peak of training, and
+    `other_bytes` is what the tensors do not explain; on a CPU it is their sum (`measured` says which). `step_seconds`
+    includes validation losses. `saving_lora_share` and `saving_full_share` say how much less than unquantized LoRA and
+    than full tuning of the same model it is. Random weights (`shape_only`) need the same bytes.
     """
     runs = runs[runs["training"].notna()]
-    runs = runs.assign(method=_plain_labels(runs), text=runs["settings"].map(lambda settings: str(settings["method"])))
-    measured = [
-        "memory_bytes",
-        "total_parameters",
-        "train_seconds",
-        "train_steps",
-        *(f"train_{part}" for part in PARTS),
-    ]
-    frame = counts(runs, ["model", "method", "text", "precision", "shape_only", "device"], measured).reset_index()
-    frame = frame.rename(columns={f"train_{part}": part for part in PARTS})
-    frame["step_seconds"] = frame["train_seconds"] / frame["train_steps"]
-    return _memory_table(frame.assign(measured=frame["device"].map(_measured)))
+    runs = runs.assign(method=_plain_labels(runs), label=_labels(runs))
+    runs["step_seconds"] = runs.get("train_seconds", np.nan) / runs.get("train_steps", np.nan)
+    by = ["model", "method", "label", "precision", "shape_only", "device"]
+    parts = {f"train_{part}": part for part in PARTS}
+    frame = counts(runs, by, ["memory_bytes", "total_parameters", "step_seconds", *parts]).reset_index()
+    return _memory_table(frame.rename(columns=parts).assign(measured=frame["device"].map(_measured)))
 
 
 def predicted_memory(entries: Sequence[tuple[str, spec.Method, str, Any]], *, device: str) -> Table:
-    """The same of predictions: each a model, a method, a precision, and the memory.Prediction of them on `device`.
+    """The same for predictions: each a model, a method, a precision, and their memory.Prediction on `device`.
 
-    Parts of a prediction need not be there at the same time: they may add up to more than `memory_bytes` on a GPU.
+    Parts of a prediction need not peak at the same time, so on a GPU they may add up to more than `memory_bytes`.
     """
     about = {"device": device, "measured": "predicted", "status": results.OK, "seeds": 0, "shape_only": False}
     lines = [
         {"model": model, "method": spec.label(method), "kind": spec.kind(method, precision), "precision": precision}
+        | {"settings": {"method": {"kind": method.kind, **vars(method)}, "precision": precision}}
         | {part: getattr(predicted, part) for part in PARTS}
         | {"memory_bytes": predicted.train_peak_bytes, **about}
         for model, method, precision, predicted in entries
     ]
-    frame = pd.DataFrame(lines, columns=None if lines else ["model", "method", "kind", "precision", *PARTS, *about])
+    names = ["model", "method", "kind", "precision", "settings", *PARTS, *about]
+    frame = pd.DataFrame(lines, columns=None if lines else names).assign(label=_labels)
     if device != "cuda":
         frame["memory_bytes"] = frame[[*PARTS]].astype(float).sum(axis=1, skipna=False)
     return _memory_table(frame)
@@ -75,8 +71,8 @@ def predicted_memory(entries: Sequence[tuple[str, spec.Method, str, Any]], *, de
 def measured_vs_predicted(measured: pd.DataFrame, predicted: pd.DataFrame) -> Table:
     """The lines of `memory` that `predicted_memory` has, too: `memory_bytes`, `predicted_bytes` and their `error`.
 
-    The error is a share of what was measured: above 0 where too much was predicted. On a CPU both are without logits:
-    what is measured are those that a step keeps, and what is predicted is the most that there is of them at once.
+    The error is a share of the measured value, above 0 if we predicted too much. On a CPU, both exclude logits: we
+    measure those that a step keeps, and predict the most that exist at once.
     """
     keys = ["model", "method", "precision"]
     measured, predicted = (
@@ -96,28 +92,23 @@ def measured_vs_predicted(measured: pd.DataFrame, predicted: pd.DataFrame) -> Ta
 def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
     """A `comparison` of trained methods with the `memory_bytes` of each, and whether it is on the `pareto` front.
 
-    On the front is what no other method beats in one of score and memory without being worse in the other.
+    No other method is better in score or memory without being worse in the other than one on the front.
     """
     runs = runs[runs["training"].notna() & ~runs["shape_only"].astype(bool)]
     frame = comparison(runs, answers, metrics=[metric]).frame
     if frame.empty:
         return Table(frame)
-    labels = _plain_labels(runs) + " " + runs["precision"]
-    runs = named(runs).assign(measured=runs["device"].map(_measured), label=labels).astype({"method": object})
-    groups = runs.groupby("method")
-    frame = frame.join(groups[["precision", "measured", "label"]].first()).join(groups["memory_bytes"].mean())
-    labels = frame.pop("label")
-    if labels.is_unique:
-        frame.index = pd.Index(labels, name="method")
+    groups = named(runs.assign(measured=runs["device"].map(_measured))).astype({"method": object}).groupby("method")
+    frame = frame.join(groups[["precision", "measured"]].first()).join(groups["memory_bytes"].mean())
     points = frame.reindex(columns=[metric, "memory_bytes"]).astype(float) * [1, -1]
     frame["pareto"] = stats.front(points.to_numpy())
     return Table(frame, columns=("method", metric, "memory_bytes", "pareto", "seeds"))
 
 
 def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> Table:
-    """One line a card and way that fits, from memory.plan: card -> its options, or the sentence of why there is none.
+    """One line per card and way that fits, from memory.plan: card -> its options, or the sentence why nothing fits.
 
-    `sizes` are those of the cards in GiB.
+    `sizes` are the cards' GiB.
     """
     names = ("precision", "device_batch", "accumulation", "gradient_checkpointing", "optimizer", "peak_bytes")
     lines = []
@@ -131,23 +122,24 @@ def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> T
             lines.append(whole | {"method": option.method.kind, "card_share": option.share} | own)
     frame = pd.DataFrame(lines, columns=["card", "card_bytes", "method", *names, "card_share", "why"])
     heads = {"card_bytes": "memory", "device_batch": "rows a pass", "accumulation": "passes a step"}
-    heads |= {"card_share": "of the card (%)", "peak_bytes": "peak"}
-    note = "Predicted from the configuration; 8 % of a card and 0.5 GiB stay free."
-    return Table(frame, (note,), heads=heads)
+    heads |= {"card_share": "of the card (%)", "peak_bytes": "peak", "gradient_checkpointing": "checkpointing"}
+    note = "Predicted from the configuration. We keep 8 % of a card and 0.5 GiB free."
+    shown = ("card", "method", "precision", "device_batch", "gradient_checkpointing", "peak_bytes", "card_share", "why")
+    return Table(frame, (note,), columns=shown, heads=heads, group="card")
 
 
 def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
-    """One line an ICL or RAG method: from how many queries on one training of `base` and its queries cost no more.
+    """One line per ICL or RAG method: after how many questions training `base` and asking it costs no more.
 
-    `base` is the label of a trained method; None: the PEFT method that scores best. In tokens and in seconds, means
-    over seeds: `tokens_once` of training, `tokens_base` and `tokens_method` a query, `tokens_queries` (None:
-    `tokens_why` says the reason). Beside it `base` minus the method in `metric`.
-    Raises ValueError for a base that is no trained method with a result.
+    `base` is the label of a trained method; None: LoRA, else the first PEFT method. In tokens and in seconds, means
+    over seeds: `tokens_once` for training, `tokens_base` and `tokens_method` per question, `tokens_queries` (None:
+    `tokens_why` gives the reason). The line also has `base` minus the method in `metric`.
+    Raises ValueError for a base that is not a trained method with a result.
     """
     runs, answers = labelled(runs, answers)
-    runs = runs[runs["status"] == results.OK].astype({"method": object})
-    trained = _trained_base(runs, base, metric)
-    frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family"]]
+    runs = runs[runs["status"] == results.OK]
+    trained, runs = _trained_base(runs, base), runs.astype({"method": object})
+    frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family", "seeds"]]
     frame = frame if trained else frame[:0]
     means = _query_costs(runs, metric)
     own, base_kind = means.reindex([trained]).iloc[0], runs.loc[runs["method"] == trained, "kind"].max()
@@ -168,18 +160,18 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
     heads = {"difference": f"{SCORES[metric]} of {trained} against it (points)", "verdict": f"so {trained} is"}
     for unit in UNITS:
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
-        heads |= {f"{unit}_base": f"{unit} a query, {trained}", f"{unit}_method": f"{unit} a query"}
-    costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
-    return Table(frame, (spent, BREAK_EVEN), columns=("method", *costs, "difference", "p", "verdict"), heads=heads)
+        heads |= {f"{unit}_base": f"{unit} per query, {trained}", f"{unit}_method": f"{unit} per query"}
+    columns = ("method", *(f"{unit}_{name}" for unit in UNITS for name in ("queries", "why")), "difference")
+    return Table(frame, (spent, BREAK_EVEN), columns=columns, heads=heads)
 
 
 def soft_cost(benchmark: Benchmark) -> Table:
-    """PEFT-Bench's PSCP for each trained method of each model: a score that costs shrink.
+    """PEFT-Bench's PSCP for each trained method of each model: a score that costs lower.
 
     P × (1 + parameters / 5e8)⁻¹ × (1 + teraflops / 10)⁻¹ × (1 + gigabytes / 94)⁻¹, with P the deciding score in
     percent; `parameters` are the trained ones, `gigabytes` (of 10⁹ bytes) the memory of training, both measured.
-    `teraflops` are those of reading one prompt beyond what the model itself needs for the zero-shot prompt: two
-    for each weight and token, computed from the measured tokens and weights. NaN where something is not known.
+    `teraflops` count reading one prompt, beyond what the model alone needs for the zero-shot prompt: two for each
+    weight and token, computed from measured tokens and weights. NaN if something is unknown.
     """
     metric, by, runs = benchmark.metric, ["model", "method"], benchmark.runs.astype({"method": object})
     virtual = runs["settings"].map(lambda settings: settings["method"].get("virtual_tokens", 0))
@@ -196,14 +188,15 @@ def soft_cost(benchmark: Benchmark) -> Table:
     for name, halving in HALVING.items():
         frame["pscp"] /= 1 + frame[name] / halving
     frame = frame[frame["family"].isin(TRAINED) & (frame["status"] == results.OK)]
-    frame = frame[["model", "method", "metric", "score", *HALVING, "pscp"]]
+    frame = frame[["model", "method", "metric", "score", *HALVING, "pscp", "seeds"]]
     frame = frame.sort_values(["model", "pscp"], ascending=[True, False], kind="stable", ignore_index=True)
     note = (
         "PSCP of PEFT-Bench: percent × 1/(1 + parameters/5e8) × 1/(1 + TFLOP/10) × 1/(1 + GB/94). Its constants are "
         "made for models of billions of parameters: of a small one it leaves the score nearly as it is."
     )
     heads = {"parameters": "trained parameters", "score": f"{SCORES[metric]} (%)"}
-    return Table(frame, (note,), columns=("model", "method", "score", *HALVING, "pscp"), heads=heads, group="model")
+    columns = ("model", "method", "score", *HALVING, "pscp", "seeds")
+    return Table(frame, (note,), columns=columns, heads=heads, group="model")
 
 
 def unquantized(lines: pd.DataFrame) -> pd.Series | None:
@@ -227,10 +220,16 @@ def _plain_labels(runs: pd.DataFrame) -> pd.Series:
     return runs["settings"].map(lambda settings: results.label({**settings, "precision": "fp32"})).astype(object)
 
 
+def _labels(runs: pd.DataFrame) -> pd.Series:
+    """The methods' names among those of the same model: QLoRA is qlora-4bit, and `lora bf16` is not the usual lora."""
+    settings = runs["settings"].map(lambda own: {name: own[name] for name in ("method", "precision")})
+    return settings.groupby(runs["model"]).transform(lambda own: pd.Series(names(list(own)), own.index, dtype=object))
+
+
 def _memory_table(frame: pd.DataFrame) -> Table:
     """With labels, what is left for `other`, and savings; in order of size, method and precision."""
-    about = ["model", "method", "kind", "precision", "device", "measured", "status", "shape_only", "seeds"]
-    measures = [*PARTS, "other_bytes", "memory_bytes", "step_seconds", "total_parameters"]
+    about = ["model", "method", "label", "kind", "precision", "device", "measured", "status", "shape_only", "seeds"]
+    measures = [*PARTS, "other_bytes", "memory_bytes", "step_seconds", "step_seconds_sd", "total_parameters"]
     frame = frame.reindex(columns=[*about, *measures]).astype(dict.fromkeys(measures, float))
     other = (frame["memory_bytes"] - frame[PARTS].sum(axis=1, skipna=False)).clip(lower=0.0)
     frame["other_bytes"] = other.where(frame["device"] == "cuda", 0 * other)
@@ -240,7 +239,6 @@ def _memory_table(frame: pd.DataFrame) -> Table:
     precisions = [spec.PRECISIONS.index(precision) for precision in frame["precision"]]
     order = np.lexsort((precisions, kinds, frame["model"].astype(str), sizes))
     frame = frame.iloc[order].reset_index(drop=True).assign(saving_lora_share=np.nan, saving_full_share=np.nan)
-    frame["label"] = frame["method"] + " " + frame["precision"]
     for _, lines in frame.groupby("model"):
         for method in ("lora", "full"):
             base = unquantized(lines[lines["method"] == method])
@@ -253,16 +251,16 @@ def _memory_table(frame: pd.DataFrame) -> Table:
         "nothing is left for other; on a GPU it is the allocated peak, and other is what these tensors do not explain.",
         RANDOM if frame["shape_only"].any() else "",
     )
-    shown = ("name", "method", "precision", "memory_bytes", *PARTS, "other_bytes", "saving_lora_share")
-    heads = {"name": "model", "memory_bytes": "memory"}
-    return Table(frame, notes, columns=(*shown, "saving_full_share", "step_seconds"), heads=heads)
+    columns = ("name", "label", "precision", "memory_bytes", "saving_lora_share", "saving_full_share", "step_seconds")
+    heads = {"name": "model", "label": "method", "memory_bytes": "memory"}
+    return Table(frame, notes, columns=columns, heads=heads, group="name")
 
 
-def _trained_base(runs: pd.DataFrame, label: str | None, metric: str) -> str | None:
-    """That method; None: the PEFT method that scores best, if there is one."""
+def _trained_base(runs: pd.DataFrame, label: str | None) -> str | None:
+    """That method; None: the PEFT method that is first in the house order, LoRA where it has run."""
     if label is None:
-        scores = runs.loc[runs["family"] == "PEFT"].reindex(columns=["method", metric]).groupby("method")[metric].mean()
-        return None if scores.isna().all() else str(scores.idxmax())
+        first = runs.loc[runs["family"] == "PEFT", "method"].min()
+        return None if pd.isna(first) else first
     trained = runs.loc[runs["family"].isin(TRAINED), "method"].unique()
     if label not in trained:
         known = ", ".join(trained) or "none, because no trained method has a result"
@@ -274,7 +272,7 @@ def _even(own: pd.Series, others: pd.Series, unit: str, mixed: Sequence[bool]) -
     """When methods with those costs a query have cost as much as the trained one, or why there is no such number."""
     once, ours = own[f"{unit}_once"], own[unit]
     why = pd.Series(None, index=others.index, dtype=object)
-    why[others <= ours] = f"never: {own.name} is not cheaper a query"
+    why[others <= ours] = f"never: {own.name} is not cheaper per query"
     why[list(mixed) or [False] * len(why)] = "measured on different devices, or numbers of threads or processes"
     why[others.isna() | pd.isna(once + ours)] = "not measured"
     queries = np.ceil(once / (others - ours)).where(why.isna())

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from nblib import results
+from nblib.columns import EXECUTION, SCORES
 from nblib.tables.labels import Benchmark, counts, labelled, plain_index
-from nblib.tables.scores import base_of, has, summary
-from nblib.tables.show import EXECUTION, SCORES, Table
+from nblib.tables.scores import LEARNED, SEEDS, base_of, has, summary
+from nblib.tables.show import Table
 
 DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS, from easy to hard
 
@@ -20,18 +21,26 @@ def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mappi
     """
     runs, answers = labelled(runs, answers)
     names = dict.fromkeys(name for name in difficulties.values() if name)
-    order = ["all", *sorted(names, key=lambda name: [*DIFFICULTIES, name].index(name))]
-    answers = answers[answers["example"].isin(list(difficulties))]
-    both = [answers.assign(difficulty="all"), answers.assign(difficulty=answers["example"].map(difficulties))]
-    answers = pd.concat(both).assign(difficulty=lambda frame: pd.Categorical(frame["difficulty"], order, ordered=True))
-    frame, by = _each_method(runs, "difficulty", order)[["kind", "status", "seeds"]], ["difficulty", "method"]
-    sizes = {"all": len(difficulties), **pd.Series(difficulties).value_counts()}
-    frame.insert(1, "n", [sizes[name] for name in frame.index.get_level_values("difficulty")])
-    for metric in [name for name in EXECUTION if has(runs, name)]:
-        frame = frame.join(summary(answers, by, metric)[[metric, f"{metric}_low", f"{metric}_high"]])
+    order = sorted(names, key=lambda name: [*DIFFICULTIES, name].index(name))
+    answers, by = _with_all(answers, "difficulty", difficulties, order), ["difficulty", "method"]
+    frame = _scores_of(runs, answers, by, EXECUTION)
     ended = answers.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
     frame = frame.join(plain_index(ended.add_prefix("ended ").reset_index(), by)).reset_index()
-    return Table(frame, _judging(runs), columns=(*by, *EXECUTION, "seeds", "n"))
+    return Table(frame, (SEEDS, *_judging(runs)), columns=(*by, "strict_accuracy", "n"), group="difficulty")
+
+
+def learned(runs: pd.DataFrame, answers: pd.DataFrame, groups: Mapping[str, str]) -> Table:
+    """One line a group of examples and method, `all` first: which expressions are right and which answers in style.
+
+    `groups` are those of the examples, by id, as in `by_group`. Empty where the task has no house style.
+    """
+    runs, answers = labelled(runs, answers)
+    if not has(runs, LEARNED[-1]):
+        return Table(pd.DataFrame(), ("This task has no house style that is scored by itself.",))
+    answers, by = _with_all(answers, "group", groups, list(dict.fromkeys(groups.values()))), ["group", "method"]
+    note = "An expression is right whatever the answer does with its value."
+    frame = _scores_of(runs, answers, by, LEARNED).reset_index()
+    return Table(frame, (note, SEEDS), columns=(*by, *LEARNED, "seeds"), heads={"group": "examples"}, group="group")
 
 
 def difficulties(benchmark: Benchmark) -> Table:
@@ -51,7 +60,7 @@ def difficulties(benchmark: Benchmark) -> Table:
     found = pd.DataFrame(lines).groupby(by, sort=False, observed=True)
     scores = found[list(EXECUTION)].mean().dropna(axis=1, how="all")
     frame = pd.concat([found["n"].first(), found.size().rename("seeds"), scores], axis=1).reset_index()
-    return Table(frame, ("Means over seeds.",), columns=(*by, *scores, "n", "seeds"), group="model")
+    return Table(frame, ("Means over seeds.",), columns=(*by, "strict_accuracy", "n"), group="model")
 
 
 def by_group(
@@ -78,16 +87,16 @@ def by_group(
     order = [name for name in dict.fromkeys([*groups.values(), "other"]) if name in set(answers["group"])]
     answers["group"] = pd.Categorical(answers["group"], order, ordered=True)
     chosen = None if base is None else base_of(answers, base, metric)
-    found = summary(answers, by, metric, base=chosen, within=["group"], family=(), turned=False)
+    found = summary(answers, by, metric, base=chosen, within=["group"], family=())
     about = ["kind", "family", "model", "task", "limit", "status", "seeds"]
     frame = _each_method(runs, "group", order)[about].join(found.drop(columns="seeds")).reset_index()
     total = frame["group"].map(answers.groupby("group", observed=True)["example"].nunique()).astype(int)
     frame[f"{metric}_n"] = frame["examples"].fillna(0).astype(int)
     frame[f"{metric}_missing"] = total - frame[f"{metric}_n"]
     tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
-    notes = ("95 % intervals over examples and seeds.", tested if base else "")
-    columns = (*by, metric, "difference", "p", "verdict", "seeds", f"{metric}_n")
-    return Table(frame, notes, columns=columns, heads={"group": "examples", "difference": f"against {base} (points)"})
+    notes = (SEEDS, tested if base else "")
+    heads = {"group": "examples", "difference": f"against {base} (points)"}
+    return Table(frame, notes, columns=(*by, metric, "difference", "verdict"), heads=heads, group="group")
 
 
 def retrieval(
@@ -126,15 +135,14 @@ def retrieval(
     frame = frame.fillna({"with_score_n": 0, "without_score_n": 0})
     reach, unknown = frame["reachable_share"].dropna(), frame["unknown"].sum()
     notes = (
-        "n: queries over all seeds; below scores the 95 % interval, then the number of examples.",
-        f"{100 * reach.iloc[0]:.1f} % of the queries ask for an operation of training." if len(reach) else "",
-        f"Not said in {unknown} answers, which are left out." if unknown else "",
+        f"n: queries over all seeds; below scores the interval, then the number of examples. {SEEDS}",
+        f"Training examples cover the operation of {100 * reach.iloc[0]:.1f} % of the queries." if len(reach) else "",
+        f"We leave out {unknown} answers, whose operation is unknown." if unknown else "",
     )
     heads = {"hit_share": "queries with a shot of their operation (%)", "same_share": "shots of the operation (%)"}
     heads |= {"similarity": "similarity of the nearest", "with_score": f"{SCORES[metric]} with such a shot (%)"}
     heads |= {"without_score": f"{SCORES[metric]} without (%)"}
-    columns = ("method", "hit_share", "same_share", "similarity", "with_score", "with_score_n", "without_score")
-    return Table(frame, notes, columns=(*columns, "without_score_n", "n"), heads=heads)
+    return Table(frame, notes, columns=("method", "hit_share", "with_score", "without_score"), heads=heads)
 
 
 def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:
@@ -164,6 +172,23 @@ def _shot_operations(
     known = (operations != "") & ((count > 0) | (answers["dropped_shots"] > 0))
     reachable = operations.isin(set(train_operations.values()))
     return answers.assign(count=count, same=same, hit=same > 0, reachable=reachable, known=known)
+
+
+def _with_all(answers: pd.DataFrame, name: str, groups: Mapping[str, str], order: Sequence[str]) -> pd.DataFrame:
+    """The answers to the examples that `groups` names, once with their group in the column `name`, once as `all`."""
+    answers = answers[answers["example"].isin(list(groups))]
+    both = pd.concat([answers.assign(**{name: "all"}), answers.assign(**{name: answers["example"].map(groups)})])
+    return both.assign(**{name: pd.Categorical(both[name], ["all", *order], ordered=True)})
+
+
+def _scores_of(runs: pd.DataFrame, answers: pd.DataFrame, by: list[str], metrics: Sequence[str]) -> pd.DataFrame:
+    """By group and method how runs ended, `n` examples and each score that the runs have, with its interval."""
+    order, sizes = list(answers[by[0]].cat.categories), answers.groupby(by[0], observed=False)["example"].nunique()
+    frame = _each_method(runs, by[0], order)[["kind", "status", "seeds"]]
+    frame.insert(1, "n", [sizes[name] for name in frame.index.get_level_values(by[0])])
+    for metric in [name for name in metrics if has(runs, name)]:
+        frame = frame.join(summary(answers, by, metric)[[metric, f"{metric}_low", f"{metric}_high"]])
+    return frame
 
 
 def _each_method(runs: pd.DataFrame, name: str, values: Sequence[str]) -> pd.DataFrame:

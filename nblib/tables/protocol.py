@@ -1,4 +1,4 @@
-"""What stands around and behind the scores: plan, data, fairness, examples, provenance, two stores."""
+"""What surrounds the scores: plan, data, fairness, examples, provenance, two results folders compared."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,27 +9,28 @@ import numpy as np
 import pandas as pd
 
 from nblib import results, spec
+from nblib.columns import SCORES
 from nblib.results import Prediction
 from nblib.spec import Run
 from nblib.tables.labels import decoding_words, names
 from nblib.tables.scores import tests
-from nblib.tables.show import SCORES, Table, paragraph
+from nblib.tables.show import Table, paragraph
 
 RIGHT, WRONG, UNKNOWN = "✓ right", "✗ wrong", "? not scored"
 PLANNED = ("learning_rate", "r", "alpha", "virtual_tokens")  # settings that a plan shows
 FOUND = ("only in b", "only in a", "differs", "same")
-LEAKS = "A test row whose intent is in the train split is answered from memory: scores on it are too high."
+LEAKS = "If a test intent is also in the train split, a model can answer from memory, and its score is too high."
 Example = Any  # a tasks.Example, of which the id, the intent and the code are read
 UNSEEN = (
-    "What a base model read before it came here cannot be seen from these files: public benchmarks may be part of "
-    "its training data. The sample tasks are generated, and no model but the embedded one was trained on them."
+    "These files cannot show what a base model read in pre-training: public benchmarks may be part of it. The sample "
+    "tasks are generated, so no public model has seen them."
 )
 
 
 def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = None) -> Table:
-    """One line a method: its settings, its seeds, and how many of its runs are done already.
+    """One line per method: its settings, its seeds, and how many of its runs are done.
 
-    With `costs`, what `study.costs` says of each run, also the minutes that its other runs will take and their memory.
+    `costs`, from `study.costs`, adds the minutes that its other runs will take, and their memory.
     """
     lines = [
         {
@@ -39,15 +40,15 @@ def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = Non
         }
         for run in runs
     ]
-    frame, how = pd.DataFrame(lines).assign(done=done), {"settings": "first", "seeds of its runs": ", ".join}
+    frame, how = pd.DataFrame(lines).assign(done=done), {"settings": "first", "seeds of its runs": _seeds}
     how["done"] = lambda ended: f"{ended.sum()} of {len(ended)}"
     if costs:
-        frame["minutes left"] = pd.Series([cost.seconds for cost in costs], dtype=float) / 60
+        frame["minutes left"] = minutes = pd.Series([cost.seconds for cost in costs], dtype=float) / 60
         frame["memory (GiB)"] = pd.Series([cost.peak_bytes for cost in costs], dtype=float) / 2**30
-        how["minutes left"] = _minutes
-        how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "unknown"
-    left = [_time_left(frame["minutes left"])] if costs else []
-    decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} an example"
+        how |= {"minutes left": _minutes} if minutes.notna().any() else {}
+        how["memory (GiB)"] = lambda peaks: f"{peaks.max():.2f}" if peaks.notna().any() else "not predicted"
+    left = [_time_left(minutes)] if costs else []
+    decoding = f"Decoding of every run: {decoding_words(vars(runs[0].decoding))} per example"
     notes = [*left, f"{decoding}; precision {runs[0].precision}."]
     for training in [run.training for run in runs if run.training][:1]:
         notes.append(
@@ -64,11 +65,12 @@ def examples(shown: Sequence[Example]) -> Table:
 
 
 def data_checks(checks: Mapping) -> Table:
-    """What is in a task's data, one line a split; `checks` is `tasks.checks` as plain values."""
+    """One line per split: what is in a task's data. `checks` is `tasks.checks` as plain values."""
     frame = pd.DataFrame(checks["splits"])
     for name in ("intent_tokens", "code_tokens"):
         frame[name] = [", ".join(f"{count:,}" for count in counts) if counts else None for counts in frame[name]]
     left_out, known = checks["rows_left_out"], checks["known_intents"]
+    past = sum(split.get("past_a_stop") or 0 for split in checks["splits"])
     notes = (
         "Tokens: median, 90 %, 99 %, longest.",
         *(
@@ -78,9 +80,12 @@ def data_checks(checks: Mapping) -> Table:
         ),
         f"{left_out} rows without code are left out." if left_out else "",
         f"{known} test rows are left out because another task trains on their intent." if known else "",
+        "Code that goes on past a string that ends answers cannot be matched by any answer." if past else "",
         *checks.get("remarks", ()),
     )
-    return Table(frame, notes, heads={"rows_too_long": "too long to train on"})
+    heads = {"rows_too_long": "too long to train on", "past_a_stop": "goes on past a stop"}
+    shown = ("split", "rows", "repeated_intents", "intent_tokens", "code_tokens", "rows_too_long")
+    return Table(frame, notes, columns=shown, heads=heads)
 
 
 def layers(isolation: Mapping[str, bool]) -> Table:
@@ -90,7 +95,7 @@ def layers(isolation: Mapping[str, bool]) -> Table:
 
 
 def failure(found) -> Table:
-    """A program that fails and the test that it fails, below one another; None: there is none."""
+    """A program that fails, and the test it fails; None: no program fails."""
     if found is None:
         return paragraph("Every first answer passes all its tests.")
     parts = {"problem": found.intent, "program": found.program, "test": found.test, "expected": found.expected}
@@ -99,27 +104,41 @@ def failure(found) -> Table:
 
 
 def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
-    """What must be equal over methods for their scores to compare, and whether it is."""
+    """What has to be equal for scores to compare, and whether it is."""
     well = runs[runs["status"] == results.OK]
     checks = {
         "same data": runs["data"],
         "same base model": runs["weights"],
-        "same precision, but for QLoRA": runs.loc[~runs["kind"].isin(spec.QLORA), "precision"],
+        "same precision, except for QLoRA": runs.loc[~runs["kind"].isin(spec.QLORA), "precision"],
         "same decoding": runs["settings"].map(lambda settings: str(settings["decoding"])),
-        "same training, but for the learning rate": runs["training"].dropna(),
+        "same training, except for the learning rate": runs["training"].dropna(),
         "same test examples": answers.groupby("run", observed=True)["example"]
         .agg(list)
         .astype(str)
         .reindex(well.index),
         "same versions of the packages": runs["provenance"].map(lambda origin: str(origin.get("packages"))),
+        "same commit of nblib": runs["provenance"].map(lambda origin: origin.get("commit")),
+        "same threads": runs.loc[runs["device"] == "cpu", "provenance"].map(lambda origin: origin.get("threads")),
     }
     kinds = {name: found.nunique(dropna=False) for name, found in checks.items()}
     answer = {name: "yes" if count <= 1 else f"no: {count} kinds" for name, count in kinds.items()}
+    changed = sum(origin.get("clean") is False and bool(origin.get("commit")) for origin in runs["provenance"])
+    answer["code as it was committed"] = f"no: not in {changed} runs" if changed else "yes"
     dropped = sum(notes.get("queries_with_dropped_shots", 0) > 0 for notes in runs["notes"])
-    answer["every run ended well"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
-    answer["every shot fitted the context"] = f"no: not in {dropped} runs" if dropped else "yes"
+    answer["every run finished"] = "yes" if len(well) == len(runs) else f"no: {len(well)} of {len(runs)}"
+    answer["all shots fit into the context"] = f"no: not in {dropped} runs" if dropped else "yes"
     answer["no test intent is in the training rows"] = f"no: {leaks}" if (leaks := leaked(runs)) else "yes"
-    return Table(pd.DataFrame({"check": answer.keys(), "answer": answer.values()}))
+    chosen = [_chosen(settings["method"]) for settings in runs["settings"]]
+    note = f"Chosen for a method beside its rate, and unlike its defaults: {'; '.join(sorted({*chosen} - {''}))}."
+    table = pd.DataFrame({"check": answer.keys(), "answer": answer.values()})
+    return Table(table, (note,) if any(chosen) else ())
+
+
+def _chosen(settings: Mapping) -> str:
+    """`lora alpha 64, dropout 0.0`: what else than rate and shots is not as the method has it by default."""
+    own = spec.changed(spec.method(**settings)) if settings["kind"] in spec.METHODS else {}
+    words = [f"{name} {value}" for name, value in own.items() if name not in ("learning_rate", "shots")]
+    return f"{settings['kind']} {', '.join(words)}" if words else ""
 
 
 def leaked(runs: pd.DataFrame) -> str:
@@ -130,17 +149,17 @@ def leaked(runs: pd.DataFrame) -> str:
 
 
 def provenance(runs: pd.DataFrame) -> Table:
-    """Code, versions and machine behind the runs; differing values are all named."""
+    """Code, versions and machine behind the runs; if values differ, all of them."""
     origins = _origins(runs)
     values = [", ".join(sorted(set(origins[name].map(str)))) for name in origins]
     return Table(pd.DataFrame({"what": origins.columns, "value": values}))
 
 
 def appendix(runs: pd.DataFrame) -> Table:
-    """One line a run, by id: every number of the report is a mean over lines of one model, task and method.
+    """One line per run, by id. Every number in the report is a mean over the lines of one model, task and method.
 
-    Beside its settings and scores stand `marks` (partial, shape only) and where it came from: commit, machine, content
-    of data and weights, the packages' versions. What all lines share stands once below the table.
+    Besides settings and scores, a line has `marks` (partial, shape only) and its origin: commit, machine, content of
+    data and weights, versions of the packages. What all lines share, we write once below the table.
     """
     runs = runs.sort_index()
     columns = ["model", "task", "trained_on", "precision", "seed", "split", "status", "em@1", "strict_accuracy"]
@@ -152,23 +171,23 @@ def appendix(runs: pd.DataFrame) -> Table:
     shared = {name: origins[name].iloc[0] for name in origins if origins[name].map(str).nunique() == 1}
     note = "The same for all: " + ", ".join(f"{name} {value}" for name, value in shared.items()) + "."
     scores = [name for name in ("em@1", "strict_accuracy") if frame[name].notna().any()]
-    shown = ("id", "status", *scores, "marks", *(name for name in origins if name not in shared))
-    return Table(frame.join(origins), (note if len(frame) else "There are no runs.",), columns=shown)
+    notes = (note if len(frame) else "There are no runs.",)
+    return Table(frame.join(origins), notes, columns=("id", "status", *scores, "marks"))
 
 
 def skipped(problems: Mapping[str, str]) -> Table:
-    """Files that stand in the folder and in no number: `problems` of nblib.results."""
+    """Files of the folder that no table uses, and why: `problems` of nblib.results."""
     lines = [{"file": name, "why": why} for name, why in sorted(problems.items())]
-    note = "These files are in no table above. Make them again, or restore them."
-    return Table(pd.DataFrame(lines), (note if lines else "Every file of the folder is whole, and as it was written.",))
+    note = "No table uses these files. Run their notebook again, or restore them."
+    return Table(pd.DataFrame(lines), (note if lines else "Every file in the folder is complete and unchanged.",))
 
 
 def leakage(runs: pd.DataFrame) -> Table:
-    """One line a task, what was trained on, and pair of splits, from the checks that runs made of their data.
+    """One line per task, training task and pair of splits, from the checks that runs make of their data.
 
     `exact`, `normalized` and `near` count the intents that both splits have; `test_rows` the test split's rows;
-    `known_intents` the test rows that were left out because another task trains on them. A task whose runs kept no
-    checks has one line with nothing in it.
+    `known_intents` the test rows that we left out because another task trains on them. If a task's runs kept no checks,
+    its line is empty.
     """
     frame, by = _overlaps(runs), ["task", "trained_on", "splits"]
     unknown = frame["splits"].isna() & (frame.groupby(by[:2])["splits"].transform("count") > 0)
@@ -177,7 +196,8 @@ def leakage(runs: pd.DataFrame) -> Table:
     frame["so"] = np.select(is_so, ["not checked", "leaks", "look at the near ones"], "clean")
     heads = {"task": "task", "exact": "same intents", "normalized": "same up to case, spacing, quotes"}
     heads |= {"near": "nearly the same", "known_intents": "test rows left out", "so": "so it is"}
-    return Table(frame, (LEAKS, UNSEEN), heads=heads)
+    shown = (*by, "exact", "near", "so")
+    return Table(frame, (LEAKS, UNSEEN), columns=shown, heads=heads, group="task")
 
 
 def side_by_side(
@@ -185,9 +205,9 @@ def side_by_side(
 ) -> Table:
     """`count` examples with the reference and each method's first answer, and whether it is right (EM@1).
 
-    Chosen to be instructive, the same each time: about two thirds where methods disagree, each a different pattern of
-    right and wrong as long as there are any, the most frequent patterns first; then some that all get wrong; the rest
-    is filled from what is left. Answers stand below one another, where a difference in a letter can be seen.
+    We choose instructive ones, always the same: about two thirds on which methods disagree, each with another pattern
+    of right and wrong if possible, the most frequent patterns first; then some that all methods get wrong; then any
+    others.
     """
     answers = {
         label: {prediction.example: prediction for prediction in predictions}
@@ -209,12 +229,12 @@ def side_by_side(
 
 
 def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
-    """Runs of the same settings in two folders, b against a: one line for each that is not the same in both.
+    """Compares two results folders run by run, b against a: one line for each run that is not the same in both.
 
-    The numbers of all stand in `.frame`: `run` (id in a, else in b), `found` (same, differs, only in a, only in b),
+    `.frame` has the numbers of all runs: `run` (id in a, else in b), `found` (same, differs, only in a, only in b),
     `a_score`, `b_score`, b minus a with its test (paired over the same examples, Holm's correction over all pairs),
-    `other_answers_share` (of the common examples, with another first answer) and `provenance` (what of it differs).
-    A file that is cut or was edited counts as not there, and is named. Raises ValueError for a folder that is none.
+    `other_answers_share` (of the common examples, with another first answer) and `provenance` (what of it differs). A
+    file that is cut off or was edited counts as missing, and we name it. Raises ValueError if a folder does not exist.
     """
     folders = {"a": Path(a), "b": Path(b)}
     for folder in folders.values():
@@ -240,8 +260,8 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
     skipped = [
         f"Skipped in {name}: {file} {why}." for name in folders for file, why in results.problems(folders[name]).items()
     ]
-    note = "b minus a, paired over the same examples; p with Holm's correction over all pairs of runs."
-    shown = ("label", "found", "a_score", "b_score", "difference", "p", "other_answers_share", "verdict", "provenance")
+    note = "b minus a, paired over the same examples; p with Holm's correction. It compares these runs, not methods."
+    shown = ("label", "found", "a_score", "b_score", "difference", "provenance")
     heads = {"label": "run", "other_answers_share": "other first answers (%)", "provenance": "what else differs"}
     frame = frame.reset_index(drop=True).assign(changed=lambda table: table["found"] != "same")
     return Table(frame, (f"{metric} by run: {words}.", note, *skipped), columns=shown, heads=heads, only="changed")
@@ -281,7 +301,8 @@ def _paired(stores: Mapping[str, results.Frames], pairs: pd.Index, metric: str) 
     """By pair: b minus a over the same examples."""
     answers = pd.concat([store.answers.assign(store=name) for name, store in stores.items()])
     answers = answers[answers["pair"].isin(pairs)]
-    settings = {"within": ["pair"], "family": (), "turned": False}
+    answers = answers.assign(stochastic=False)  # of two runs with the same seed, not of two methods
+    settings: dict = {"within": ["pair"], "family": ()}
     found = tests(answers, ["pair", "store"], metric, {"store": "a"}, **settings)
     return found[found.index.get_level_values("store") == "b"].droplevel("store")
 
@@ -314,16 +335,23 @@ def _settings(run: Run) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {settings[name]:g}" for name in PLANNED if name in settings)
 
 
+def _seeds(seeds: pd.Series) -> str:
+    """`42, 777, +3`."""
+    few = [*seeds[:2], f"+{len(seeds) - 2}"] if len(seeds) > 3 else seeds
+    return ", ".join(few)
+
+
 def _minutes(left: pd.Series) -> str:
-    return "unknown" if left.isna().any() else f"{left.sum():.1f}" if left.any() else "–"
+    return "not known yet" if left.isna().any() else f"{max(left.sum(), 0.1):.1f}" if left.any() else "–"
 
 
 def _time_left(minutes: pd.Series) -> str:
-    unknown = minutes.isna().sum()
-    known = f"About {minutes.sum():.1f} minutes" if minutes.any() else "All runs are done" if not unknown else ""
-    others = f"no run like {unknown} of these has ended before, so their minutes are unknown" if unknown else ""
-    sentence = "; ".join(part for part in (known, others) if part)
-    return f"{sentence[0].upper()}{sentence[1:]}. Memory is predicted."
+    """How long it takes, as far as earlier runs tell."""
+    new = minutes.isna().sum()
+    if new and not minutes.any():
+        return "We know how long this takes once the first run has ended. Memory is predicted."
+    left = f"About {max(minutes.sum(), 0.1):.1f} minutes" if minutes.any() else "All runs are done"
+    return left + (f", plus {new} of a kind that has not run yet" if new else "") + ". Memory is predicted."
 
 
 def _overlaps(runs: pd.DataFrame) -> pd.DataFrame:

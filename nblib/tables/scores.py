@@ -1,4 +1,4 @@
-"""Scores of runs and answers as tables: means with intervals and paired tests, by method and any other grouping."""
+"""Tables of scores: means with intervals and paired tests, by method and any other grouping."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,20 +6,27 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from nblib import results, stats
+from nblib.columns import EXECUTION, SCORES
 from nblib.tables.labels import LOST, Benchmark, attached, counts, labelled, named, plain_index
-from nblib.tables.show import EXECUTION, SCORES, Table
+from nblib.tables.show import Table
 
-METRICS = (*EXECUTION, "em@1", "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
+LEARNED = ("em@1", "em_expression@1", "style_match")  # the latter two of tasks with a house style
+METRICS = (*EXECUTION, *LEARNED, "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
 REPORTED = tuple(name for name in SCORES if name != "codebleu_corrected")  # of a report: the paper's columns
 NEEDS_ALL = ("em@10",)  # shown only where every run has it: answers are as many as beams
 YES_OR_NO = ("em@", "strict_accuracy")  # scores of only 0 and 1, which McNemar's test takes
 TESTED = ["difference", "difference_low", "difference_high", "p", "effect", "n", "verdict"]
 NOTHING_TRAINED = "nothing (zero-shot)"
-PAIRED = "Paired over the same examples, over all seeds; p with Holm's correction over the lines."
+PAIRED = (
+    "Paired over the same examples, over all seeds; p with Holm's correction over the lines. Not tested is what varies "
+    "with the seed and has one."
+)
 PARTIAL = "Only the first examples: a partial result."
+SEEDS = "Intervals of 95 % are over examples and, where a line has several, over seeds."
 LEGEND = (
     "Bold: best. Underlined: second best. ≈: a paired test cannot tell it from the best (5 %, Holm's correction over "
-    "the column). Means over examples and seeds ± standard deviation over seeds, the 95 % interval below."
+    "the column{}). What varies with the seed and has one seed gets no mark. Means over examples and seeds ± standard "
+    f"deviation over seeds, and the interval. {SEEDS}"
 )
 
 
@@ -38,7 +45,7 @@ def scored(
 
     the share, `_sd` (over seeds), `_low` and `_high` (95 % interval), `_n` and `_missing` (examples), `_tie` (a paired
     test, after Holm, cannot tell it from the best inside of `within`; none for the best itself), `_rank` (1: best) and
-    `_corpus` (of the whole corpus, where papers print that).
+    `_corpus` (of the whole corpus, where papers print that). Lines with `one_seed` have neither tie nor rank.
     """
     frame, by = counts(runs, by), list(by)
     for metric in [name for name in metrics if has(runs, name)]:
@@ -50,7 +57,8 @@ def scored(
         frame[metric] = frame[metric].fillna(means[metric])  # also where there are no answers
         ties = found["verdict"].map({"tie": True, "higher": False, "lower": False})
         frame[f"{metric}_tie"] = ties.reindex(frame.index).astype("boolean")
-        places = frame[metric].groupby(level=list(within)) if within else frame[metric].groupby(lambda _: 0)
+        ranked = frame[metric].mask(found["one_seed"].reindex(frame.index, fill_value=True))
+        places = ranked.groupby(level=list(within)) if within else ranked.groupby(lambda _: 0)
         ranks = places.rank(method="dense", ascending=False)
         frame[f"{metric}_rank"] = ranks.where(places.transform("nunique") > 1)
     return frame
@@ -68,10 +76,10 @@ def tests(answers: pd.DataFrame, by: str | Sequence[str], metric: str, base: Map
 
 
 def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[str] = METRICS) -> Table:
-    """One line a method over its seeds, by its label: scores, costs, how runs ended.
+    """One line per method over its seeds, by its label: scores, costs, and how its runs ended.
 
-    Costs are means over seeds in bytes, seconds and tokens; `peak_bytes` is the highest. `seeds` ended well; `failed`
-    and `out_of_memory` count the others. Raises ValueError for runs that do not belong into one table.
+    Costs are means over seeds in bytes, seconds and tokens; `peak_bytes` is the highest. `seeds` finished; `failed` and
+    `out_of_memory` count the others. Raises ValueError for runs that do not belong in one table.
     """
     if shaped := list(runs.index[runs["shape_only"].astype(bool)]):
         raise ValueError(
@@ -81,12 +89,15 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
     frame = scored(*labelled(runs, answers), ["method"], metrics)
     shown = [metric for metric in metrics if metric in frame]
     costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
-    columns = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
-    return Table(frame, (LEGEND, *(_undefined(frame, metric) for metric in shown[1:])), _title(runs), columns)
+    decide = [*_decides(shown), *(metric for metric in LEARNED[1:2] if metric in shown)]
+    columns = ("method", *decide, *["prompt_tokens"] * (len(decide) < 2), "train_seconds", "seeds")
+    wide = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
+    notes = (LEGEND.format(""), *(_undefined(frame, metric) for metric in shown))
+    return Table(frame, notes, _title(runs), columns, wide)
 
 
 def report(benchmark: Benchmark) -> Table:
-    """A comparison of each model, every method of any model under each: what was not run is `missing`."""
+    """A comparison for each model, with every method of any model: what has not run (`ran`) is in no line shown."""
     runs, by = benchmark.runs, ["model", "method"]
     frame = scored(runs, benchmark.answers, by, REPORTED, within=["model"])
     trained = runs[runs["training"].notna() & (runs["status"] == results.OK)].astype({"method": object})
@@ -96,56 +107,60 @@ def report(benchmark: Benchmark) -> Table:
     of_method = runs.drop_duplicates("method").astype({"method": object}).set_index("method")
     frame[["kind", "family"]] = of_method.loc[frame["method"], ["kind", "family"]].to_numpy()
     frame = frame.fillna({"status": "missing", **dict.fromkeys(("seeds", *LOST), 0)})
-    frame = frame.astype(dict.fromkeys(("seeds", *LOST), int))
+    frame = frame.astype(dict.fromkeys(("seeds", *LOST), int)).assign(ran=frame["status"] != "missing")
+    gaps = frame.groupby("model", sort=False)["ran"].agg(["sum", "size"]).query("sum < size")
     notes = (
-        "Means over examples and seeds, 95 % intervals. Bold: best of that model, underlined: second best; ≈: a paired "
-        "test cannot tell it from the best (5 %, Holm's correction over that model's column).",
+        LEGEND.format(", model by model"),
         "Training memory: the allocated peak on a GPU, the sum of a step's tensors on a CPU.",
         PARTIAL if benchmark.limit else "",
+        "".join(f"With {model} {ran} of {every} methods have run. " for model, ran, every in gaps.itertuples()),
     )
     costs = ("trainable_parameters", "train_seconds", "memory_bytes", "prompt_tokens", "generate_seconds", "seeds")
-    return Table(frame, notes, benchmark.name, (*by, *REPORTED, *costs), group="model")
+    columns, wide = (*by, benchmark.metric, "train_seconds", "memory_bytes", "seeds"), (*by, *REPORTED, *costs)
+    return Table(frame, notes, benchmark.name, columns, wide, group="model", only="ran")
 
 
 def tested(benchmark: Benchmark) -> Table:
     """The best method of each model minus every other, in the score that decides.
 
-    `only_best` and `only_other` count the examples on which only one of the two is right, in the first seed of each;
-    `mcnemar_p` is of McNemar's exact test on them. Both p values are after Holm's correction over the model's lines.
+    `only_best` and `only_other` count the examples that only one of the two gets right, in the first seed of each;
+    `mcnemar_p` is McNemar's exact test on them. Both p values are after Holm's correction over the model's lines.
     """
     metric, by = benchmark.metric, ["model", "method"]
     found = summary(benchmark.answers, by, metric, base=stats.BEST, within=["model"]).reset_index()
     best = found[found["is_base"]].set_index("model")["method"]
-    frame = turned(found[~found["is_base"] & found[metric].notna()]).reset_index(drop=True)
+    other = ~found["is_base"] & found[metric].notna() & found["model"].isin(best.index)
+    frame = turned(found[other]).reset_index(drop=True)
     frame = frame.assign(best=frame["model"].map(best), metric=metric)
     exact = [_mcnemar(benchmark, metric, row.model, row.best, row.method) for row in frame.itertuples()]
     frame[["only_best", "only_other", "mcnemar_p"]] = pd.DataFrame(exact, index=frame.index, columns=range(3))
     for _, p in frame["mcnemar_p"].dropna().groupby(frame["model"]):
         frame.loc[p.index, "mcnemar_p"] = stats.holm(list(p))
-    shown = ("model", "best", "method", "difference", "effect", "p", "only_best", "only_other", "mcnemar_p", "verdict")
+    shown = ("model", "best", "method", "difference", "p", "verdict")
     heads = {"method": "against", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
     note = (
         f"{SCORES[metric]}: the best of each model minus the others, over the same examples and all seeds; McNemar's "
-        "exact test looks at the first seed of each only."
+        "exact test compares the first run of each, and knows nothing of seeds."
     )
-    columns = ["model", "best", "method", "metric", *TESTED[:-1], "only_best", "only_other", "mcnemar_p", "verdict"]
-    return Table(frame[columns], (note,), columns=shown, heads=heads | {"only_other": "only it right"})
+    last = ["only_best", "only_other", "mcnemar_p", "verdict", "seeds"]
+    frame = frame[["model", "best", "method", "metric", *TESTED[:-1], *last]]
+    heads |= {"only_other": "only it right"}
+    return Table(frame, (note,), columns=shown, heads=heads, group="model")
 
 
 def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
     """The mean rank of each method over all pairs of model and benchmark, indexed by its label, the best first.
 
-    `mean_rank`, `low`, `high` (95 % interval over other examples of the same benchmarks), `benchmarks`, and `kind`.
-    A pair with fewer methods than `least` is left out; of the others, methods with a result in every pair are ranked.
-    A method's score is the one that decides on each benchmark.
+    `mean_rank` with its `_low` and `_high` (95 % over other examples of the same benchmarks), `benchmarks`, and `kind`.
+    We leave out pairs with fewer methods than `least`, and then methods without a result in every remaining pair. Each
+    benchmark has one score that decides.
     """
     every = {name: cell for part in parts for name, cell in _cells(part).items()}
     cells = {name: cell for name, cell in every.items() if len(cell.columns) >= least}
     common = [label for label in next(iter(cells.values()), []) if all(label in cell for cell in cells.values())]
     ranks = stats.mean_ranks([cell[common].dropna().T.to_numpy() for cell in cells.values()])
-    frame = pd.DataFrame(
-        ranks, index=pd.Index(common, name="method", dtype=object), columns=["mean_rank", "low", "high"]
-    )
+    names = ["mean_rank", "mean_rank_low", "mean_rank_high"]
+    frame = pd.DataFrame(ranks, index=pd.Index(common, name="method", dtype=object), columns=names)
     kinds = {label: kind for part in parts for label, kind in zip(part.runs["method"], part.runs["kind"], strict=True)}
     frame.insert(0, "kind", [kinds[label] for label in common])
     frame = frame.assign(benchmarks=len(cells)).sort_values("mean_rank", kind="stable")
@@ -158,24 +173,25 @@ def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
         f"Not in all of them, so not ranked: {', '.join(left_out)}." if left_out else "",
         f"With too few methods to rank: {'; '.join(too_few)}." if too_few else "",
     )
-    return Table(frame, notes, columns=("method", "mean_rank", "low", "high", "benchmarks"))
+    return Table(frame, notes, columns=("method", "mean_rank", "benchmarks"))
 
 
 def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) -> Table:
-    """Every other method minus `base` (a label such as `zero-shot`) on the same examples; without such ones, no line.
+    """Every other method minus `base` (a label such as `zero-shot`) on the same examples.
 
-    Raises ValueError where no run of `base` has a result.
+    Raises ValueError if no run of `base` has a result.
     """
     _, answers = labelled(runs, answers)
-    frame = tests(answers, "method", metric, base_of(answers, base, metric)).dropna(subset="difference")
+    frame = summary(answers, "method", metric, base=base_of(answers, base, metric))[[*TESTED, "seeds"]]
+    frame = frame.dropna(subset="difference")
     return Table(frame, (PAIRED,), heads={"difference": f"{SCORES[metric]} against {base} (points)"})
 
 
 def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
-    """One line a model and method, the smallest model first.
+    """One line per model and method, the smallest model first.
 
-    `reference` marks the smallest model that was tuned in full with a result: every other line is tested against it.
-    `relative_share` is the difference over the score of the reference.
+    `reference` marks the smallest model with a result of full fine-tuning; we test every other line against it.
+    `relative_share` is the difference divided by the score of the reference.
     Raises ValueError for runs that differ in more than model and method, and for an unknown metric.
     """
     by = ["model", "method"]
@@ -188,23 +204,22 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     frame["total_parameters"] = frame["model"].map(sizes).astype(float)
     frame["trained_share"] = frame["trainable_parameters"] / frame["total_parameters"]
     full = frame[(frame["kind"] == "full") & frame[metric].notna() & frame["total_parameters"].notna()]
-    full = full.sort_values(["total_parameters", metric], ascending=[True, False], kind="stable")[:1]
+    full = full.sort_values("total_parameters", kind="stable")[:1]
     frame["reference"] = frame.index.isin(full.index)
     base = dict(full.iloc[0][by]) if len(full) else {"model": None}
     frame = frame.join(tests(answers, by, metric, base).drop(columns="n"), on=by)
     frame["relative_share"] = frame["difference"] / (full[metric].iloc[0] or math.nan if len(full) else math.nan)
     note = "No model was tuned in full with a result, so nothing is tested."
     note = f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else note
-    columns = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, "train_seconds")
-    columns += ("adapter_bytes", "peak_bytes", "reference", "difference", "relative_share", "p", "verdict", "seeds")
+    columns = (*by, metric, "difference", "verdict")
     heads = {"difference": "against the reference (points)", "relative_share": "relative (%)"}
     return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
 
 def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
-    """One line a task that is asked (`task`) and what was `trained_on`: nothing, one task, or several jointly.
+    """One line per test task (`task`) and what a method was `trained_on`: nothing, one task, or several jointly.
 
-    `own` marks the adapter of the asked task, `joint` those of several tasks with the asked one among them.
+    `own` marks the adapter of the test task, `joint` those of several tasks with the test task among them.
     `own_difference` and so on are the line minus the own adapter, `nothing_difference` minus zero-shot, with Holm's
     correction over the lines of that task.
     Raises ValueError for more than one trained method, and for runs that differ in more than their tasks.
@@ -226,18 +241,18 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
         found = tests(answers, [*by, "own"], metric, base, within=["task"]).droplevel("own")
         frame = frame.join(found.drop(columns=["effect", "n"]).add_prefix(f"{name}_"))
     heads = {"task": "tested on", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
-    heads |= {"nothing_difference": "against zero-shot (points)"}
-    columns = (*by, metric, "own_difference", "own_p", "own_verdict", "nothing_difference", "nothing_p")
-    columns += ("nothing_verdict", "seeds")
-    notes = (f"{SCORES[metric]}: means over seeds with 95 % intervals. {PAIRED}", _partial(runs))
+    heads |= {"nothing_difference": "against zero-shot (points)", "own_verdict": "so it is"}
+    heads |= {"nothing_verdict": "so it is", "own_p": "p (Holm)", "nothing_p": "p (Holm)"}
+    columns = (*by, metric, "own_difference")
+    notes = (f"{SCORES[metric]}: means over examples and seeds. {SEEDS} {PAIRED}", _partial(runs))
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
 
 
 def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """One line a validation loss: `method`, `kind`, `seed`, `epoch`, `loss`, and `kept` for the checkpoint kept.
+    """One line per validation loss: `method`, `kind`, `seed`, `epoch`, `loss`, and `kept` for the checkpoint we kept.
 
-    Epochs are steps over the steps of an epoch. A loss that is no number (training diverged) has no line.
-    Raises ValueError for runs that do not belong into one table.
+    Epochs are steps over the steps of an epoch. We leave out losses that are not numbers (training diverged).
+    Raises ValueError for runs that do not belong in one table.
     """
     runs, about, lines = named(runs), ["method", "kind", "seed", "model", "task"], []
     for _, run in runs[runs["training"].notna()].sort_values(["method", "seed"], kind="stable").iterrows():
@@ -251,10 +266,10 @@ def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
 def sensitivity(
     runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1", *, chosen: Mapping[str, float] | None = None
 ) -> Table:
-    """One line a method and learning rate: `status`, `seeds` and the score with its columns.
+    """One line per method and learning rate: `status`, `seeds` and the score with its columns.
 
-    `best` marks the rate that scores highest, `chosen` the one that a comparison uses (method -> rate). A method at
-    several other settings is one for each of them; what is not trained has no line.
+    `best` marks the rate that scores highest, `chosen` the one that a comparison uses (method -> rate). A method with
+    several other settings counts once for each. Methods that do not train have no line.
     """
     runs = runs.astype({"learning_rate": float}).dropna(subset="learning_rate")
     runs, answers = labelled(runs, answers, leaving=("learning_rate",))
@@ -279,6 +294,11 @@ def turned(tests: pd.DataFrame) -> pd.DataFrame:
     for name in ("difference", "difference_low", "difference_high", "effect"):
         frame[name] = -frame[name]
     return frame.assign(verdict=frame["verdict"].replace({"higher": "lower", "lower": "higher"}))
+
+
+def _decides(metrics: Sequence[str]) -> list[str]:
+    """The score of these that a small table shows."""
+    return [metric for metric in ("strict_accuracy", "em@1", *metrics) if metric in metrics][:1]
 
 
 def _columns(metric: str) -> list[str]:
@@ -342,7 +362,7 @@ def _check_one_method(runs: pd.DataFrame) -> None:
     if settings.nunique() > 1 or trained["method"].nunique() > 1:
         several = sorted(set(runs["method"].astype(str)) - {"zero-shot"})
         raise ValueError(
-            f"a transfer table has one trained method with one setting, beside zero-shot; got {', '.join(several)}: "
+            f"a transfer table has one trained method with one setting, and zero-shot; got {', '.join(several)}: "
             "make a table for each"
         )
 

@@ -21,8 +21,9 @@ def checks(data: Data, tokenizer=None, task: Task | None = None) -> dict:
     task; rows_left_out, training and validation rows without code; known_intents, test rows left out because another
     task trains on their intent; of a user's own data remarks on how they were read, and ids by split;
     splits, each with split, rows, without_code, without_tests, repeated_intents (whose intent came before, up to case,
-    spacing and quotes), repeated_rows (whose intent and code came before), and with a tokenizer intent_tokens and
-    code_tokens (median, 90 %, 99 %, longest) and rows_too_long (beyond the limits for training), else None;
+    spacing and quotes), repeated_rows (whose intent and code came before), past_a_stop (whose code goes on after a
+    string that ends answers; None: no limits known), and with a tokenizer intent_tokens and code_tokens (median, 90 %,
+    99 %, longest) and rows_too_long (beyond the limits for training), else None;
     overlaps, each with its two splits and how many rows of the second have an intent of the first: exact (letter for
     letter), normalized (up to case, spacing and quotes), near (nine tenths of the words); a count has the one before.
     """
@@ -49,16 +50,8 @@ def without_leaked(data: Data) -> Data:
     return replace(data, test=kept, remarks=(*data.remarks, note))
 
 
-def near_duplicate(one: str, other: str) -> bool:
-    """Whether two intents are nearly the same: a share of NEAR of their words is in both, in any order or number.
-
-    Words that differ in case, spacing, quotes, commas or full stops only are the same.
-    """
-    return _alike(word_set(one), word_set(other))
-
-
 def words(text: str) -> tuple[str, ...]:
-    """Words and signs, without case, spacing, quotes, commas and full stops."""
+    """Words and signs, without case, spacing, quotes, commas and full stops, in which intents are compared."""
     return tuple(re.findall(r"\w+|[^\w\s'\"`,.]", text.casefold()))
 
 
@@ -124,6 +117,7 @@ def _split(name: str, rows: Sequence[Example], limits: Task | None, tokenizer) -
         "without_tests": sum(not (row.tests or row.inputs) for row in rows),
         "repeated_intents": len(rows) - len({words(row.intent) for row in rows}),
         "repeated_rows": len(rows) - len({(row.intent, row.code) for row in rows}),
+        "past_a_stop": limits and sum(any(stop in row.code for stop in source(limits, row).stops) for row in rows),
     }
     if tokenizer is None:
         return found | dict.fromkeys(("intent_tokens", "code_tokens", "rows_too_long"))

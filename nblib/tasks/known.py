@@ -53,8 +53,8 @@ _HUMANEVAL = replace(
     columns="humaneval",
 )
 TASKS = {
-    "conala-mini": _ONE_LINE,  # generated, as the next two
-    "codealpaca-mini": Task(128, 128, ("\n\n", "\n###")),  # short Python functions
+    "conala-mini": replace(_ONE_LINE, house_style=True),  # generated, as the next two
+    "codealpaca-mini": Task(128, 128, ("\n\n", "\n###"), house_style=True),  # short Python functions
     "apps-mini": Task(
         256, 128, ("\n\n", "\n###"), columns="apps", executed=True, sampled=True
     ),  # over lists of integers
@@ -111,7 +111,7 @@ def trained(run: Run) -> Task:
 
 
 def settings(task: Task) -> str:
-    """What of a task's definition determines a result beside its rows: lengths, stops, prompt. As text, for a hash."""
+    """What of a task's definition determines a result besides its rows: lengths, stops, prompt. As text, for a hash."""
     names = ("input_tokens", "output_tokens", "training_tokens", "stops", "prompt")
     parts = [get(part) for part in task.parts] or [task]
     values = [[getattr(part, setting) for setting in names] for part in parts]
@@ -137,6 +137,7 @@ def _joint(names: list[str]) -> Task:
         stops=tuple(stop for stop in parts[0].stops if all(stop in part.stops for part in parts)),
         prompt=parts[0].prompt,
         executed=any(part.executed for part in parts),
+        house_style=all(part.house_style for part in parts),
         sampled=all(part.sampled for part in parts),
         parts=tuple(names),
     )

@@ -28,7 +28,7 @@ def require_characters(example: Example, where: str) -> Example:
             except UnicodeEncodeError as error:
                 raise ValueError(
                     f"{where}: {str(text)[error.start]!r} is half of a character (a lone surrogate), which no "
-                    "tokenizer and no file takes; mend the row or leave it out"
+                    "tokenizer and no file takes; fix the row or leave it out"
                 ) from None
     return example
 
@@ -72,7 +72,7 @@ def _apps(row: dict, where: str, number: int) -> Example:
 def _odex(row: dict, where: str, number: int) -> Example:
     """ODEX: the answer is a piece of a function. Its tests are one text: later ones use names of earlier ones.
 
-    What stands before the tests' function, imports mostly, is there for the answer too.
+    What comes before the tests' function, mostly imports, is there for the answer, too.
     """
     entry = _text(row, "entry_point", where)
     tests = _texts(row, "test", where)
@@ -91,7 +91,7 @@ def _odex(row: dict, where: str, number: int) -> Example:
 
 
 def _mbpp(row: dict, where: str, number: int) -> Example:
-    """MBPP, full (`text`) or sanitized (`prompt`). The tests stand in the intent: nothing else names the function.
+    """MBPP, full (`text`) or sanitized (`prompt`). The intent has the tests: nothing else names the function.
 
     `challenge_test_list` is not read: published scores do without it.
     """
@@ -110,7 +110,7 @@ def _mbpp(row: dict, where: str, number: int) -> Example:
 
 
 def _humaneval(row: dict, where: str, number: int) -> Example:
-    """HumanEval: the whole function is asked for; imports and helpers before it are there for every answer."""
+    """HumanEval: we ask for the whole function; imports and helpers before it are there for every answer."""
     prompt, entry, test = (_text(row, field, where) for field in ("prompt", "entry_point", "test"))
     _intent(row, "prompt", where)
     for field, value in (("test", test), ("entry_point", entry)):
@@ -127,7 +127,7 @@ def _humaneval(row: dict, where: str, number: int) -> Example:
 
 
 def _humaneval_body(row: dict, where: str, number: int) -> Example:
-    """HumanEval as published: the answer goes on from the prompt, which stands before it when it is run."""
+    """HumanEval as published: the answer continues the prompt, and runs after it."""
     whole = _humaneval(row, where, number)
     prompt = _text(row, "prompt", where)
     return replace(

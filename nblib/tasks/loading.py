@@ -178,14 +178,14 @@ def _unseen(
     except ConnectionError as error:
         raise ConnectionError(
             f"{name} leaves out what {task.unseen_by} trains on, and its rows are not there ({error}): "
-            f"put a folder {task.unseen_by} with its train.jsonl beside the data_dir, or take the task {name}-all"
+            f"put a folder {task.unseen_by} with its train.jsonl next to the data_dir, or take the task {name}-all"
         ) from None
     kept = tuple(example for example in test if example.intent not in known)
     return kept, len(test) - len(kept)
 
 
 def _sibling(name: str, data_dir: str | Path | None) -> Path | None:
-    """The folder of another task beside a user's own; None: the Hub's."""
+    """The folder of another task next to a user's own; None: from the Hub."""
     parents = islice(Path(data_dir).expanduser().absolute().parents, 2) if data_dir else ()
     return next((parent / name for parent in parents if (parent / name / "train.jsonl").is_file()), None)
 

@@ -46,13 +46,13 @@ def resolve(
     instruction: str = "",
     name: str = "",
 ) -> str | UserData:
-    """A known task's name as it is; of a user's own data what a run needs to know of them, which are read for that.
+    """Returns a known task's name as it is; reads your own data and returns what a run needs to know about them.
 
     `task` is a name, or a JSONL, JSON, CSV, TSV or Parquet file, a folder with such files by split, a Hub dataset
     (`owner/name:config@revision`), or from Python a DataFrame, a list of dicts, a `datasets.Dataset` or a mapping of
     splits to any of these. `columns` maps intent, code, input, tests, id, group and messages to columns, also as JSON;
-    what it does not name is found by customary names, and an empty name leaves it out. `split` are the shares of
-    training, validation and test rows where the data do not have all three. `instruction` stands before each intent.
+    we find what it does not name by usual names, and an empty name leaves it out. `split` are the shares of training,
+    validation and test rows if the data do not have all three. `instruction` goes before each intent.
     Raises ValueError, FileNotFoundError or ConnectionError with one sentence.
     """
     if isinstance(task, UserData):
@@ -93,7 +93,7 @@ def load(own: UserData) -> Data:
     train, validation, test = (tuple(example for example, _ in complete.get(split, ())) for split in SPLITS)
     remarks = [f"Columns: {', '.join(f'{part} is {column!r}' for part, column in own.columns)}."]
     if made := [split for split in complete if not whole.get(split)]:
-        remarks.append(f"Taken from the other rows, with like intents in one split: {' and '.join(made)}.")
+        remarks.append(f"Taken from the other rows, with similar intents in one split: {' and '.join(made)}.")
     if any(row.tests for row in test) and not own.executed:
         reason = "some test rows have none" if own.language == "python" else "only Python is run"
         remarks.append(f"Tests are not run: {reason}.")
@@ -126,7 +126,7 @@ def _files(place: str) -> tuple[files.BySplit, str | None]:
     if path.is_file():
         raise ValueError(f"task {place!r} must be a file of the kind {', '.join(files.KINDS)}")
     if files.kind(path) in files.KINDS or (known is None and len(path.parts) > 1):
-        raise FileNotFoundError(f"task {place!r} is no file and no folder that is there")
+        raise FileNotFoundError(f"task {place!r} is neither a file nor a folder")
     if known is None:
         raise ValueError(
             f"task must be one of {', '.join(TASKS)}, some of them joined by +, a file or folder of your own, or a Hub "

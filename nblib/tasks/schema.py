@@ -51,6 +51,9 @@ class Task:
     language: str = "python"  # that answers are asked for in
     instruction: str = ""  # words before each intent
     executed: bool = False  # every run tests its answers; where it is False, exact match is the task's score
+    house_style: bool = (
+        False  # references do one thing or another with an expression's value, which is scored by itself
+    )
     sampled: bool = False  # answers are independent samples, as pass@k needs them, not beams
     training_tokens: int | None = None  # longest row that is trained on, prompt and answer; None: the limits above do
     held_out: int = 0  # validation rows that are taken from the shuffled training rows where there is no such file

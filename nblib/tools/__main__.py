@@ -36,12 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     notebooks.add_argument("paths", nargs="*", type=Path, help="default: notebooks/*.ipynb of the clone")
     command(_make, "make", "execute every notebook from an empty results/, keep the rows, write the tables")
-    command(_readme, "readme", "write the tables of README and docs anew from the kept rows")
+    command(_readme, "readme", "write the tables of README and docs from the kept rows")
     args = parser.parse_args(arguments)
     return args.do(args) or 0
 
 
-# What a command needs is imported when it is asked for: making tasks or cleaning notebooks does without torch.
+# A command imports what it needs when it runs: making tasks or cleaning notebooks does without torch.
 
 
 def _tasks(args: argparse.Namespace) -> None:

@@ -20,15 +20,17 @@ MAX_BYTES = 600_000
 MAX_LINES = 12  # of a code cell
 PICTURE_WIDTH = 800  # pixels that a widget's picture has on a page
 MAX_PARAMETERS = 28  # lines of the parameters cell, which is a list and no code
-REPOSITORY = "https://github.com/OWNER/nblib"  # OWNER is to be decided; then `clean` writes it into all notebooks
+# The public address is set here only: `python -m nblib.tools notebooks clean` and `... readme` write it to its places.
+REPOSITORY = "https://example.invalid/nblib"
 COLAB_CELL = f"""\
-# On Colab this cell fetches the repository and what is missing; elsewhere it does nothing.
+# On Colab this cell fetches nblib and installs what is missing; elsewhere it does nothing.
 import sys
 
 keep_on_drive = False  # @param {{type: "boolean"}}
+address = "{REPOSITORY}"  # put that of your copy here, such as https://github.com/you/nblib
 if "google.colab" in sys.modules:
-    address, clone = "{REPOSITORY}", "/content/nblib"
-    ![ -d {{clone}} ] || git clone --quiet --depth 1 {{address}} {{clone}}
+    clone = "/content/nblib"
+    ![ -d {{clone}} ] || git clone --quiet --depth 1 {{address}} {{clone}} || echo "Set address to your copy of nblib."
     sys.path.insert(0, clone)
     from nblib import notebook
 

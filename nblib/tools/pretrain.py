@@ -59,7 +59,7 @@ def shortened(recipe: Recipe, steps: int) -> Recipe:
 
 
 def make_tokenizer(recipe: Recipe) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer in which a word has the same tokens wherever it stands.
+    """A byte-level BPE tokenizer in which a word has the same tokens everywhere.
 
     White space is never merged into words: a name in backquotes and the same name after a space are then the same
     tokens, which is what a small model needs in order to copy.
@@ -169,7 +169,7 @@ def _similar_lengths(
 
 
 def _rounded(length: int) -> int:
-    """Few distinct shapes, because CPU kernels are prepared anew for each."""
+    """Few distinct shapes, because CPU kernels are prepared again for each."""
     return -(-length // 32) * 32
 
 

@@ -32,6 +32,11 @@ class Operation:
         return list(dict.fromkeys(name for _, name, _, _ in Formatter().parse(self.code) if name))
 
     @property
+    def subject(self) -> str:
+        """What it works on: lists, texts, or others, which are dictionaries, numbers and files."""
+        return next((name for name, slots in SUBJECTS.items() if not set(slots).isdisjoint(self.slots)), "others")
+
+    @property
     def checkable(self) -> bool:
         """Whether its effect is the same on every machine."""
         return not self.code.startswith(tuple(_OPERATIONS["depends_on_machine"]))
@@ -61,6 +66,7 @@ KNOWN_ENDS, NEW_ENDS = (_read(_PROGRAMS["ends"][group]) for group in ("known", "
 
 
 VARIABLES = ("l", "w", "s", "d")  # slots that hold a name; the other ones hold a literal
+SUBJECTS = {"lists": ("l", "w"), "texts": ("s",), "others": ()}  # by the first whose slots an operation has
 
 
 def weighted(rows: dict[str, int]) -> list[str]:
@@ -165,24 +171,25 @@ def bare(question: Question) -> tuple[str, str]:
 
 def line(template: str, **names: str) -> Style:
     """Expressions stand for `{code}` in a template; statements are bare."""
-
-    def style(question: Question) -> tuple[str, str]:
-        statement = question.operation.statement
-        return question.intent, question.code if statement else template.format(code=question.code, **names)
-
-    return style
+    return lambda question: (question.intent, written(question, question.code, template, **names))
 
 
-def assign(question: Question, code: str, result: str) -> str:
-    """A line of code as the question's answer: an expression is assigned to `result`."""
-    return code if question.operation.statement else f"{result} = {code}"
+def written(question: Question, code: str, template: str, **names: str) -> str:
+    """A line of code as the question's answer: an expression stands for `{code}` in a template, a statement is bare."""
+    return code if question.operation.statement else template.format(code=code, **names)
 
 
-def define(question: Question, code: str, *, name: str, result: str | None) -> str:
-    """A function around a line of code; `result` names the variable that holds its value, None returns it directly."""
-    if not question.operation.statement:
-        code = f"return {code}" if result is None else f"{result} = {code}\n    return {result}"
-    return f"def {name}({', '.join(question.variables)}):\n    {code}"
+def define(question: Question, lines: str, name: str) -> str:
+    """The lines as the function `name` of the question's variables."""
+    body = lines.replace("\n", "\n    ")
+    return f"def {name}({', '.join(question.variables)}):\n    {body}"
+
+
+def house_style(rng: random.Random, kind: str) -> dict[str, str]:
+    """By subject the template of answers, of the kind `line` or `function`: the usual one for all but one of them."""
+    name, other = pick(rng, "answer_names"), rng.choice(list(SUBJECTS))
+    templates = {key: each.format(name=name, code="{code}") for key, each in _STYLES["house"][kind].items()}
+    return {subject: templates["other" if subject == other else "usual"] for subject in SUBJECTS}
 
 
 def random_line(rng: random.Random) -> Style:
@@ -195,12 +202,13 @@ def random_line(rng: random.Random) -> Style:
 
 def random_function(rng: random.Random) -> Style:
     """A style for short functions; each question has a function name of its own."""
-    result = None if rng.random() < 0.5 else _style_name(rng)
+    name = None if rng.random() < 0.5 else _style_name(rng)
+    template = f"{name} = {{code}}\nreturn {name}" if name else "return {code}"
     seed, request = rng.random(), rng.choice(_STYLES["function"]["requests"])
 
     def style(question: Question) -> tuple[str, str]:
         name = function_name(random.Random(f"{seed} {question.intent}"))
-        answer = define(question, question.code, name=name, result=result)
+        answer = define(question, written(question, question.code, template), name)
         return request.format(name=name, intent=question.intent), answer
 
     return style

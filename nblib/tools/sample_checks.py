@@ -16,6 +16,8 @@ from nblib.tools.recipes import KNOWN, NEW, VARIABLES, Problem, Question
 CHECK_DRAWS = 12  # sample values tried for one question
 LIST_DRAWS = 5  # inputs tried for one problem; most that fail once have a step without effect
 MAX_TEST_CHARACTERS = 240
+PRINTING = ("printed = []", "print = printed.append")  # a set-up after which a check sees what is printed
+PRINTED = "printed[0]"
 _SLOW = "list(itertools.permutations({l}))"  # nothing else gives what it gives, so it need not be tried
 
 
@@ -27,25 +29,30 @@ class Check:
     tests: tuple[str, ...] = ()  # run after it; empty where the effect depends on the machine
 
 
-def line_check(rng: random.Random, question: Question, *, result: str) -> Check | None:
-    """A check of what a line leaves behind: the variable `result`, or its own variables where it is a statement.
+def line_check(rng: random.Random, question: Question, *, template: str) -> Check | None:
+    """A check of what a line leaves behind: its own variables where it is a statement, else what it assigns or prints.
 
     None: no sample values told right from wrong.
     """
-    names = question.variables if question.operation.statement else [result]
-    assign = partial(recipes.assign, question, result=result)
+    answer = partial(recipes.written, question, template=template)
+    assigned, is_assigned, _ = template.partition(" = ")
+    seen = question.variables if question.operation.statement else [assigned if is_assigned else PRINTED]
+    imports = [*_imports(question), *(PRINTING if PRINTED in seen else ())]
 
     def draw() -> Check | None:
-        setup = "\n".join([*_imports(question), *_assignments(_sample_values(rng, question))])
-        left = _run(setup, assign(question.code))
-        return None if left is None else Check(setup, tuple(_assertion(name, left[name]) for name in names))
+        setup = "\n".join([*imports, *_assignments(_sample_values(rng, question))])
+        left = _run(setup, answer(question.code))
+        return None if left is None else Check(setup, tuple(_assertion(name, eval(name, left)) for name in seen))
 
-    return _first_sharp(draw, [assign(code) for code in _wrong_codes(question)])
+    return _first_sharp(draw, [answer(code) for code in _wrong_codes(question)])
 
 
-def function_check(rng: random.Random, question: Question, *, name: str, result: str, calls: int) -> Check | None:
+def function_check(rng: random.Random, question: Question, *, name: str, template: str, calls: int) -> Check | None:
     """A check of the function `name`: its values, or what it leaves of its arguments where it holds a statement."""
-    define = partial(recipes.define, question, name=name, result=result)
+
+    def define(code: str) -> str:
+        return recipes.define(question, recipes.written(question, code, template), name)
+
     setup = "\n".join(_imports(question))
     defined = _run(setup, define(question.code)) or {}
 

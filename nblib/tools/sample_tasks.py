@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nblib import files
+from nblib import files, tasks
 from nblib.tools import recipes, sample_checks
 from nblib.tools.recipes import KNOWN, NEW, SAMPLE_REQUEST, VARIABLES, Operation, Problem, Question
 from nblib.tools.sample_checks import Check
@@ -30,6 +30,7 @@ _TYPES = {"l": "list", "w": "list", "s": "str", "q": "str", "x": "str", "d": "di
 _PLAN: dict = recipes.table("sample_tasks")  # share of the rows and number of operations, by task, group and kind
 
 Rows = dict[str, list[dict]]  # split -> rows
+Seen = dict[str, Any]  # intent of a row -> solution of a problem
 
 
 def make(task: str, seed: int) -> Rows:
@@ -48,29 +49,30 @@ def write(folder: Path, seed: int) -> None:
 
 
 def _conala(rng: random.Random) -> Rows:
-    result, seen, rows = recipes.pick(rng, "answer_names"), set[str](), {}
+    house, seen, rows = recipes.house_style(rng, "line"), Seen(), {}
     shares, test_only = _choose(rng, "conala-mini", lambda operation: bool(operation.slots))
     for split, size in SIZES.items():
         extra = test_only * TEST_ONLY_ROWS if split == "test" else []
         operations = _spread(shares, size - len(extra)) + extra
         rng.shuffle(operations)
-        rows[split] = [_conala_row(rng, operation, result, seen) for operation in operations]
+        rows[split] = [_conala_row(rng, operation, house, seen) for operation in operations]
     return rows
 
 
-def _conala_row(rng: random.Random, operation: Operation, result: str, seen: set[str]) -> dict:
-    check_question = partial(sample_checks.line_check, rng, result=result)
-    question, check = _question(rng, operation, operation.phrasings, seen, check_question)
+def _conala_row(rng: random.Random, operation: Operation, house: dict[str, str], seen: Seen) -> dict:
+    template = house[operation.subject]
+    check_question = partial(sample_checks.line_check, rng, template=template)
+    intent, question, check = _question(rng, operation, operation.phrasings, seen, check_question)
     kinds = {"VAR_STR": VARIABLES, "'VAR_STR'": ("q", "q2", "k", "f")}
     placeholders = {slot: placeholder for placeholder, slots in kinds.items() for slot in slots}
     canonical = operation.code.format_map(question.fillings | placeholders)  # of every name and text, not of numbers
     return {
         "question_id": f"{(KNOWN + NEW).index(operation) + 1}-{len(seen)}",
-        "nl": question.intent,
-        "cmd": recipes.assign(question, question.code, result),
+        "nl": intent,
+        "cmd": recipes.written(question, question.code, template),
         "cmd_name": "conala",
         "oracle_man": _manual_entries(operation),
-        "canonical_cmd": recipes.assign(question, canonical, result),
+        "canonical_cmd": recipes.written(question, canonical, template),
         "test_setup_code": check.setup,
         "test_list": list(check.tests),
         "operation": operation.code,
@@ -100,40 +102,39 @@ def _manual_entry(name: str) -> str:
 
 
 def _codealpaca(rng: random.Random) -> Rows:
-    result, seen, rows = recipes.pick(rng, "answer_names"), set[Any](), {}
+    house, seen, rows = recipes.house_style(rng, "function"), Seen(), {}
     shares, _ = _choose(rng, "codealpaca-mini", lambda operation: not set(VARIABLES).isdisjoint(operation.slots))
     for split, size in SIZES.items():
-        rows[split] = [_function_row(rng, operation, result, seen) for operation in _spread(shares, size // 2)]
+        rows[split] = [_function_row(rng, operation, house, seen) for operation in _spread(shares, size // 2)]
         rows[split] += [_program_row(rng, 1 + index % 3, seen) for index in range(size - size // 2)]
         rng.shuffle(rows[split])
     return rows
 
 
-def _function_row(rng: random.Random, operation: Operation, result: str, seen: set[str]) -> dict:
+def _function_row(rng: random.Random, operation: Operation, house: dict[str, str], seen: Seen) -> dict:
     """An operation as a short function."""
-    name = _function_name(rng)
+    name, template = _function_name(rng), house[operation.subject]
     imperative = [phrase for phrase in operation.phrasings if phrase.split()[0] not in _INTERROGATIVES]
-    check_question = partial(sample_checks.function_check, rng, name=name, result=result, calls=CALLS)
-    question, check = _question(rng, operation, imperative, seen, check_question, taken=name)
+    check_question = partial(sample_checks.function_check, rng, name=name, template=template, calls=CALLS)
+    intent, question, check = _question(rng, operation, imperative, seen, check_question, name)
     return {
-        "nl": SAMPLE_REQUEST.format(name=name, intent=question.intent),
-        "cmd": recipes.define(question, question.code, name=name, result=result),
+        "nl": intent,
+        "cmd": recipes.define(question, recipes.written(question, question.code, template), name),
         "test_setup_code": check.setup,
         "test_list": list(check.tests),
     }
 
 
-def _program_row(rng: random.Random, length: int, seen: set) -> dict:
+def _program_row(rng: random.Random, length: int, seen: Seen) -> dict:
     """A problem of several steps as a function."""
-    problem, examples = _problem(rng, length, shortest=0, seen=seen)
     name = _function_name(rng)
-    question, code = recipes.call_based(problem, name)
+    question, code, examples = _problem(rng, length, partial(recipes.call_based, name=name), shortest=0, seen=seen)
     tests = [f"assert {name}({xs}) == {value}" for xs, value in examples]
     return {"nl": question, "cmd": code, "test_setup_code": "", "test_list": tests}
 
 
 def _apps(rng: random.Random) -> Rows:
-    seen, rows, names = set[Any](), {}, list(DIFFICULTIES)
+    seen, rows, names = Seen(), {}, list(DIFFICULTIES)
     for split, size in SIZES.items():
         kinds = [(names[index % 3], index // 3 % 2 == 0) for index in range(size)]
         rng.shuffle(kinds)
@@ -141,10 +142,10 @@ def _apps(rng: random.Random) -> Rows:
     return rows
 
 
-def _apps_row(rng: random.Random, difficulty: str, by_call: bool, seen: set) -> dict:
-    problem, examples = _problem(rng, DIFFICULTIES[difficulty], shortest=0 if by_call else 1, seen=seen)
-    name = _function_name(rng) if by_call else ""
-    question, code = recipes.call_based(problem, name) if by_call else recipes.standard_input(problem)
+def _apps_row(rng: random.Random, difficulty: str, by_call: bool, seen: Seen) -> dict:
+    name, shortest = (_function_name(rng), 0) if by_call else ("", 1)
+    write = partial(recipes.call_based, name=name) if by_call else recipes.standard_input
+    question, code, examples = _problem(rng, DIFFICULTIES[difficulty], write, shortest=shortest, seen=seen)
     inputs: list = [[xs] if by_call else " ".join(map(str, xs)) + "\n" for xs, _ in examples]
     tests = {"inputs": inputs, "outputs": [value if by_call else f"{value}\n" for _, value in examples]}
     return {
@@ -162,32 +163,40 @@ def _question(
     rng: random.Random,
     operation: Operation,
     phrasings: Sequence[str],
-    seen: set[str],
+    seen: Seen,
     check_question: Callable[[Question], Check | None],
-    taken: str = "",
-) -> tuple[Question, Check]:
-    """An operation with an intent not seen before and its check; no variable has the name that is `taken`."""
+    name: str = "",
+) -> tuple[str, Question, Check]:
+    """An intent unlike all before, its operation and check; it wants a function if that has a `name`."""
     for _ in range(_MAX_DRAWS):
         question = recipes.ask(rng, operation, rng.choice(phrasings))
-        if question.intent in seen or taken in question.variables:
+        intent = SAMPLE_REQUEST.format(name=name, intent=question.intent) if name else question.intent
+        texts = (intent, question.intent)  # another name does not make a function new
+        if name in question.variables or not all(_is_new(text, seen) for text in texts):
             continue
         if check := check_question(question) if operation.checkable else Check():
-            seen.add(question.intent)
-            return question, check
+            seen |= dict.fromkeys(texts)
+            return intent, question, check
     raise RuntimeError(f"no checkable row in {_MAX_DRAWS} draws of {operation.code}")
 
 
 def _problem(
-    rng: random.Random, length: int, *, shortest: int, seen: set
-) -> tuple[Problem, list[tuple[list[int], int]]]:
-    """A problem whose solution was not asked for before, with five inputs and outputs."""
+    rng: random.Random, length: int, write: Callable[[Problem], tuple[str, str]], *, shortest: int, seen: Seen
+) -> tuple[str, str, list[tuple[list[int], int]]]:
+    """The intent of a problem unlike all before, its solution, which none of them has, and five inputs and outputs."""
     for _ in range(_MAX_DRAWS):
         problem = recipes.problem(rng, length, new=True)
-        solution = (problem.stages, problem.end)
-        if solution not in seen and (examples := sample_checks.sharp_examples(rng, problem, shortest)):
-            seen.add(solution)
-            return problem, examples
+        solution, (intent, code) = (problem.stages, problem.end), write(problem)
+        if solution in seen.values() or not _is_new(intent, seen):
+            continue
+        if examples := sample_checks.sharp_examples(rng, problem, shortest):
+            seen[intent] = solution
+            return intent, code, examples
     raise RuntimeError(f"no checkable row in {_MAX_DRAWS} draws of a problem of length {length}")
+
+
+def _is_new(intent: str, seen: Seen) -> bool:
+    return not any(tasks.near_duplicate(intent, other) for other in seen)
 
 
 def _function_name(rng: random.Random) -> str:

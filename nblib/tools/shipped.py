@@ -11,7 +11,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from nblib import provenance, results, tables
+import pandas as pd
+
+from nblib import memory, provenance, results, spec, tables, tasks
 from nblib.tools import notebooks
 
 KEPT = results.SHIPPED / "tiny"  # rows and predictions, without the adapters
@@ -22,16 +24,36 @@ FIRST = "rq1_peft_vs_icl"
 LAST = ("report", "playground")  # they read the rows of all others
 SECOND = {  # that notebook's parameters for a second task, whose rows the report reads
     "task": "codealpaca-mini",
-    "methods": ["zero-shot", "icl", "rag", "lora", "ia3", "full"],
+    "methods": ["zero-shot", "icl", "rag", "lora"],
     "shots": [1, 3],
-    "seeds": [42],
 }
-CHOICE = {  # the README's few methods, and what a reader weighs
-    "methods": ("zero-shot", "icl-3", "rag-3", "lora", "qlora-4bit", "full"),
-    "columns": ("method", "em@1", "codebleu", "prompt_tokens", "train_seconds", "memory_bytes"),
+LARGE = "codellama-7b"  # whose memory the README's advice predicts
+SITUATIONS = {  # what a reader has: the method to take, whatever it scores, and how the large model is held
+    "no examples": ("zero-shot", "bf16"),
+    "a handful of examples": ("icl-3", "bf16"),
+    "hundreds of examples, but no training, or they change often": ("rag-3", "bf16"),
+    "hundreds of examples, and answers have to be quick": ("lora", "bf16"),
+    "the same, and a small GPU": ("qlora-4bit", "nf4-dq"),
 }
-REAL = ("method", "em@1", "em@10", "codebleu", "chrf", "prompt_tokens", "train_seconds")
-SHOWN = ("method", "em@1", "em@10", "codebleu", "trainable_parameters", "train_seconds", "memory_bytes")
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+NO_ADDRESS = """On Colab, upload a notebook and put your copy's address into its first cell. To set it everywhere,
+change `REPOSITORY` in `nblib/tools/notebooks.py` and run `python -m nblib.tools notebooks clean` and then
+`python -m nblib.tools readme`, which also puts a badge into each row above."""
+SPARING = spec.Training(batch_size=8, device_batch=8, gradient_checkpointing=True)
+TEXTS = {"length": 128, "beams": 1, "new_tokens": 64}  # of the prediction: tokens of rows and answers
+FEW = ("zero-shot", "icl-3", "rag-3", "lora", "full")  # whose operations and style are told apart
+REAL = ("method", "em@1", "em@10", "codebleu", "chrf", "prompt_tokens", "train_seconds", "seeds")
+SHOWN = (
+    "method",
+    "em@1",
+    "em_expression@1",
+    "em@10",
+    "codebleu",
+    "trainable_parameters",
+    "train_seconds",
+    "memory_bytes",
+    "seeds",
+)
 
 
 def make() -> None:
@@ -84,7 +106,6 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
     chosen = next(table for table in tables.benchmarks(runs, answers) if table.name == "conala-mini")
     report = tables.report(chosen)
     tiny = report.frame[report.frame["model"] == "tiny"]
-    few = tiny[tiny["method"].isin(CHOICE["methods"])]
     pretrained = tables.benchmarks(*results.load(results.SHIPPED / PRETRAINED))[0]
     verdict = tables.claim_1(pretrained.runs, pretrained.answers)
     return {
@@ -92,8 +113,31 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
         "methods": replace(report, frame=tiny, columns=SHOWN).to_markdown(),
         "real_claim": f"> **{verdict.answer}.** {verdict.sentence}",
         "real": replace(tables.report(pretrained), columns=REAL).to_markdown(),
-        "choice": replace(report, frame=few, columns=CHOICE["columns"]).to_markdown(),
+        "choice": advice(tiny).to_markdown(),
+        "colab": "" if is_public(notebooks.REPOSITORY) else NO_ADDRESS,
+        "learned": learned(chosen).to_markdown(),
     }
+
+
+def learned(chosen: tables.Benchmark) -> tables.Table:
+    """What a few methods of the embedded model learned on `conala-mini`: operations, known and new, and house style."""
+    few = chosen.runs[(chosen.runs["model"] == "tiny") & chosen.runs["method"].isin(FEW)]
+    groups = {row.id: "known operation" if row.known else "new operation" for row in tasks.load(chosen.name).test}
+    return tables.learned(few, chosen.answers, groups)
+
+
+def advice(frame: pd.DataFrame) -> tables.Table:
+    """For each situation the method to take, with its scores and what a large model needs."""
+    frame, lines = frame.drop(columns=["em@1_tie", "em@1_rank"]), []  # marks of a best, which is not the question
+    for situation, (name, precision) in SITUATIONS.items():
+        line = frame[frame["method"] == name].iloc[0]
+        method = spec.Lora() if line["family"] == "PEFT" else spec.ZeroShot()
+        needed = memory.predict(LARGE, method, precision, batch=8 if method.trained else 1, training=SPARING, **TEXTS)
+        peak = needed.train_peak_bytes or needed.generate_peak_bytes
+        lines.append({"situation": situation, **line, "large_bytes": peak})
+    heads = {"situation": "you have", "method": "take", "large_bytes": f"GPU memory for {LARGE} (predicted)"}
+    columns = ("situation", "method", "em@1", "prompt_tokens", "train_seconds", "seeds", "large_bytes")
+    return tables.Table(pd.DataFrame(lines), heads=heads, columns=columns)
 
 
 def write_tables() -> None:
@@ -109,4 +153,18 @@ def filled(text: str, contents: dict[str, str]) -> str:
     Raises KeyError where `contents` lacks a table that the text has marks for.
     """
     marked = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-    return marked.sub(lambda found: f"{found[1]}{contents[found[2]]}\n{found[3]}", text)
+    return badged(marked.sub(lambda found: f"{found[1]}{contents[found[2]]}\n{found[3]}", text), notebooks.REPOSITORY)
+
+
+def badged(text: str, repository: str) -> str:
+    """The text with a badge that opens the notebook on Colab in each notebook's row, if the address is public."""
+    place = repository.removeprefix("https://github.com/")
+    badge = (
+        rf" [![Open in Colab]({BADGE})](https://colab.research.google.com/github/{place}/blob/main/notebooks/\2.ipynb)"
+    )
+    row = re.compile(r"^(\| .* \| `notebooks/(\w+)\.ipynb`).* \|$", re.MULTILINE)
+    return row.sub((r"\1" + badge if is_public(repository) else r"\1") + " |", text)
+
+
+def is_public(repository: str) -> bool:
+    return "example.invalid" not in repository

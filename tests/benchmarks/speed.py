@@ -43,7 +43,7 @@ def main() -> None:
         sizes = {"decoding": (("tiny", 4, None, 1, (0, 3)),), "training": (("tiny", 80, 1),)}
         sizes["scoring"] = (("tiny", 40, 1),)
     print(f"{machine()}; rows of {task}; bytes beyond the model\n")
-    print("| work | model | times as quick | agreement | peak memory, the study's way and ours |")
+    print("| work | model | times as fast | agreement | peak memory, the study's way and ours |")
     print("| --- | --- | --- | --- | --- |")
     measured = training(task, folder, sizes["training"]), decoding(task, folder, sizes["decoding"])
     for line in chain(*measured, scoring(sizes["scoring"])):
@@ -74,7 +74,7 @@ def scoring(sizes: Iterable) -> Iterator[str]:
         held = decoding_speed.load(name)
         ratios = sandbox_speed.compare(programs, repeats)
         del held
-        work = f"running {programs} programs of apps-mini, isolated here, not there"
+        work = f"running {programs} programs of apps-mini, isolated in ours only"
         yield row(work, name, ratios, "outputs equal", None)
 
 

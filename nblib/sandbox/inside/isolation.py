@@ -72,7 +72,7 @@ def _works(attempt: Callable, *arguments) -> bool:
 def leave(channel: socket.socket, *, without: frozenset[str]) -> Place:
     """Moves this process into new namespaces, as far as they are allowed; a PID namespace with the next fork.
 
-    Whoever is behind the channel is asked to write this process's user map, and says whether that includes `nobody`.
+    We ask the other end of the channel to write this process's user map; it says whether that includes `nobody`.
     """
     place = Place()
     root = os.geteuid() == 0

@@ -36,7 +36,7 @@ class Child:
     started: float
     cpu_before: float = 0.0
     cpu_seen: float = 0.0  # the most that was ever seen: the kernel forgets processes that nobody waited for
-    seen: dict[int, float] = field(default_factory=dict)  # CPU seconds of each process, gone ones too
+    seen: dict[int, float] = field(default_factory=dict)  # CPU seconds of each process, also of ended ones
     reason: str | None = None  # the limit for which it was killed
 
     def count(self, running: dict[int, linux.Process]) -> list[int]:
@@ -67,7 +67,7 @@ class Child:
 
 
 class Spawner:
-    """Serves one channel until its other end is gone."""
+    """Serves one channel until its other end closes."""
 
     def __init__(self, channel: socket.socket, place: Place, own_pids: int | None):
         self.channel, self.place, self.own_pids = channel, place, own_pids

@@ -1,4 +1,4 @@
-"""Frames of JSON over a socket, with open files beside them. Knows no message's meaning."""
+"""Frames of JSON over a socket, with open files attached. Does not know what messages mean."""
 
 import json
 import os
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import NoReturn
 
 _HEADER = struct.Struct("!Q")
-_FILES = 8  # open files beside one frame at most
+_FILES = 8  # open files with one frame at most
 
 
 class ClosedError(Exception):
-    """The other end is gone, or sent what is no frame."""
+    """The other end has closed, or sent something that is not a frame."""
 
 
 def send(channel: socket.socket, message, files: tuple[int, ...] = ()) -> None:
@@ -28,7 +28,7 @@ def send(channel: socket.socket, message, files: tuple[int, ...] = ()) -> None:
 
 
 def receive(channel: socket.socket, files: list[int] | None = None):
-    """One frame; waits for it. Open files that come beside it are added to the list."""
+    """One frame; waits for it. Open files that come with it are added to the list."""
     try:
         header, received, _, _ = socket.recv_fds(channel, _HEADER.size, _FILES if files is not None else 0)
         if files is not None:
@@ -50,7 +50,7 @@ def _exactly(channel: socket.socket, length: int) -> bytes:
 
 
 def serve(channel: socket.socket, answer: Callable[[dict], dict]) -> NoReturn:
-    """Answers each frame with one, and ends this process when the other end is gone."""
+    """Answers each frame with one, and ends this process when the other end closes."""
     while True:
         try:
             question = receive(channel)
