@@ -11,6 +11,7 @@ from dataclasses import replace
 from nblib import results, study
 from nblib.results import Row
 from nblib.study import Planned
+from nblib.study.parallel import ENGINES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         planned = study.plan(runs, **consent)
         own = shard(planned, *args.shard)
         print(f"{args.study}: {len(own)} of {len(planned)} runs, results in {args.store}", flush=True)
-        rows = study.run_all(own, args.store, force=args.force, processes=args.processes, **consent)
+        rows = study.run_all(own, args.store, force=args.force, processes=args.processes, engine=args.engine, **consent)
     except (ValueError, OSError, ImportError) as problem:
         if os.environ.get("NBLIB_DEBUG"):
             raise
@@ -49,7 +50,10 @@ def _said(rows: Sequence[Row], own: Sequence[Planned]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m nblib.run", description=__doc__.partition(":")[0])
     parser.add_argument("study", help="a YAML file with the arguments of study.compare: model, task, names, seeds…")
-    parser.add_argument("--store", default="results", help="the results folder (default: results)")
+    parser.add_argument(
+        "--store", default="results", help="a folder, or an address such as s3://bucket/study (default: results)"
+    )
+    parser.add_argument("--engine", choices=ENGINES, default="local", help="where runs go: this machine, or Ray")
     parser.add_argument("--shard", type=_shard, default=(1, 1), help="3/8 does the third of eight parts")
     parser.add_argument("--limit", type=_count, help="only so many test examples, instead of the file's limit")
     parser.add_argument("--processes", type=_count, help="side by side on this machine (default: as many as pay)")

@@ -16,7 +16,7 @@ import nblib
 PACKAGE = Path(nblib.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
-    ("columns", "rules", "sandbox", "stats", "provenance", "progress", "files"),
+    ("columns", "rules", "sandbox", "stats", "provenance", "progress", "files", "stores"),
     ("spec", "hub"),
     ("results",),
     ("tasks", "presets"),

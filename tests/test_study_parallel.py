@@ -163,8 +163,34 @@ def test_processes_are_as_many_as_threads_work_and_half_of_the_free_memory_allow
     assert [count(waiting, 64) for waiting in ([*planned, *planned], planned[2:5], planned[:3])] == [4, 2, 1]
     assert [count(planned, gib) for gib in (5, 1)] == [2, 1]  # a little more than one GiB each
     assert count([replace(one, run=replace(one.run, threads=2)) for one in planned], 64) == 2
-    monkeypatch.setattr(parallel, "peak_bytes", lambda one: None)
+    monkeypatch.setattr(parallel, "peaks", lambda waiting: [None] * len(waiting))
     assert count(planned, 64) == 1
+
+
+def test_each_gpu_has_a_process_of_its_own(planned, monkeypatch, tmp_path):
+    seen = []
+
+    class Process:
+        pid = None
+
+        def __init__(self, **named):
+            pass
+
+        def start(self):
+            seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+    monkeypatch.setattr(parallel.models, "device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [parallel.count(waiting) for waiting in (planned, planned[2:5], planned[:1])] == [3, 2, 1]
+    monkeypatch.setattr(multiprocessing.get_context("spawn"), "Process", Process)
+    with parallel.others(3):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
+    with parallel.others(2):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,GPU-7"
+    assert seen == ["1", "2", "GPU-7"]
+    assert parallel.count(planned) == 2
 
 
 def test_a_script_is_not_run_again_by_the_processes_that_it_starts(planned, tmp_path):

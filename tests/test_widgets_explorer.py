@@ -88,9 +88,8 @@ def test_searches_failures_and_random_weights_are_no_points(store):
 
 def test_the_figure_says_its_front_and_what_is_chosen(store):
     figure = explorer.figure(explorer.runs(store), "train_seconds", "em@1", chosen=only(store, "icl"))
-    assert plots.alternative(figure).startswith(
-        "Highest EM@1 for its training: rag-2, lora and full, 6 points, with a Pareto front. full 100.0 % at 30.0 s"
-    )
+    told = "Highest EM@1 for its training: rag-2, lora and full, 6 points, with a Pareto front. full 100.0 % at 30.0 s"
+    assert plots.alternative(figure).startswith(told)
     written = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
     assert "filled: the Pareto front, which no other beats in both" in written
     assert "ringed: icl-2" in written

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -20,6 +20,7 @@ LIKENESS: tuple[Callable[[dict], str], ...] = (  # what runs have in common that
     lambda settings: _key([settings["model"], settings["method"]["kind"], settings["precision"]]),
     lambda settings: _key([settings["model"], bool(settings["training"])]),
 )
+ALIKE = 20  # earlier runs whose mean we take
 ROWS = 500  # of the training data, whose longest represents all
 
 
@@ -35,8 +36,8 @@ def costs(planned: Sequence[Planned], folder: str | Path) -> list[Cost]:
     """Predicts what each run will need on this machine, in their order."""
     folder = Path(folder)
     return [
-        Cost(0.0 if results.finished(folder, one.id) else found, peak_bytes(one))
-        for one, found in zip(planned, seconds(planned, folder), strict=True)
+        Cost(0.0 if results.finished(folder, one.id) else found, peak)
+        for one, found, peak in zip(planned, seconds(planned, folder), peaks(planned), strict=True)
     ]
 
 
@@ -52,7 +53,7 @@ def seconds(planned: Sequence[Planned], folder: Path) -> list[float | None]:
     found = []
     for one in planned:
         settings = spec.settings(one.run)
-        alike = next((group for likeness, rows in known if (group := rows.get(likeness(settings)))), [])
+        alike = next((group for likeness, rows in known if (group := rows.get(likeness(settings)))), [])[:ALIKE]
         saved = one.training in made_before or fitting.is_saved(fitting.adapter_folder(folder, one))
         shared = saved and bool(one.training) and not isinstance(one.run.method, spec.FullTuning)
         found.append(mean(_took(row, one, shared) for row in alike) if alike else None)
@@ -110,8 +111,17 @@ def _key(settings: object) -> str:
     return json.dumps(settings, sort_keys=True, default=list)
 
 
-def peak_bytes(planned: Planned) -> int | None:
-    """The most that the run will need; None: not known for this method or model."""
+def peaks(planned: Sequence[Planned], device: str | None = None) -> list[int | None]:
+    """`peak_bytes` of each; runs that only differ in their seed have that of the first."""
+    found: dict[spec.Run, int | None] = {}
+    for one in planned:
+        if (kind := replace(one.run, seed=0)) not in found:
+            found[kind] = peak_bytes(one, device)
+    return [found[replace(one.run, seed=0)] for one in planned]
+
+
+def peak_bytes(planned: Planned, device: str | None = None) -> int | None:
+    """The most that the run will need on cuda or cpu, None: as here; None: not known for this method or model."""
     run, training, decoding = planned.run, planned.run.training, planned.run.decoding
     try:
         length, answer, prompt = _lengths(planned)
@@ -120,7 +130,7 @@ def peak_bytes(planned: Planned) -> int | None:
             run.method,
             run.precision,
             training=training,
-            device="cuda" if models.device() == "cuda" else "cpu",
+            device=device or ("cuda" if models.device() == "cuda" else "cpu"),
             batch=training.device_batch if training else 1,
             length=length,
             answer_tokens=answer,

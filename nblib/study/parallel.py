@@ -10,20 +10,27 @@ import pickle
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import torch
+from accelerate.utils import broadcast_object_list, gather_object
 
-from nblib import methods, models, results, spec, train
+from nblib import methods, models, results, rules, spec, stores, train
+from nblib.models import launched
 from nblib.progress import Progress
 from nblib.results import Row
 from nblib.study import fitting, locks, resume, run
-from nblib.study.estimates import peak_bytes, weights
+from nblib.study.estimates import peaks, weights
 from nblib.study.planning import Planned
 
+GPUS = "CUDA_VISIBLE_DEVICES"
+ENGINES = ("local", "ray")
+POLL_SECONDS = 1.0  # between two looks at what other processes work on
 SHORT_RUNS = 2  # runs without training that are worth a process, which takes seconds to start
 PROCESS_BYTES = 2**30  # before it loads a model
 MEMORY_SHARE = 0.5  # of the free memory, for all processes together
@@ -38,14 +45,18 @@ def run_all(
     push_to: str = "",
     processes: int | None = 1,
     report_to: str = "none",
+    engine: str = "local",
 ) -> list[Row]:
     """Returns the rows of these runs, in their order; runs only what `folder` lacks, or everything with `force`.
 
+    `folder` may be an address that fsspec reads, such as s3://bucket/study; we copy its rows to this machine.
     We resume runs that another process left unfinished; runs that another process works on, we leave to it and wait.
     Trained adapters stay in `folder/adapters`; runs with the same training share one. `push_to` is a user or an
     organisation of the Hub to upload these adapters to; empty: nowhere.
-    `processes` share the runs; None: as many as pay and as cores and memory allow, on a CPU. Seconds then include that
-    other runs share the machine. With `force` there is one process.
+    `processes` share the runs, and have a GPU each where there are several; None: as many as pay and as GPUs, cores and
+    memory allow. Seconds then include that other runs share the machine. With `force` or an address there is one.
+    With `engine` ray, runs go to the cluster that RAY_ADDRESS names or that runs here; else we start one. All its
+    machines must see `folder`.
     `report_to` is none, tensorboard, wandb or trackio: these show trainings under the ids of their runs; TensorBoard's
     files are in `folder/logs`. No row changes by it.
     Raises OSError if `folder` cannot be written to; what is done by then stays.
@@ -55,44 +66,135 @@ def run_all(
     for name, value in {"force": force, "allow_code_execution": allow_code_execution}.items():
         if not isinstance(value, bool):  # the text "false" would be true
             raise ValueError(f"{name} must be True or False; got {value!r}")
+    rules.one_of(*ENGINES).check("engine", engine)
+    launched.check("ray://" if engine == "ray" else str(folder))
     train.check_report_to(report_to)
-    folder = Path(folder).expanduser()
-    before = {one.id: results.written(folder, one.id) for one in planned}
+    store, folder = folder, stores.rows_here(folder)
     waiting = [one for one in planned if force or not results.finished(folder, one.id)]
-    if waiting:
-        results.require_room(folder)
-        processes = 1 if force else count(waiting) if processes is None else processes
-        waiting = in_order(waiting) if processes > 1 else waiting
-        options = {"allow_code_execution": allow_code_execution, "processes": processes, "report_to": report_to}
-        with others(processes, waiting, folder, before, options):
-            work(waiting, folder, before, options | {"force": force}, wait=True)
-    locks.sweep(folder)
-    resume.tidy(planned, folder)
+    options = {"allow_code_execution": allow_code_execution, "report_to": report_to, "force": force}
+    if waiting and engine == "ray":
+        from nblib.study import cluster  # which needs Ray
+
+        cluster.work(waiting, store, options)
+    elif waiting and launched.size() > 1:
+        _work_launched(waiting, folder, options)
+    elif waiting and stores.is_address(store):
+        _work_at(waiting, str(store), options)
+    elif waiting:
+        _work_here(waiting, folder, options, processes)
+    if stores.is_address(store):
+        folder = stores.rows_here(store)
+        adapters = [fitting.adapter_folder(Path(), one).as_posix() for one in planned if one.training and push_to]
+        stores.Store(store).pull(folder, *set(adapters))
+    else:
+        locks.sweep(folder)
+        resume.tidy(planned, folder)
     for path in {fitting.adapter_folder(folder, one) for one in planned if one.training} if push_to else ():
         if fitting.is_saved(path):
             methods.push(path, f"{push_to}/{path.name}")
     return results.read(folder, [one.id for one in planned])
 
 
+def _work_here(waiting: Sequence[Planned], folder: Path, options: dict, processes: int | None) -> None:
+    results.require_room(folder)
+    before = {one.id: results.written(folder, one.id) for one in waiting}
+    processes = 1 if options["force"] else count(waiting) if processes is None else processes
+    waiting = in_order(waiting) if processes > 1 else waiting
+    options = options | {"processes": processes}
+    with others(processes, waiting, folder, before, options):
+        work(waiting, folder, before, options, wait=True)
+
+
+def _work_launched(waiting: Sequence[Planned], folder: Path, options: dict) -> None:
+    """Runs that all processes of a launch do together: the first in the results folder, the others in ones of no use.
+
+    What another study works on is left to it.
+    """
+    options = options | {"processes": launched.size()}
+
+    def begin(planned: Planned | None) -> Planned | None:
+        found = broadcast_object_list([planned and planned.id])[0]
+        return next((one for one in waiting if one.id == found), None)
+
+    if launched.rank() == 0:
+        results.require_room(folder)
+        before = {one.id: results.written(folder, one.id) for one in waiting}
+        work(waiting, folder, before, options, begin=lambda planned: (begin(planned), gather_object([])))
+        begin(None)
+    while launched.rank() and (planned := begin(None)):
+        with tempfile.TemporaryDirectory() as place:
+            stores.Store(folder.absolute().as_uri()).pull(Path(place), *_names(planned)[1:])  # all but its row
+            gather_object([])  # now the first one may begin
+            run.run_one(planned, place, **options)
+
+
+def _work_at(waiting: Sequence[Planned], address: str, options: dict) -> None:
+    """One training with the runs that share it after the other; those that others work on last."""
+    progress, done = Progress(len(waiting), 0.0, known=False), 0
+    with stores.Claims(address).kept() as claims:
+        undone = groups(waiting)
+        while undone:
+            group = next((group for group in undone if claims.take(shared(group[0]))), None)
+            if group is None:
+                time.sleep(POLL_SECONDS)
+                continue
+            undone.remove(group)
+            progress.begin(_name(group[0]), 0.0)
+            work_at(group, address, options | {"processes": 1})
+            claims.release(shared(group[0]))
+            progress.end(done := done + len(group), 0.0)
+
+
+def work_at(group: Sequence[Planned], address: str, options: dict, *, kept: fitting.Base | None = None) -> None:
+    """Runs that share their training, in a folder of this machine with what the address has of them."""
+    with stores.worked_on(address, *{name for one in group for name in _names(one)}) as folder:
+        waiting = [one for one in group if options["force"] or not results.finished(folder, one.id)]
+        work(waiting, folder, {one.id: results.written(folder, one.id) for one in waiting}, options, kept=kept)
+
+
+def _name(planned: Planned) -> str:
+    return f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}"
+
+
+def _names(planned: Planned) -> list[str]:
+    """What a results folder has of a run, or may have."""
+    folder = Path()
+    own = [resume.answers_file(folder, planned), resume.checkpoint_folder(folder, planned)]
+    own += [fitting.adapter_folder(folder, planned)] if planned.training else []
+    rows = [f"{planned.id}.json", f"{planned.id}.predictions.jsonl"]
+    return [*rows, *(path.as_posix() for path in own if path is not None)]
+
+
 def work(
-    waiting: Sequence[Planned], folder: Path, before: dict[str, int | None], options: dict, *, wait: bool = False
+    waiting: Sequence[Planned],
+    folder: Path,
+    before: dict[str, int | None],
+    options: dict,
+    *,
+    wait: bool = False,
+    kept: fitting.Base | None = None,
+    begin: Callable[[Planned], object] = lambda planned: None,
 ) -> None:
-    """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone."""
+    """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone.
+
+    `kept` keeps the last model for the next call; `begin` is called before each run.
+    """
     seconds, known = weights(waiting, folder) if wait else ({}, False)
     progress = Progress(len(waiting), sum(seconds.values()), known=known, processes=options["processes"])
-    base = fitting.Base()
+    base = kept or fitting.Base()
     try:
         with closing(_locked(waiting, folder, wait=wait)) as locked:
             for planned in locked:
                 if results.written(folder, planned.id) == before[planned.id]:  # not by another process meanwhile
-                    name = f"{spec.label(planned.run.method, planned.run.precision)}, seed {planned.run.seed}"
-                    progress.begin(name, seconds.get(planned.id, 0.0))
+                    progress.begin(_name(planned), seconds.get(planned.id, 0.0))
+                    begin(planned)
                     with _explained(folder):
                         run.run_one(planned, folder, base=base, report=progress.report, **options)
                 ended = [one.id for one in waiting if results.written(folder, one.id) != before[one.id]]
                 progress.end(len(ended), sum(seconds.get(id, 0.0) for id in ended))
     finally:
-        base.drop()  # also when a cell is interrupted
+        if kept is None:
+            base.drop()  # also when a cell is interrupted
 
 
 def _locked(waiting: Sequence[Planned], folder: Path, *, wait: bool) -> Generator[Planned, None, None]:
@@ -126,9 +228,13 @@ def groups(planned: Sequence[Planned]) -> list[list[Planned]]:
     """Runs that share their training, together, which are long and come first; each other run by itself."""
     found: dict[str, list[Planned]] = {}
     for one in planned:
-        shares = one.training and not isinstance(one.run.method, spec.FullTuning)
-        found.setdefault(one.training if shares else one.id, []).append(one)
+        found.setdefault(shared(one), []).append(one)
     return sorted(found.values(), key=lambda group: not group[0].training)
+
+
+def shared(planned: Planned) -> str:
+    """The id of the training that a run shares with others; where it can share none, its own."""
+    return ("" if isinstance(planned.run.method, spec.FullTuning) else planned.training) or planned.id
 
 
 # --- other processes --------------------------------------------------------------------------------------------------
@@ -136,27 +242,32 @@ def groups(planned: Sequence[Planned]) -> list[list[Planned]]:
 
 def in_order(waiting: Sequence[Planned]) -> list[Planned]:
     """Long runs first, so that processes end together; of those that share their training, the others last."""
-    trained: set[str] = set()
-    places = []
-    for planned in waiting:
-        places.append(1 if not planned.training else 2 if planned.training in trained else 0)
-        if not isinstance(planned.run.method, spec.FullTuning):  # which shares nothing
-            trained.add(planned.training)
-    return [planned for _, planned in sorted(zip(places, waiting, strict=True), key=lambda pair: pair[0])]
+    found = groups(waiting)
+    return [group[0] for group in found] + [one for group in found for one in group[1:]]
 
 
 def count(waiting: Sequence[Planned]) -> int:
-    """Processes that may work on these runs: 1 on a GPU, where memory is short, and where there are few runs."""
+    """Processes that may work on these runs: one for each GPU; 1 where memory is short or runs are few."""
     long = sum(bool(planned.training) for planned in waiting)
     cores = torch.get_num_threads() // max(planned.run.threads for planned in waiting)
-    most = min(cores, long + (len(waiting) - long) // SHORT_RUNS)
+    most = min(len(_gpus()) or cores, long + (len(waiting) - long) // SHORT_RUNS)
+    if models.device() == "cuda":
+        return max(1, most)
     if models.device() != "cpu" or most < 2:
         return 1
-    peaks = [peak for planned in waiting if (peak := peak_bytes(planned)) is not None]
-    if len(peaks) < len(waiting):
+    needed = [peak for peak in peaks(waiting) if peak is not None]
+    if len(needed) < len(waiting):
         return 1
     available = MEMORY_SHARE * psutil.virtual_memory().available
-    return max(1, min(most, int(available / (PROCESS_BYTES + max(peaks)))))
+    return max(1, min(most, int(available / (PROCESS_BYTES + max(needed)))))
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them; it works on the first itself."""
+    if models.device() != "cuda":
+        return []
+    named = os.environ.get(GPUS)
+    return named.split(",") if named else [str(place) for place in range(torch.cuda.device_count())]
 
 
 @contextmanager
@@ -168,15 +279,16 @@ def others(processes: int, *arguments: object) -> Iterator[None]:
     if processes == 1:
         yield
         return
-    spawn = multiprocessing.get_context("spawn")
+    gpus, spawn = _gpus(), multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "work"  # a pipe would hold this process up until the others have loaded torch
         path.write_bytes(pickle.dumps(arguments))
         started = [spawn.Process(target=_work, args=(path,), daemon=True) for _ in range(processes - 1)]
         try:
             with _no_main_file():
-                for process in started:
-                    with suppress(OSError):  # of memory or processes that the system does not give
+                for place, process in enumerate(started, 1):
+                    gpu = {GPUS: gpus[place % len(gpus)]} if gpus else {}  # it sees no other, from the beginning
+                    with patch.dict(os.environ, gpu), suppress(OSError):  # of memory that the system does not give
                         process.start()
             yield
         finally:

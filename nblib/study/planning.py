@@ -28,6 +28,7 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
     """
     planned: dict[str, Planned] = {}
     loaded: dict[tuple, tuple[Data, Data, dict]] = {}  # by tasks and place, and by model: its tokens are counted
+    limited: dict[tuple, Data] = {}  # thousands of runs share it
     checked = set()
     for run in runs:
         key: tuple = (run.task, run.train_task, run.split, run.data_dir, run.max_train)
@@ -42,7 +43,9 @@ def plan(runs: Sequence[Run], *, allow_code_execution: bool = False) -> list[Pla
         if run.training:
             _require_rows(run, checks)
         id, training = _ids(run, data, trained_on)
-        planned[id] = Planned(run, id, _limited(run, data), checks, training)
+        if (part := (key, run.limit, run.training)) not in limited:
+            limited[part] = _limited(run, data)
+        planned[id] = Planned(run, id, limited[part], checks, training)
     for one in {(run.run.shape_only, run.run.model): run for run in planned.values()}.values():
         build_prompts(one.run, one.data.test, [()] * len(one.data.test), tokenizer(one.run))
     return list(planned.values())

@@ -1,11 +1,13 @@
 """One run from its model to its row: load, fit, answer, score, write."""
 
+import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
 
 from nblib import (
     generate,
@@ -22,6 +24,7 @@ from nblib import (
     tasks,
     train,
 )
+from nblib.models import launched
 from nblib.results import Prediction, Row
 from nblib.retrieve import Found
 from nblib.study import fitting, planning, resume
@@ -130,6 +133,8 @@ def answers(
         while (smaller := _keep_answers(answer, stored.known, size, len(queries), keep)) is not None:
             size = record.notes["answered_at_a_time"] = smaller
             fitting.free()
+        for index, prediction in gather_object(list(stored.known.items())) if launched.size() > 1 else ():
+            keep(index, prediction)
         predictions = [stored.known[index] for index in range(len(queries))]
         if stored.resumed > 0:
             record.notes["answers_resumed"] = stored.resumed
@@ -273,7 +278,10 @@ def _card(planned: Planned, folder: Path, row: Row) -> None:
     path = fitting.adapter_folder(folder, planned)
     if row.status != results.OK or not planned.training or not fitting.is_saved(path):
         return
-    used = [other for other in results.read(folder) if other.notes.get("adapter") == planned.training]
+    run = planned.run
+    alike = f"*.{glob.escape(spec.label(run.method))}.{run.precision}.seed{run.seed}.*.json".lower()  # as ids end
+    rows = results.read(folder, [found.stem for found in sorted(folder.glob(alike))])  # few of a large folder's
+    used = [other for other in rows if other.notes.get("adapter") == planned.training]
     scores = {(other.settings["task"], other.settings.get("split", "test")): other.scores for other in used}
     methods.card(path, scores=scores)
 

@@ -38,9 +38,9 @@ def learned(runs: pd.DataFrame, answers: pd.DataFrame, groups: Mapping[str, str]
     if not has(runs, LEARNED[-1]):
         return Table(pd.DataFrame(), ("This task has no house style that is scored by itself.",))
     answers, by = _with_all(answers, "group", groups, list(dict.fromkeys(groups.values()))), ["group", "method"]
-    note = "95 % intervals over examples and seeds. An expression is right whatever is done with its value."
+    note = "An expression is right whatever the answer does with its value."
     frame = _scores_of(runs, answers, by, LEARNED).reset_index()
-    return Table(frame, (note,), columns=(*by, *LEARNED), heads={"group": "examples"}, group="group")
+    return Table(frame, (note, SEEDS), columns=(*by, *LEARNED, "seeds"), heads={"group": "examples"}, group="group")
 
 
 def difficulties(benchmark: Benchmark) -> Table:

@@ -1,0 +1,66 @@
+"""What Ray costs beside this process, and studies whose nodes are killed.
+
+    python tests/benchmarks/clusters.py overhead [--runs 100] [--workers 1 2 4]
+    python tests/benchmarks/clusters.py kills [--kills 10] [--seed 1]
+
+Runs are trivial: one query, a model of two layers. Seconds are once everything is started.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS))
+
+import ray_studies  # noqa: E402
+import small  # noqa: E402
+
+from nblib import results, study  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["overhead", "kills"])
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        small.folder(place / "base")
+        small.rows(place / "data")
+        if asked.what == "kills":
+            kills(place, asked.kills, asked.seed)
+        for workers in asked.workers if asked.what == "overhead" else ():
+            print(told(place, "measure", place / str(workers), asked.runs, workers), flush=True)
+
+
+def kills(place: Path, count: int, seed: int) -> None:
+    """Raises AssertionError where a row differs from that of a study on this machine."""
+    found = told(place, "disturb", place / "disturbed", count, seed)
+    study.run_all(ray_studies.planned(str(place / "base"), str(place / "data")), place / "alone")
+    rows, others = (results.read(place / name) for name in ("alone", "disturbed"))
+    assert [(row.id, row.scores) for row in rows] == [(row.id, row.scores) for row in others]
+    for row in rows:
+        assert results.predictions(place / "alone", row.id) == results.predictions(place / "disturbed", row.id)
+    print(found | {"rows": len(rows)})
+
+
+def told(place: Path, command: str, folder: Path, *more: object) -> dict:
+    given = [command, folder, place / "base", place / "data", *more]
+    line = [sys.executable, TESTS / "ray_studies.py", *given]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False, env=env)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()

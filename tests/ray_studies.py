@@ -1,0 +1,174 @@
+"""Studies on a Ray cluster of several nodes on this machine, whose nodes are killed or whose driver is.
+
+python ray_studies.py disturb FOLDER MODEL DATA_DIR KILLS SEED [ADDRESS]: nodes come and are killed in the middle.
+python ray_studies.py driver FOLDER MODEL DATA_DIR: the driver is killed after its first rows, and started again.
+python ray_studies.py refuse FOLDER MODEL DATA_DIR: what is said of stores that cannot be written.
+python ray_studies.py measure FOLDER MODEL DATA_DIR RUNS WORKERS: the same runs here and on so many workers.
+The last line is JSON: what happened.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+from nblib import presets, spec, study
+
+BRIEF = spec.Training(epochs=2, optimizer="adamw_torch", evaluations_an_epoch=2)
+SETTINGS = presets.Preset(
+    methods=(
+        spec.ZeroShot(),
+        spec.InContext(1),
+        spec.Lora(learning_rate=1e-2),
+        spec.FullTuning(learning_rate=1e-3),
+    ),
+    shots=(1,),
+    seeds=tuple(range(6)),
+    icl_seeds=tuple(range(5)),
+    training=BRIEF,
+    decoding=spec.Decoding(beams=1, returned=1, batch_size=4),
+)
+STORE_BYTES = 100_000_000  # of Ray's objects, on each node
+
+
+def planned(model: str, data_dir: str) -> list[study.Planned]:
+    """24 runs, of which 12 share 6 trainings."""
+    presets.PRESETS["clustered"] = SETTINGS
+    runs = study.compare(model, "conala", preset="clustered", precision="fp32", data_dir=data_dir)
+    again = [
+        replace(run, decoding=spec.Decoding(beams=2, returned=1)) for run in runs if isinstance(run.method, spec.Lora)
+    ]
+    return study.plan([*runs, *again])
+
+
+def cluster(nodes: int, cpus: int = 1) -> Cluster:
+    """A head that does no work, and nodes that do."""
+    settings = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
+    for attempt in range(3):  # a busy machine may need more than Ray's 30 seconds
+        try:
+            made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **settings})
+            for _ in range(nodes):
+                add(made, cpus)
+            break
+        except Exception:
+            if attempt == 2:
+                raise
+    os.environ["RAY_ADDRESS"] = made.address
+    return made
+
+
+def add(made: Cluster, cpus: int = 1):
+    return made.add_node(num_cpus=cpus, memory=2**32, object_store_memory=STORE_BYTES, include_dashboard=False)
+
+
+def disturb(folder: str, model: str, data_dir: str, kills: str, seed: str, address: str = "") -> dict:
+    """Whether each kill came in the middle of a run is chance; rows tell when the next one is due."""
+    runs, chance, done = planned(model, data_dir), random.Random(int(seed)), []
+    made, over = cluster(2), threading.Event()
+    nodes = list(made.worker_nodes)
+    begun = time.monotonic()
+
+    def kill_now_and_then() -> None:
+        for kill in range(int(kills)):
+            due = kill * len(runs) // (int(kills) + 1)
+            while rows(folder) <= due and not over.is_set():
+                time.sleep(0.05)
+            over.wait(chance.uniform(0, 2))
+            if over.is_set():
+                return
+            killed = nodes.pop(chance.randrange(len(nodes)))
+            made.remove_node(killed, allow_graceful=False)
+            done.append(rows(folder))
+            nodes.append(add(made))
+
+    thread = threading.Thread(target=kill_now_and_then)
+    thread.start()
+    found = study.run_all(runs, address or folder, engine="ray")
+    over.set()
+    thread.join()
+    made.shutdown()
+    told = {"status": [row.status for row in found], "errors": [row.error for row in found if row.error]}
+    resumed = sum("training_resumed" in row.notes or "answers_resumed" in row.notes for row in found)
+    return told | {"rows_at_kills": done, "resumed": resumed, "seconds": time.monotonic() - begun}
+
+
+def rows(folder: str) -> int:
+    return len(list(Path(folder).glob("*.json")))
+
+
+def driver(folder: str, model: str, data_dir: str) -> dict:
+    made = cluster(2)
+    command = [sys.executable, __file__, "drive", folder, model, data_dir]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while rows(folder) < 3 and first.poll() is None:
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    left = {path.name: path.stat().st_mtime_ns for path in Path(folder).glob("*.json")}
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    made.shutdown()
+    kept = sum((Path(folder) / name).stat().st_mtime_ns == at for name, at in left.items())
+    return {"left": len(left), "kept": kept, "said": second.stdout} | json.loads(second.stdout.splitlines()[-1])
+
+
+def drive(folder: str, model: str, data_dir: str) -> dict:
+    found = study.run_all(planned(model, data_dir), folder, engine="ray")
+    return {"status": [row.status for row in found]}
+
+
+def refuse(folder: str, model: str, data_dir: str) -> dict:
+    made, told = cluster(1), {}
+    blocked = Path(folder) / "blocked"
+    blocked.mkdir(parents=True)
+    (blocked / "adapters").touch()  # a file where a folder has to be
+    trained = [one for one in planned(model, data_dir) if one.training][:2]
+    for name, store in {
+        "blocked": blocked,
+        "elsewhere": "memory://study",
+        "unreachable": "ftp://127.0.0.1:9/x",
+    }.items():
+        try:
+            told[name] = [row.status for row in study.run_all(trained, store, engine="ray")]
+        except OSError as problem:
+            told[name] = str(problem)
+    made.shutdown()
+    return told
+
+
+def measure(folder: str, model: str, data_dir: str, count: str, workers: str) -> dict:
+    """Seconds of the same trivial runs, once everything is started: in this process, and as tasks."""
+    presets.PRESETS["clustered"] = replace(SETTINGS, methods=(spec.InContext(1),), icl_seeds=tuple(range(int(count))))
+    runs = study.plan(study.compare(model, "conala", preset="clustered", precision="fp32", data_dir=data_dir, limit=1))
+    warm = study.plan([replace(one.run, limit=2) for one in runs[: 2 * int(workers)]])
+    study.run_all(warm, Path(folder) / "warm")
+    begun = time.monotonic()
+    study.run_all(runs, Path(folder) / "local")
+    local = time.monotonic() - begun
+    made = cluster(1, int(workers))
+    begun = time.monotonic()
+    ray.init(log_to_driver=False, logging_level="ERROR")
+    connected = time.monotonic() - begun
+    begun = time.monotonic()
+    study.run_all(warm, Path(folder) / "started", engine="ray")
+    started = time.monotonic() - begun
+    begun = time.monotonic()
+    study.run_all(runs, Path(folder) / "ray", engine="ray")
+    on_ray = time.monotonic() - begun
+    ray.shutdown()
+    made.shutdown()
+    each = {"local_seconds_a_run": local / len(runs), "ray_seconds_a_run": on_ray / len(runs)}
+    return {"workers": int(workers), "connect_seconds": connected, "first_seconds": started, **each}
+
+
+if __name__ == "__main__":
+    commands = {"disturb": disturb, "driver": driver, "drive": drive, "refuse": refuse, "measure": measure}
+    print(json.dumps(commands[sys.argv[1]](*sys.argv[2:])))

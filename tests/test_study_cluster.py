@@ -1,0 +1,111 @@
+"""Runs on a Ray cluster: what it is asked for, and studies whose nodes and drivers are killed."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small
+
+from nblib import results, study
+from nblib.study import cluster
+
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason='ray is not installed: pip install -e ".[ray]"')
+GIB = 2**30
+
+
+def test_without_ray_one_sentence_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    planned = study.plan(study.compare("micro", "conala-mini", names=["zero-shot"], limit=1))
+    with pytest.raises(ImportError, match=r'not installed: pip install "nblib\[ray\]", or take engine = \'local\''):
+        study.run_all(planned, tmp_path / "rows", engine="ray")
+    with pytest.raises(ValueError, match="engine must be one of local, ray; got 'slurm'"):
+        study.run_all(planned, tmp_path / "rows", engine="slurm")
+    assert not (tmp_path / "rows").exists()
+
+
+def test_small_runs_share_a_card_and_a_large_or_unknown_one_has_it_alone():
+    shares = [cluster.gpu_share(peak and int(peak * GIB), 24 * GIB) for peak in (1, 2, 5, 12, 40, None)]
+    assert shares == [0.0714, 0.125, 0.3333, 1.0, 1.0, 1.0]
+    assert cluster.gpu_share(GIB, None) == 1.0
+    for peak in range(1, 25):
+        runs = 1 / cluster.gpu_share(peak * GIB, 24 * GIB)
+        assert runs < 1.01 or runs * peak * cluster.MARGIN < 24
+
+
+def test_a_machine_with_other_packages_is_refused_with_the_difference(monkeypatch):
+    versions = cluster.provenance.versions()
+    cluster._require_same(versions)
+    with pytest.raises(ImportError, match=r"has torch .* for 1.0: install the same versions there"):
+        cluster._require_same(versions | {"torch": "1.0"})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clustered")
+    small.folder(folder / "base")
+    small.rows(folder / "data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place):
+    ray_studies = pytest.importorskip("ray_studies")
+    study.run_all(ray_studies.planned(str(place / "base"), str(place / "data")), place / "undisturbed")
+    return what_counts(place / "undisturbed")
+
+
+def what_counts(folder) -> dict:
+    return {row.id: (row.status, row.scores, results.predictions(folder, row.id)) for row in results.read(folder)}
+
+
+def told(place, command, folder, *more) -> dict:
+    """What the other program says at its end."""
+    here = Path(__file__).parent
+    own = {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]), "XDG_CACHE_HOME": str(place / "cache")}
+    given = [command, str(folder), str(place / "base"), str(place / "data"), *map(str, more)]
+    line = [sys.executable, str(here / "ray_studies.py"), *given]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600, check=False, env=os.environ | own)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@needs_ray
+@pytest.mark.slow
+def test_nodes_that_are_killed_change_nothing(place, undisturbed):
+    said = told(place, "disturb", place / "disturbed", 3, 1)
+    assert len(said["rows_at_kills"]) == 3
+    assert said["errors"] == []
+    assert len(undisturbed) == 24
+    assert what_counts(place / "disturbed") == undisturbed
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_driver_that_is_killed_leaves_its_rows_and_another_goes_on(place, undisturbed):
+    said = told(place, "driver", place / "driven")
+    assert said["left"] >= 3
+    assert said["kept"] == said["left"]
+    assert what_counts(place / "driven") == undisturbed
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_address_has_the_rows_of_a_folder(place, undisturbed):
+    told(place, "disturb", place / "there", 1, 2, f"file://{place}/there")
+    assert what_counts(place / "there") == undisturbed
+    names = {path.relative_to(place / "there").parts[0] for path in (place / "there").rglob("*") if path.is_file()}
+    assert {name for name in names if not name.endswith((".json", ".jsonl"))} == {"adapters"}
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_store_that_cannot_be_written_is_said_in_a_sentence(place):
+    said = told(place, "refuse", place / "refused")
+    assert "refused/blocked cannot be read or written" in said["blocked"]
+    assert "does not see memory://study: give a folder that all machines share" in said["elsewhere"]
+    assert "ftp://127.0.0.1:9/x cannot be read or written" in said["unreachable"]
