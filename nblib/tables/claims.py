@@ -102,8 +102,8 @@ def verdicts(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Verdict]:
 def shipped(claim: str, task: str, model: str = "tiny") -> Verdict:
     """The verdict on a claim from the rows that the repository ships, in a sentence: what README and report say too.
 
-    `task` is as in a verdict: claim 5 speaks of two. Not decided where the shipped rows say nothing of it, as while they
-    are made again.
+    `task` is as in a verdict: claim 5 speaks of two. Not decided where the shipped rows say nothing of it, as before
+    they are made.
     """
     folder, names = results.SHIPPED / model, task.split(" and ")
     ids = [path.stem for path in folder.glob("*.json") if any(f".{name}." in path.name for name in names)]
