@@ -388,13 +388,14 @@ def _lines(folder: str | Path, id: str) -> list[dict]:
 
 def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
     """A piece of the runs at a time: as lists, fields take several times the memory that they take as columns."""
-    pieces, counts, known = [], [], {}  # of shots: the same ones stand before many queries
+    pieces, counts = [], list[int]()
+    known: dict = {}  # lists of shots: many queries have the same
     for start in range(0, len(runs), PIECE):
         found = [_lines(folder, id) for id in runs.index[start : start + PIECE]]
         counts += map(len, found)
         pieces.append(_columns([fields for lines in found for fields in lines], known))
     answers = pd.concat(pieces, ignore_index=True) if pieces else _columns([], known)
-    answered = runs[np.array(counts, dtype=int) > 0]
+    answered = runs.loc[np.array([count > 0 for count in counts], dtype=bool)]
     places = np.repeat(np.arange(len(answered)), [count for count in counts if count])
     shared: dict = {"run": pd.Categorical(answered.index.astype("str")).take(places), "example": answers.pop("example")}
     shared["example"] = shared["example"].astype("category")
