@@ -275,7 +275,7 @@ def _memory(axes: Axes, block: pd.DataFrame, sizes: Sequence[float]) -> set[floa
     near = {size for size in sizes if 0.03 * reach <= size * GIB <= reach}
     for size in near:
         axes.axvline(size * GIB / one, color=page().ink, lw=1.2, ls=(0, (4, 3)), zorder=4)
-        looks = {"transform": axes.get_xaxis_transform(), "ha": "center", "size": 8.5, "color": page().faint}
+        looks: dict = {"transform": axes.get_xaxis_transform(), "ha": "center", "size": 8.5, "color": page().faint}
         axes.text(size * GIB / one, 1.01, f"{size:g}", va="bottom", **looks)
     axes.set(xlim=(0, 1.03 * reach / one), xlabel=style.axis_label(block, "memory_bytes", largest=reach))
     numbers(axes.xaxis)

@@ -329,18 +329,15 @@ def finding(frame: pd.DataFrame, metric: str, name: str = "method", *, within: s
         return capital(short(metric))
     value, is_cost = frame[metric].astype(float), metric not in (*SCORES, "mean_rank", "loss")
     if is_cost:
-        least, most = (
-            f"{number(value[at], metric)} ({frame.loc[at, name]})" for at in (value.idxmin(), value.idxmax())
-        )
+        ends = (value.idxmin(), value.idxmax())
+        least, most = (f"{number(value[end], metric)} ({frame.loc[end, name]})" for end in ends)
         return f"{capital(short(metric))}: {least}" + f" to {most}" * (least != most)
     blocks = frame.groupby(within, sort=False, observed=True) if within else [("", frame)]
-    best = [f"{_best(block, metric, name)}" + f" ({label})" * bool(within) for label, block in blocks]
+    best = ", ".join(_best(block, metric, name) + f" ({label})" * bool(within) for label, block in blocks)
     ties = frame.loc[frame.get(f"{metric}_tie", pd.Series(False, frame.index)).fillna(False).astype(bool), name]
     others = listed(ties) if len(ties) < 3 else f"{len(ties)} others"
-    return (
-        f"{'Highest' if metric in SCORES else 'Lowest'} {short(metric)}: {', '.join(best)}"
-        + f"; {others} may be as good" * bool(len(ties) and not within)
-    )
+    which = "Highest" if metric in SCORES else "Lowest"
+    return f"{which} {short(metric)}: {best}" + f"; {others} may be as good" * bool(len(ties) and not within)
 
 
 def _best(frame: pd.DataFrame, metric: str, name: str) -> str:

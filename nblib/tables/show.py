@@ -151,7 +151,8 @@ class Table:
         frame = self.frame.reset_index() if self.frame.index.name else self.frame
         frame = frame[frame[self.only]] if self.only else frame
         names = self._names
-        programs = [name for name in names if name in self.code or frame[name].map(type).eq(Marked).any()]
+        marked = [name for name in names if any(isinstance(cell, Marked) for cell in frame[name])]
+        programs = [name for name in names if name in (*self.code, *marked)]
         width = PROGRAMS // max(1, len(programs)) if kind == "html" else 0
         cells = [
             [_cell(line, name, kind, width if name in programs else 0) for name in names]
