@@ -38,14 +38,14 @@ def scatter(
     lines: bool = False,
     chosen: object = None,
 ) -> Figure:
-    """A point a line of the frame over two of its numbers, with the interval of y, and its name (a column) beside it.
+    """One point per line of the frame over two of its numbers, with the interval of y and the point's name (a column).
 
-    Of more than 20 points only those on the Pareto front, or with `lines` those of ICL and RAG, have their names. With
-    `lines`, ICL and RAG are joined over their numbers of examples, and the best PEFT method is a level across. Where
-    the frame has a column `pareto`, those on the Pareto front are filled and joined, all others hollow; the point
-    with the index `chosen` is ringed. Points have `run:<index>` as their ids in the SVG. A cost that spans far gets
-    a logarithmic axis; methods that train nothing get a panel of their own, side by side.
-    Raises ValueError for a column that is not there.
+    Of more than 20 points, we name only those on the Pareto front, or with `lines` those of ICL and RAG. With `lines`,
+    we join ICL and RAG over their numbers of examples, and draw the best PEFT method as a level line. If the frame has
+    a column `pareto`, points on the front are filled and joined, all others hollow; the point with the index `chosen`
+    gets a ring. Points have `run:<index>` as their ids in the SVG. Costs that span far get a logarithmic axis; methods
+    that train nothing get a panel of their own.
+    Raises ValueError for a column that does not exist.
     """
     frame = style.tidy(frame, x, y, name)
     points = _points(frame, x, y)
