@@ -1,4 +1,4 @@
-"""Scores: dots with intervals, a matrix of what was trained on and what is asked, curves over epochs and rates."""
+"""Figures of scores: dots with intervals, a matrix of training and test tasks, curves over epochs and rates."""
 
 from collections.abc import Mapping
 from typing import Any
