@@ -32,6 +32,9 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         unfinished = Path(place) / "new"
         unfinished.mkdir()
         yield unfinished
+        usual = unfinished.stat().st_mode & 0o666  # safetensors' files are for their owner only
+        for path in [path for path in unfinished.rglob("*") if path.is_file()]:
+            path.chmod(usual)
         if folder.exists():
             folder.rename(Path(place) / "old")
         unfinished.rename(folder)

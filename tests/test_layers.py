@@ -16,7 +16,7 @@ import nblib
 PACKAGE = Path(nblib.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
-    ("rules", "sandbox", "stats", "provenance", "progress", "files", "stores"),
+    ("columns", "rules", "sandbox", "stats", "provenance", "progress", "files", "stores"),
     ("spec", "hub"),
     ("results",),
     ("tasks", "presets"),
@@ -28,7 +28,7 @@ FLOORS = (
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 FACE = {"tables", "plots"}  # what a person sees
-FACE_READS = {"spec", "results", "stats", "files"}
+FACE_READS = {"columns", "spec", "results", "stats", "files"}
 FRONT = {"widgets"}  # what a person plays with: may import every floor and the face; only notebooks use it
 APART = {"tools", "notebook", "run"}  # may import anything; nobody imports them
 LIGHT = {*FLOORS[0], *FLOORS[1], *FLOORS[2], *FACE}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nblib import metrics
+from nblib import metrics, tasks
 from nblib.metrics import code_bleu, text, verdicts
 from nblib.results import Prediction
 from nblib.tasks import Example
@@ -216,16 +216,18 @@ def test_the_published_number_is_the_package_s_on_snippets():
         assert found["codebleu"] == pytest.approx(sum([*parts[:3], parts[3] or 1]) / 4, abs=1e-8)
 
 
-def test_the_published_number_is_the_package_s_on_real_and_on_hostile_code(conala, monkeypatch, caplog):
+@pytest.mark.parametrize("corpus", ["apps-mini", "conala"])
+def test_the_published_number_is_the_package_s_on_whole_broken_and_hostile_code(corpus, request, monkeypatch, caplog):
     package = pytest.importorskip("codebleu.codebleu", reason="pip install --no-deps codebleu==0.7.0 for this test")
     caplog.set_level(logging.ERROR)  # the package warns of every text without data flow
     for name in ("dataflow_match", "parser.DFG"):  # whose order of names changes with the process, and scores with it
         module = importlib.import_module(f"codebleu.{name}")
         monkeypatch.setattr(module, "set", code_bleu.OrderedSet, raising=False)
     hostile = [text.strip() for name, text in HOSTILE.items() if name in ("empty", "null byte", "invalid escape")]
-    broken = [row[: len(row) // 2] + (";\n\t" + row)[: len(row) // 3] for row in conala[80:160]]
-    references = [*conala[:160], *hostile, *hostile]
-    answers = [*(row.replace("(", "( ").replace("i", "j") for row in conala[1:81]), *broken, *hostile, *hostile[::-1]]
+    codes = request.getfixturevalue("conala") if corpus == "conala" else [row.code for row in tasks.load(corpus).train]
+    broken = [row[: len(row) // 2] + (";\n\t" + row)[: len(row) // 3] for row in codes[80:160]]
+    references = [*codes[:160], *hostile, *hostile]
+    answers = [*(row.replace("(", "( ").replace("i", "j") for row in codes[1:81]), *broken, *hostile, *hostile[::-1]]
     answers[:10] = references[:10]
     for one, answer in zip(references, answers, strict=True):
         published = package.calc_codebleu([one], [answer], "python")["codebleu"]
@@ -317,7 +319,7 @@ socket.socket.connect = refuse
 sys.modules["transformers"] = None  # evaluate wants its list of pipelines only; without, it loads in a second
 import evaluate
 del sys.modules["transformers"]
-from nblib import metrics
+from nblib import metrics, tasks
 texts = dict(predictions=["x = f(2)", ""], references=["x = f(1)", "y"])
 lists = dict(predictions=[["a", "b"], ["'q'", "c"]], references=["b", '"q"'])
 study = dict(predictions=[["x < 1"], ["x"]], references=["x", "x"])

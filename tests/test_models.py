@@ -232,5 +232,5 @@ def test_code_of_its_own_is_run_where_that_is_allowed(tmp_path):
     (tmp_path / "modeling_doubled.py").write_text(OWN_CODE.replace("2 *", "3 *"))
     assert models.revision(place, trust_remote_code=True) != first
     settle(tmp_path, auto_map={"AutoModelForCausalLM": "someone/else--modeling.Doubled"})
-    with pytest.raises(ValueError, match="is in another repository, someone/else, at no commit"):
+    with pytest.raises(ValueError, match="is in another repository, someone/else, without a commit"):
         models.load(place, trust_remote_code=True)

@@ -12,6 +12,7 @@ import pytest
 
 MAIN_JOB = "pip install -r requirements.txt && papermill notebooks/rq1_peft_vs_icl.ipynb out.ipynb"
 TESTS = "pip install -r requirements.txt && pytest"
+OF_GITHUB = "../../actions/"  # pages of the repository on GitHub, relative to its README
 WRITTEN_BY_USERS = ("out.ipynb", "results/")  # named in the README, in no clone
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/running.md", "docs/results.md", "docs/speed.md", "docs/memory.md")
 
@@ -38,7 +39,9 @@ def test_every_file_that_is_named_exists(root, document):
     text = (root / document).read_text(encoding="utf-8")
     named = {name for name in re.findall(r"`([^`\n]+)`", text) if _is_path(name)}
     named |= {word for word in re.findall(r"[^\s`()\[\]\"]+\.(?:ipynb|py|txt|md|png|svg)\b", text) if "*" not in word}
-    named = {name for name in named if "<" not in name and "://" not in name} - set(WRITTEN_BY_USERS)
+    named = {name for name in named if not any(sign in name for sign in ("<", "://", OF_GITHUB))} - set(
+        WRITTEN_BY_USERS
+    )
     places = (root, (root / document).parent)
     assert named
     assert sorted(name for name in named if not any((place / name).exists() for place in places)) == []
@@ -48,7 +51,7 @@ def test_every_file_that_is_named_exists(root, document):
 def test_every_relative_link_resolves(root, document):
     text = (root / document).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href|srcset)="([^"]+)"', text)
-    outside = ("#", "../../actions/")  # a heading; GitHub's own pages of the repository
+    outside = ("#", OF_GITHUB)
     local = [target.split("#")[0] for target in targets if "://" not in target and not target.startswith(outside)]
     folder = (root / document).parent
     assert sorted(target for target in local if not (folder / target).exists()) == []

@@ -69,15 +69,15 @@ def changed(path, old, new):
         ("a.json", lambda path: path.write_text(path.read_text()[:-40]), "is not a complete row"),
         ("a.json", lambda path: path.write_text("[]"), "is not a complete row"),
         ("a.json", lambda path: changed(path, '"id": "a"', '"id": "z"'), "holds the row z"),
-        ("a.predictions.jsonl", lambda path: changed(path, '"em@1": 1.0', '"em@1": 0.0'), "are not those"),
-        ("a.predictions.jsonl", lambda path: path.unlink(), "are not those"),
+        ("a.predictions.jsonl", lambda path: changed(path, '"em@1": 1.0', '"em@1": 0.0'), "were changed later"),
+        ("a.predictions.jsonl", lambda path: path.unlink(), "were changed later"),
     ],
 )
 def test_a_file_that_is_edited_or_cut_is_named_and_skipped(tmp_path, name, spoil, why):
     results.write(tmp_path, row(), PREDICTIONS)
     results.write(tmp_path, row("b"))
     spoil(tmp_path / name)
-    with pytest.warns(UserWarning, match=rf"a\.json .*{why}.*: it is skipped"):
+    with pytest.warns(UserWarning, match=rf"a\.json .*{why}.*: we skip it"):
         assert [found.id for found in results.read(tmp_path)] == ["b"]
     assert [found.id for found in results.read(tmp_path, quiet=True)] == ["b"]
     assert list(results.problems(tmp_path)) == ["a.json"]

@@ -54,21 +54,33 @@ def test_the_ends_of_names_say_how_a_cell_is_written():
 
 def test_html_is_what_github_keeps():
     html = Table(SCORES.assign(method=["a<b>"] * 4), ("a & b",), "50 %", SHOWN)._repr_html_()
-    assert set(re.findall(r"</?(\w+)", html)) <= set("p table thead tbody tr th td b ins br small".split())
+    assert set(re.findall(r"</?(\w+)", html)) <= set("p table thead tbody tr th td b ins small".split())
     assert not re.search(r"class=|<t[hd]\b(?! align)", html)  # GitHub strips styles: an attribute says the same
-    for text in ("<b>65.0</b> ± 1.7<br><small>60.0 to 70.0</small>", "<ins>63.0</ins> ≈", "a&lt;b&gt;", "a &amp; b"):
+    for text in (" nowrap><b>65.0</b> ± 1.7 (60.0 to 70.0)</td>", "<ins>63.0</ins> ≈", "a&lt;b&gt;", "a &amp; b"):
         assert text in html
     assert "nan" not in html.lower()
 
 
-def test_code_keeps_its_lines_marked_texts_their_html_and_long_ones_are_not_cut():
+def test_code_keeps_its_lines_and_scrolls_marked_texts_their_html_and_long_ones_are_not_cut():
     long = "  first\n    second<" + "x" * 80
     table = Table(
         pd.DataFrame({"code": [long], "answer": [Marked("{+a+}", "<ins>a</ins>")]}, dtype=object), code=("code",)
     )
-    assert f"<code>&nbsp;&nbsp;first<br>&nbsp;&nbsp;&nbsp;&nbsp;second&lt;{'x' * 80}</code>" in table.html
+    assert (
+        f'overflow-x: auto; white-space: pre">&nbsp;&nbsp;first\n&nbsp;&nbsp;&nbsp;&nbsp;second&lt;{"x" * 80}</pre>'
+        in table.html
+    )
     assert "<ins>a</ins>" in table.html
     assert table.text == f"code: {long}\nanswer: {{+a+}}"
+
+
+def test_a_table_shows_few_columns_and_all_on_demand_and_in_latex():
+    table = Table(SCORES, columns=SHOWN[:2], wide=SHOWN)
+    assert "p (Holm)" not in table.to_markdown()
+    assert "tables.full" in table.text
+    assert tables.full(table).to_markdown() == Table(SCORES, columns=SHOWN).to_markdown()
+    assert "tables.full" not in tables.full(table).html
+    assert table.to_latex() == Table(SCORES, columns=SHOWN).to_latex()
 
 
 def test_a_group_is_named_once_and_hidden_lines_and_empty_tables_are_not_shown():

@@ -33,7 +33,7 @@ class TestMemory:
         weighing(tmp_path, FullTuning(), "fp32", 800)
         put(tmp_path, run(InContext(1)), right(0.2))  # trains nothing: no line
         frame = tables.memory(results.load(tmp_path).runs).frame
-        assert list(frame["label"]) == ["lora fp32", "lora bf16", "lora nf4-dq", "full fp32"]
+        assert list(frame["label"]) == ["lora", "lora bf16", "qlora-4bit", "full"]
         assert list(frame["memory_bytes"]) == [500, 350, 250, 1000]
         assert list(frame["saving_lora_share"]) == pytest.approx([0, 0.3, 0.5, -1])
         assert list(frame["saving_full_share"]) == pytest.approx([0.5, 0.65, 0.75, 0])
@@ -75,8 +75,8 @@ class TestMemory:
         weighing(tmp_path, FullTuning(), "fp32", 800, 0.45)
         weighing(tmp_path, Lora(), "bf16", 1, 0.9, settings={"shape_only": True})  # random weights: no quality
         frame = tables.quality_memory(*results.load(tmp_path)).frame
-        assert list(frame.index[frame["pareto"]]) == ["lora fp32", "lora nf4-dq"]
-        assert frame.loc["lora int8", "memory_bytes"] == 300
+        assert list(frame.index[frame["pareto"]]) == ["lora", "qlora-4bit"]
+        assert frame.loc["qlora-8bit", "memory_bytes"] == 300
 
     def test_smaller_cards_come_first_and_what_does_not_fit_is_said(self):
         option = {"method": Lora(), "precision": "nf4", "device_batch": 4, "accumulation": 2, "share": 0.5}

@@ -73,6 +73,7 @@ def test_the_real_splits_of_conala_share_hardly_an_intent(real_data):
     assert shared == [(0, 0, 0), (0, 0, 0), (5, 5, 7)]
     repeated = [(split["repeated_intents"], split["repeated_rows"]) for split in found["splits"]]
     assert repeated == [(80, 14), (8, 1), (33, 3)]
+    assert [split["past_a_stop"] for split in found["splits"]] == [66, 7, 33]  # of several lines
 
 
 def test_with_a_tokenizer_lengths_and_cut_rows_are_counted():

@@ -194,7 +194,7 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, settings, message):
 
 
 def test_a_place_that_is_not_there_and_settings_of_a_known_task_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file and no folder that is there"):
+    with pytest.raises(FileNotFoundError, match="neither a file nor a folder"):
         tasks.resolve(str(tmp_path / "t.csv"))
     with pytest.raises(ValueError, match="are for your own data; the task is 'conala-mini'"):
         tasks.resolve("conala-mini", language="sql")
@@ -277,7 +277,8 @@ def test_prompts_and_scores_are_of_the_languages_own_words():
     assert planned.checks["remarks"][-1].startswith("CodeBLEU is left out: there is one of python, c,")
     (scored,) = metrics.score([row], [results.Prediction(row.id, (row.code,), (row.code,), 1, 1)])
     assert scored.scores == {"em@1": 1.0, "chrf": 1.0, "chrf++": 1.0}
-    assert "run `pip install tree-sitter-java && pip install --no-deps codebleu`" in metrics.code_bleu.gap("java")
+    both = "run `pip install 'tree-sitter-java<0.24' && pip install --no-deps codebleu`"
+    assert both in metrics.code_bleu.gap("java")
 
 
 def test_a_practitioners_settings_are_in_every_runs_id():

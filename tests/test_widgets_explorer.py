@@ -56,7 +56,7 @@ def test_the_front_has_every_run_that_no_other_beats(store):
     assert list(frame.loc[explorer.front(frame, "prompt_tokens", "em@1"), "kind"]) == ["full"]
     write(store, spec.FullTuning(), right=4, train_seconds=30.0, seed=777)  # an equal one is on it too
     assert len(explorer.front(explorer.runs(store), "train_seconds", "em@1")) == 4
-    with pytest.raises(ValueError, match="an axis must be one of em@1, .*; got 'colour'"):
+    with pytest.raises(ValueError, match="an axis must be one of .*, em@1, .*; got 'colour'"):
         explorer.front(frame, "colour", "em@1")
 
 
@@ -88,11 +88,10 @@ def test_searches_failures_and_random_weights_are_no_points(store):
 
 def test_the_figure_says_its_front_and_what_is_chosen(store):
     figure = explorer.figure(explorer.runs(store), "train_seconds", "em@1", chosen=only(store, "icl"))
-    assert plots.alternative(figure).startswith(
-        "EM@1 against training time, 6 points, with a Pareto front. full 100.0 % at 30 s; ia3 50.0 % at 12 s;"
-    )
+    told = "Highest EM@1 for its training: rag-2, lora and full, 6 points, with a Pareto front. full 100.0 % at 30.0 s"
+    assert plots.alternative(figure).startswith(told)
     written = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
-    assert "filled: the Pareto front, which no other beats in both (rag-2, lora and full)" in written
+    assert "filled: the Pareto front, which no other beats in both" in written
     assert "ringed: icl-2" in written
     for x, y in (("peak_bytes", "train_seconds"), ("chrf", "em@1"), ("em@1", "prompt_tokens")):  # some runs lack one
         assert explorer.figure(explorer.runs(store), x, y).axes
@@ -159,7 +158,7 @@ def test_a_run_is_chosen_in_the_list_or_by_its_point_and_told(store):
     points = {node.get("id") for node in ElementTree.fromstring(widget.picture.svg).iter() if node.get("id")}
     assert {f"run:{id}" for id in explorer.runs(store).index} <= points
     before, lora, rag = widget.picture.svg, only(store, "lora"), only(store, "rag")
-    assert 'aria-label="EM@1 against training time, 6 points' in before
+    assert 'aria-label="Highest EM@1 for its training: rag-2, lora and full, 6 points' in before
     widget.chosen.value = lora
     assert widget.picture.svg != before
     assert widget.picture.chosen == lora
@@ -173,7 +172,7 @@ def test_a_run_is_chosen_in_the_list_or_by_its_point_and_told(store):
     assert explorer.run(store, rag).html in widget.detail.value
     widget.filters["method"].value = "ia3"  # which leaves rag out
     assert (widget.chosen.value, widget.picture.chosen) == (None, "")
-    assert "time, 1 points" in widget.picture.svg
+    assert ", 1 points" in widget.picture.svg
     assert len(widget.chosen.options) == 1
 
 
@@ -181,7 +180,7 @@ def test_of_several_tasks_the_one_with_most_runs_comes_first(store):
     write(store, spec.Lora(), right=4, task="codealpaca-mini", train_seconds=1.0)
     widget = explorer.show(store)
     assert widget.filters["task"].value == "conala-mini"
-    assert "time, 6 points" in widget.picture.svg
+    assert ", 6 points" in widget.picture.svg
     widget.filters["task"].value = "all"
     assert "without a Pareto front" in widget.picture.svg
 

@@ -113,7 +113,7 @@ class _OwnDraws(LogitsProcessor):
         self.temperature, self.top = settings.temperature, TopPLogitsWarper(settings.top_p)
         shape = settings.num_return_sequences, settings.max_new_tokens
         draws = [torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        self.draws = iter(torch.cat(draws).T)  # by token, one a row
+        self.draws = iter(torch.cat(draws).T.contiguous())  # by token, one a row
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> torch.Tensor:
         scores = self.top(input_ids, scores.float() / self.temperature)

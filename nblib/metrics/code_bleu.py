@@ -65,8 +65,8 @@ def gap(language: str) -> str:
     try:
         _parser(language)
     except (ImportError, TypeError, ValueError):  # no package or grammar, or one that this tree-sitter cannot read
-        package = f"tree-sitter-{language.replace('_', '-')}"
-        return f"CodeBLEU is left out: for {language} run `pip install {package} && pip install --no-deps codebleu`."
+        grammar = f"'tree-sitter-{language.replace('_', '-')}<0.24'"
+        return f"CodeBLEU is left out: for {language} run `pip install {grammar} && pip install --no-deps codebleu`."
     return ""
 
 

@@ -12,8 +12,4 @@ Every method has the same colour everywhere, and its name next to it, so nobody 
 from nblib.plots.costs import KINDS, NOTHING_FOR_PROMPTS, break_even, memory_by_kind, scatter
 from nblib.plots.data import endings, lengths, similarities
 from nblib.plots.scores import curves, forest, heat_map, loss_curve
-from nblib.plots.style import COLOURS, COSTS, SCORES, Picture, alternative, colour, save, shown, svg, use
-
-__all__ = ["COLOURS", "COSTS", "KINDS", "NOTHING_FOR_PROMPTS", "SCORES", "Picture", "alternative", "break_even"]
-__all__ += ["colour", "curves", "endings", "forest", "heat_map", "lengths", "loss_curve", "memory_by_kind", "save"]
-__all__ += ["scatter", "shown", "similarities", "svg", "use"]
+from nblib.plots.style import COLOURS, Picture, alternative, colour, save, shown, svg, use

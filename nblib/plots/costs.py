@@ -8,10 +8,10 @@ import pandas as pd
 from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
+from nblib.columns import GIB, SCORES, listed, scale, short
 from nblib.plots import style
-from nblib.plots.style import AMOUNTS, GIB, colour, describe, fill, finish, numbers, page, readable
+from nblib.plots.style import colour, describe, fill, finish, numbers, page, readable, wrapped
 
 NOTHING_FOR_PROMPTS = ("train_seconds", "trainable_parameters")  # methods that only prompt have none of it
 PROMPTING, IN_PROMPTS = ("zero-shot", "ICL", "RAG"), ("ICL", "RAG")  # families
@@ -44,75 +44,108 @@ def scatter(
     `lines`, ICL and RAG are joined over their numbers of examples, and the best PEFT method is a level across. Where
     the frame has a column `pareto`, those on the Pareto front are filled and joined, all others hollow; the point
     with the index `chosen` is ringed. Points have `run:<index>` as their ids in the SVG. A cost that spans far gets
-    a logarithmic axis, with zero as a place of its own. Raises ValueError for a column that is not there.
+    a logarithmic axis; methods that train nothing get a panel of their own, side by side.
+    Raises ValueError for a column that is not there.
     """
     frame = style.tidy(frame, x, y, name)
     points = _points(frame, x, y)
-    title = f"{style.short(y)} against {style.short(x)}"
     is_crowd, has_front = len(points) > CROWD, "pareto" in points
     front = points[points["pareto"].astype(bool)].sort_values(["x", "y"]) if has_front else points.iloc[:0]
+    title = _title(points, front, x, y, name, lines=lines)
     count = f", {len(points)} points, {'with' if len(front) else 'without'} a Pareto front" if has_front else ""
     words = describe(front if is_crowd and len(front) else points, y, title + count, by=[name], at=x)[1]
-    notes = [describe(points, y, title)[0]]
+    notes = [describe(points, y, title, at=x)[0]]
     if has_front:
-        best = style.joined(front[name].drop_duplicates()) if len(front) else "none, as they do not compare"
-        notes.append(f"{len(points)} points, filled: the Pareto front, which no other beats in both ({best})")
+        best = "which no other beats in both" if len(front) else "none, as they do not compare"
+        notes.append(f"{len(points)} points, filled: the Pareto front, {best}")
     notes += [f"ringed: {points.loc[chosen, name]}"] if chosen in points.index else []
+    is_free = points["x"].eq(0) & (x in NOTHING_FOR_PROMPTS)
+    free = points[is_free].assign(x=range(is_free.sum()))
+    parts = [part for part in (free, points[~is_free]) if len(part)] or [points]
+    widths = [min(len(free) + 1.5, 12), 12][-len(parts) :]
     with style.context():
-        figure, (axes,) = style.subplots(6.0 if is_crowd else 4.6)
-        notes += _lines(axes, points) if lines else []
-        stairs = "steps-pre" if x in style.SCORES else "steps-post"  # what lies between has not been reached
-        axes.plot(front["x"], front["y"], color=page().faint, lw=1.2, drawstyle=stairs)
-        for index, row in points.iterrows():
-            shade = colour(row["kind"])
-            axes.vlines(row["x"], row["low"], row["high"], colors=shade, lw=3, alpha=0.35)
-            looks: dict[str, Any] = {"mfc": shade, "mec": page().ground, "ms": 9}
-            looks |= {} if row.get("pareto", True) else {"mfc": page().ground, "mec": shade, "ms": 6}
-            axes.plot(row["x"], row["y"], "o", zorder=3, gid=f"run:{index}", **looks)
-        if chosen in points.index:
-            axes.plot(*points.loc[chosen, ["x", "y"]], "o", ms=15, mfc="none", mec=page().ink, zorder=5)
+        figure, panels = style.subplots(6.0 if is_crowd else 4.6, 1, len(parts), sharey=True, width_ratios=widths)
+        for axes, part in zip(panels, parts, strict=True):
+            on_front = front.loc[front.index.intersection(part.index, sort=False)]
+            stairs = "steps-pre" if x in SCORES else "steps-post"  # what lies between has not been reached
+            axes.plot(on_front["x"], on_front["y"], color=page().faint, lw=1.2, drawstyle=stairs)
+            _draw(axes, part, chosen)
+            if part is free:
+                axes.set(xlim=(-0.75, len(free) - 0.25), xticks=[], xlabel="nothing is trained")
+            else:
+                _scale(axes, "x", part["x"], part["x"], is_score=x in SCORES)
+                axes.set_xlabel(style.axis_label(frame, x))
+            axes.grid()
+        notes += _lines(panels[-1], points) if lines else []
         for kind in sorted(points["kind"].unique()) if is_crowd else ():
-            axes.plot([], [], "o", color=colour(kind), label=kind)
-        for which, column, tops in (("x", x, points["x"]), ("y", y, points["high"])):
-            _scale(axes, which, tops, is_score=column in style.SCORES)
-        axes.set(xlabel=style.axis_label(frame, x), ylabel=style.axis_label(frame, y, brief=True))
-        axes.grid()
+            panels[0].plot([], [], "o", color=colour(kind), label=kind)
+        _scale(panels[0], "y", points["low"], points["high"], is_score=y in SCORES)
+        panels[0].set_ylabel(style.axis_label(frame, y, brief=True))
         lost = frame.drop(index=points.index)[name].astype(str)
         without = f"\nwithout a point: {', '.join(lost)}" if 0 < len(lost) <= CROWD else ""
-        finish(figure, title, " · ".join(notes) + without, words, axes)
-        shots = points[points["family"].isin(IN_PROMPTS)] if lines else points.iloc[:0]
-        _label(axes, points, points if not is_crowd else front if len(front) else shots, name)
+        finish(figure, title, " · ".join(notes) + without, words, panels[0])
+        for axes, part in zip(panels, parts, strict=True):
+            crowded = part[part["family"].isin(IN_PROMPTS)] if lines else part.loc[part.index.intersection(front.index)]
+            _label(axes, part, crowded.drop_duplicates([name, "x", "y"]) if is_crowd else part, name)
     return figure
 
 
+def _title(points: pd.DataFrame, front: pd.DataFrame, x: str, y: str, name: str, *, lines: bool) -> str:
+    """What is to be seen: the front, or the best method and what it costs."""
+    if len(front):
+        best = front[name].drop_duplicates()
+        which = listed(best) if len(best) <= 4 else f"{len(front)} of {len(points)}"
+        return f"{'Highest' if y in SCORES else 'Lowest'} {short(y)} for its {short(x)}: {which}"
+    title = style.finding(points, y, name)
+    prompting = points[points["family"].isin(IN_PROMPTS)] if lines else points.iloc[:0]
+    return title + "".join(
+        f"; of prompts {row[name]} {style.number(row[y], y)}" for _, row in prompting.nlargest(1, y).iterrows()
+    )
+
+
 def _points(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    """The lines that have both numbers, as `x`, `y`, `low` and `high` in the units of the axes."""
+    """The lines that have both numbers, as `x`, `y` and the ends of their bars in the units of the axes."""
     points = frame.copy()
     if x in NOTHING_FOR_PROMPTS and "family" in points:
         points.loc[points[x].isna() & points["family"].isin(PROMPTING), x] = 0.0
     points = points.dropna(subset=[x, y])
-    units = {column: style.unit(column, points[column].max())[0] for column in (x, y)}
-    ends = {end: points.get(f"{y}_{end}", points[y]) / units[y] for end in ("low", "high")}
-    return points.assign(x=points[x] / units[x], y=points[y] / units[y], **ends).astype(dict.fromkeys("xy", float))
+    of_x, of_y = (scale(column, points[column].max())[0] for column in (x, y))
+    (left, right), (low, high) = style.ends(points, x), style.ends(points, y)
+    places = {"x": points[x] / of_x, "left": left / of_x, "right": right / of_x}
+    return points.assign(**places, y=points[y] / of_y, low=low / of_y, high=high / of_y).astype(
+        dict.fromkeys("xy", float)
+    )
 
 
-def _scale(axes: Axes, which: str, values: pd.Series, *, is_score: bool) -> None:
-    """A score from zero with some room; a cost that spans far logarithmic, and linear only below its smallest value."""
-    positive, axis = values[values > 0], getattr(axes, f"{which}axis")
-    numbers(axis)
+def _draw(axes: Axes, points: pd.DataFrame, chosen: object) -> None:
+    """The points with their bars."""
+    for index, row in points.iterrows():
+        shade = colour(row["kind"])
+        axes.vlines(row["x"], row["low"], row["high"], colors=shade, lw=3, alpha=0.35)
+        if row["left"] < row["right"]:
+            axes.hlines(row["y"], row["left"], row["right"], colors=shade, lw=3, alpha=0.35)
+        looks: dict[str, Any] = {"mfc": shade, "mec": page().ground, "ms": 9}
+        looks |= {} if row.get("pareto", True) else {"mfc": page().ground, "mec": shade, "ms": 6}
+        axes.plot(row["x"], row["y"], "o", zorder=3, gid=f"run:{index}", **looks)
+    if chosen in points.index:
+        axes.plot(*points.loc[chosen, ["x", "y"]], "o", ms=15, mfc="none", mec=page().ink, zorder=5)
+
+
+def _scale(axes: Axes, which: str, low: pd.Series, high: pd.Series, *, is_score: bool) -> None:
+    """A score from zero, unless all are far above it; a cost that spans far logarithmic."""
+    numbers(getattr(axes, f"{which}axis"))
+    least, most = (low.min(), high.max()) if len(low) else (0.0, 0.0)
     if is_score:
-        getattr(axes, f"set_{which}lim")(0, max(5.0, min(1.15 * values.max(), 105.0)) if len(values) else 100)
-    elif len(positive) and positive.max() >= FAR * positive.min():
-        first, last = np.floor(np.log10(positive.min())), np.ceil(np.log10(positive.max()))
-        getattr(axes, f"set_{which}scale")("symlog", linthresh=10.0**first, linscale=0.6)
-        zero = [0.0] if (values <= 0).any() else []
-        axis.set_ticks([*zero, *10.0 ** np.arange(first, last + 0.5)])
-        axis.set_major_formatter(AMOUNTS)
-        axis.set_minor_locator(NullLocator())
-    elif len(values) and not values.any():
+        room = max(most - least, 10.0)  # points
+        bottom = max(0.0, least - room / 2) if 2 * least > most else 0.0
+        top = min(most + 0.15 * max(most - bottom, room), 105.0) if len(low) else 100
+        getattr(axes, f"set_{which}lim")(bottom, top)
+    elif least > 0 and most >= FAR * least:
+        style.logarithmic(getattr(axes, f"{which}axis"), (1,) if most > 100 * least else (1, 2, 5))
+    elif len(low) and not most:
         getattr(axes, f"set_{which}lim")(-0.04, 1.0)  # no ticks below nothing
     else:
-        getattr(axes, f"set_{which}margin")(0.12)
+        getattr(axes, f"set_{which}margin")(0.18)
 
 
 def _lines(axes: Axes, points: pd.DataFrame) -> list[str]:
@@ -133,7 +166,7 @@ def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> 
     """Names beside their points, moved until they cover nothing, with a line where one stands away from its point."""
     texts = [
         axes.text(
-            row["x"], row["y"], style.wrapped(str(row[name]), 26), size=9, color=readable(colour(row["kind"])), zorder=6
+            row["x"], row["y"], wrapped(str(row[name]), 24), size=9, color=readable(colour(row["kind"])), zorder=6
         )
         for _, row in named.iterrows()
     ]
@@ -159,11 +192,13 @@ def break_even(frame: pd.DataFrame, *, methods: Sequence[str] = ()) -> Figure:
             raise ValueError(f"methods must be of {', '.join(map(str, frame.index)) or 'no line'}; got {label!r}")
     best = frame[frame["family"].isin(IN_PROMPTS)].sort_values("score", kind="stable", na_position="first")
     chosen = frame.loc[list(methods) or sorted(best.drop_duplicates("family", keep="last").index)]
-    title = " ".join(["When training", *chosen["base"].unique()[:1], "pays"])
+    pays = {unit: chosen[f"{unit}_queries"].astype(float).min() for unit in ("tokens", "seconds")}
+    when = [("never" if pd.isna(at) else f"from {at:,.0f} queries on") + f" in {unit}" for unit, at in pays.items()]
+    title = " ".join(["Training", *chosen["base"].unique()[:1], "pays", ", ".join(when)])
     with style.context():
         figure, panels = style.subplots(6.2, 2)
         words = _crossings(panels[0], "tokens", chosen) + _crossings(panels[1], "seconds", chosen)
-        panels[-1].set_xlabel("queries (logarithmic)")
+        panels[-1].set_xlabel("queries")
         return finish(figure, title, "", f"{title}. {'; '.join(words) or 'There is nothing to compare'}.")
 
 
@@ -179,50 +214,50 @@ def _crossings(axes: Axes, unit: str, chosen: pd.DataFrame) -> list[str]:
         if not pd.isna(cost[label]):
             looks: dict[str, Any] = {"color": shade, "lw": 2, "ls": DASHES[place % len(DASHES)]}
             axes.plot(queries, cost[label] * queries, label=f"{label}: {when}", **looks)
-        axes.vlines(found[label], 0, height, colors=shade, lw=1, ls=":")
         axes.plot(found[label], height, "o", color=shade, ms=9, mec=page().ground, zorder=4)
     for label, row in chosen[(once + base).notna()].iloc[:1].iterrows():
         looks = {"color": colour(row["base_kind"]), "lw": 2, "zorder": 1.9, "label": f"{row['base']}, trained once"}
         axes.plot(queries, once[label] + base[label] * queries, **looks)
-    axes.set(xscale="log", xlim=(low, high), ylabel="tokens processed" if unit == "tokens" else unit)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(AMOUNTS)
-    axes.xaxis.set_minor_locator(NullLocator())
-    numbers(axes.yaxis, plain=5)
-    axes.set_ylim(bottom=0)
+    axes.set_ylabel("tokens processed" if unit == "tokens" else unit)
+    style.logarithmic(axes.xaxis)
+    axes.set_xlim(low, high)
     axes.grid()
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper left")
+        style.logarithmic(axes.yaxis, (1,))
+        axes.legend(loc="lower right")
     else:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", style="italic")
     return words
 
 
-def memory_by_kind(frame: pd.DataFrame, *, cards: Mapping[str, float] | None = None, title: str = "") -> Figure:
+def memory_by_kind(frame: pd.DataFrame, *, cards: Mapping[str, float] | None = None, about: str = "") -> Figure:
     """A bar a line of the frame (column `label`), stacked by what memory holds, a panel a model.
 
-    `cards` are sizes in GiB by name: a dashed line for each that is near. A diamond is the predicted peak, which may be
-    less than all kinds together.
+    `cards` are sizes in GiB by name: a dashed line for each that is near. `about` begins the line under the title.
+    The kinds of a prediction, which need not be there at the same time, are stacked up to the predicted peak.
     """
     frame, cards = style.tidy(frame, "memory_bytes", "model", "label"), cards or {}
-    title, near = title or "Memory of training by what it holds", set[float]()
+    largest = frame[frame["model"] == frame["model"].iloc[-1]] if len(frame) else frame
+    title = style.finding(largest, "memory_bytes", "label")
+    title += f" ({largest['model'].iloc[0]})" if frame["model"].nunique() > 1 else ""
+    near = set[float]()
     with style.context():
         figure, panels = style.stacked(frame, "model", 0.34, 0.85)
         for axes, model, block in panels if len(frame) else ():
             random = ", random weights" if "shape_only" in block and block["shape_only"].any() else ""
             axes.set_title(f"{model}{random}", loc="left", size=10, weight="bold", pad=16 if cards else 5)
             near |= _memory(axes, block, sorted({*cards.values()}))
-        notes = [f"At the right: the {style.joined(frame['measured'].unique())}" if len(frame) else "no run trained"]
+        usual = frame.loc[~frame["kind"].str.startswith("qlora"), "precision"].mode() if "precision" in frame else []
+        held = f"at the right: the {listed(frame['measured'].unique())}" if len(frame) else "no run trained"
         if (frame["measured"] == "predicted").any():
-            notes = [
-                "At the right and as a diamond: the predicted peak. Kinds of memory need not peak at the same time."
-            ]
+            held = "bars end at the predicted peak, as kinds need not be there at the same time"
+        notes = [about, *(f"weights in {precision} where no other is named" for precision in usual[:1]), held]
         names = {size: ", ".join(card for card in cards if cards[card] == size) for size in sorted(near)}
-        sizes = style.joined(f"{size:g} GiB ({names})" for size, names in names.items())
-        notes += [f"Dashed, in GiB: cards of {sizes}"] if near else []
+        sizes = listed(f"{size:g} GiB ({names})" for size, names in names.items())
+        notes += [f"dashed, in GiB: cards of {sizes}"] if near else []
         parts = {f"{kind}_bytes": kind for kind in KINDS}
         words = describe(frame, "memory_bytes", title, by=["model", "label"], parts=parts)[1]
-        return finish(figure, title, "\n".join(notes), words, panels[0][0])
+        return finish(figure, title, " · ".join(filter(None, notes)), words, panels[0][0])
 
 
 def _memory(axes: Axes, block: pd.DataFrame, sizes: Sequence[float]) -> set[float]:
@@ -230,18 +265,17 @@ def _memory(axes: Axes, block: pd.DataFrame, sizes: Sequence[float]) -> set[floa
     kinds = block[[f"{kind}_bytes" for kind in KINDS]].set_axis(list(KINDS), axis=1).astype(float).fillna(0.0)
     total = block["memory_bytes"].astype(float)
     kinds.loc[kinds.sum(axis=1) == 0, "other"] = total.fillna(0.0)  # only the whole is known
-    reach = max(kinds.sum(axis=1).max(), total.fillna(0.0).max()) or float(GIB)
-    one = style.unit("memory_bytes", reach)[0]
+    ends = kinds.cumsum(axis=1).clip(upper=total.fillna(np.inf), axis=0)
+    kinds = ends - ends.shift(axis=1, fill_value=0.0)
+    reach = ends.max().max() or float(GIB)
+    one = scale("memory_bytes", reach)[0]
     stack(axes, kinds / one, list(KINDS.values()), block["label"])
     style.at_right(axes, range(len(block)), [style.value_text(row, "memory_bytes") for _, row in block.iterrows()])
-    differs = (block["measured"] == "predicted") & ((total - kinds.sum(axis=1)).abs() > 0.002 * total)
-    looks: dict[str, Any] = {"color": page().ground, "mec": page().ink, "ms": 6, "zorder": 5}
-    axes.plot(total[differs] / one, np.flatnonzero(differs), "D", **looks)
     reach = min((size * GIB for size in sizes if reach <= size * GIB <= 2 * reach), default=reach)
     near = {size for size in sizes if 0.03 * reach <= size * GIB <= reach}
     for size in near:
         axes.axvline(size * GIB / one, color=page().ink, lw=1.2, ls=(0, (4, 3)), zorder=4)
-        looks = {"transform": axes.get_xaxis_transform(), "ha": "center", "size": 8.5, "color": page().faint}
+        looks: dict = {"transform": axes.get_xaxis_transform(), "ha": "center", "size": 8.5, "color": page().faint}
         axes.text(size * GIB / one, 1.01, f"{size:g}", va="bottom", **looks)
     axes.set(xlim=(0, 1.03 * reach / one), xlabel=style.axis_label(block, "memory_bytes", largest=reach))
     numbers(axes.xaxis)

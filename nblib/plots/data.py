@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nblib.columns import listed
 from nblib.plots import style
 from nblib.plots.costs import stack
 from nblib.plots.style import describe, fill, finish, numbers, page
@@ -37,7 +38,10 @@ def lengths(texts: Mapping[str, Sequence[int]], *, limits: Mapping[str, int] | N
     limits = {name: limit for name, limit in (limits or {}).items() if name in texts}
     end = max([5.0, *(np.quantile(counts, 0.995) for counts in texts.values()), *(1.15 * at for at in limits.values())])
     step = max(1, round(end / 40))
-    title, notes = f"Length of {style.joined(texts)}", []
+    longer = {name: int((np.asarray(texts[name]) > limit).sum()) for name, limit in limits.items()}
+    over = listed(f"{count:,} of {len(texts[name]):,} {name} texts" for name, count in longer.items() if count)
+    title = f"{over} are longer than their limit" if over else f"No {' or '.join(texts)} is longer than its limit"
+    title, notes = title if limits else f"Length of {listed(texts)}", []
     with style.context():
         figure, panels = style.subplots(1.35 + 1.3 * len(texts), len(texts), sharex=True)
         for axes, name in zip(panels, texts, strict=True):
@@ -46,7 +50,7 @@ def lengths(texts: Mapping[str, Sequence[int]], *, limits: Mapping[str, int] | N
             sns.histplot(counts, binwidth=step, binrange=(-0.5, end + step), color=BARS, alpha=1, ax=axes)
             if name in limits:
                 axes.axvline(limits[name] + 0.5, color=fill(LIMIT), lw=1.4, ls=(0, (4, 2)))
-                note += f", {int((counts > limits[name]).sum()):,} above the limit of {limits[name]:,} (dashed)"
+                note += f", {longer[name]:,} above the limit of {limits[name]:,} (dashed)"
             beyond = int((counts > end + step).sum())
             notes.append(note + (f", {beyond:,} beyond the axis" if beyond else ""))
             axes.set(xlim=(-0.5, end + step), ylabel=f"{name}\n(texts)", xlabel="length (tokens)")
@@ -58,7 +62,6 @@ def lengths(texts: Mapping[str, Sequence[int]], *, limits: Mapping[str, int] | N
 def similarities(frame: pd.DataFrame) -> Figure:
     """Queries by the similarity of their nearest example, right and wrong answers stacked; above each bar the share
     that is right. `frame` has a line a query: its `similarity` and `score`."""
-    title = "Does a nearer example help?"
     near, score = (frame[name].to_numpy(dtype=float) for name in ("similarity", "score"))
     low, high = (near.min(), max(near.max(), near.min() + 0.05)) if near.size else (0.0, 1.0)
     edges = np.array(MaxNLocator(12, steps=[1, 2, 5, 10]).tick_values(low, high + 1e-9))  # round numbers
@@ -66,6 +69,11 @@ def similarities(frame: pd.DataFrame) -> Figure:
     answer = np.select([score == 1, score < 1], ["right", "wrong"], "not scored")
     counts = pd.crosstab(bins, answer).reindex(range(len(edges) - 1), columns=list(ANSWERS), fill_value=0)
     scored, words = counts["right"] + counts["wrong"], []
+    title, known = "Does a nearer example help?", score[np.argsort(-near, kind="stable")]
+    known = known[~np.isnan(known)]
+    if len(known) > 1:
+        nearer, farther = (100 * half.mean() for half in np.array_split(known == 1, 2))
+        title = f"With the nearer half of the examples {nearer:.0f} % are right, with the farther {farther:.0f} %"
     with style.context():
         figure, (axes,) = style.subplots(3.8)
         used = counts.loc[:, counts.any()]
@@ -87,7 +95,7 @@ def similarities(frame: pd.DataFrame) -> Figure:
             notes += f" · {len(frame):,} quer{'y' if len(frame) == 1 else 'ies'} of one seed"
             lost = int(frame["unknown"].iloc[0]) if "unknown" in frame else 0
             notes += f", {lost:,} more without a similarity" if lost else ""
-        return finish(figure, title, notes, f"{title} {'; '.join(words) or 'There are no answers'}.")
+        return finish(figure, title, notes, f"{title}. {'; '.join(words) or 'There are no answers'}.")
 
 
 def endings(frame: pd.DataFrame, *, subtitle: str = "") -> Figure:
@@ -97,7 +105,8 @@ def endings(frame: pd.DataFrame, *, subtitle: str = "") -> Figure:
         for kind, (name, _) in ENDINGS.items()
         if f"ended {kind}" in frame and frame[f"ended {kind}"].sum() > 0
     }
-    title = "How first answers ended"
+    whole = frame[frame["difficulty"] == frame["difficulty"].iloc[0]] if len(frame) else frame
+    title = style.finding(whole.rename(columns={"ended passed": "strict_accuracy"}), "strict_accuracy")
     words = describe(frame, "", title, by=["difficulty", "method"], parts=parts)[1]
     shades = [dict(ENDINGS.values())[name] for name in parts.values()]
     with style.context():

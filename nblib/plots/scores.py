@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullLocator
 
+from nblib.columns import SCORES, listed, points, scale, short
 from nblib.plots import style
-from nblib.plots.style import colour, describe, finish, numbers, page, readable, wrapped
+from nblib.plots.style import capital, colour, describe, finish, numbers, page, readable, wrapped
 
 MARKERS = ("o", "D", "s", "^", "v", "P", "X", "*")  # of groups, filled and open in turn
 SHADES = LinearSegmentedColormap.from_list("shades", ["#F3F6FA", "#08467A"])  # of one hue, light to dark
@@ -31,7 +31,6 @@ def forest(
     sections: str = "",
     marks: str = "",
     beside: str = "",
-    title: str = "",
 ) -> Figure:
     """A line a method: its value as a dot, its interval (`<metric>_low`, `<metric>_high`) as a band, both in numbers.
 
@@ -48,14 +47,18 @@ def forest(
     groups = list(frame[marks].unique()) if marks else [""]
     if len(groups) > len(MARKERS):
         raise ValueError(f"a figure tells at most {len(MARKERS)} groups apart; got {len(groups)}: name fewer")
-    if metric in style.SCORES and len(by) == 1:
+    if metric in SCORES and len(by) == 1:
         frame = frame.sort_values(metric, ascending=False, kind="stable")
     if marks:  # the dots of a line beside one another
         frame = frame.sort_values(name, key=lambda names: pd.factorize(names)[0], kind="stable")
-    title = title or f"{style.short(metric)} by {style.joined(column.replace('label', 'method') for column in by)}"
-    ends = [end if end in frame else metric for end in (f"{metric}_low", f"{metric}_high")]
-    reach = np.nan_to_num(frame[[metric, ends[1], beside or metric]].astype(float).max().max())
-    one, is_rank = style.unit(metric, reach)[0], metric == "mean_rank"
+    title = style.finding(frame, metric, name, within=sections or marks)
+    if beside and frame[beside].notna().any():
+        furthest = (frame[beside] / frame[metric] - 1).abs().max()
+        title = f"{capital(short(beside))} is within {100 * furthest:.1f} % of what was measured"
+    low_ends, high_ends = style.ends(frame, metric)
+    frame = frame.assign(low_end=low_ends, high_end=high_ends)
+    reach = np.nan_to_num(frame[[metric, "high_end", beside or metric]].astype(float).max().max())
+    one, is_rank = scale(metric, reach)[0], metric == "mean_rank"
     reference = frame[frame["reference"].astype(bool)] if "reference" in frame else frame.iloc[:0]
     with style.context():
         figure, panels = style.stacked(frame, sections, 0.27 if marks else 0.34, 0.45, sharex=True)
@@ -64,7 +67,7 @@ def forest(
             heading = section if pd.isna(size) else f"{section}, {style.amount(size)} parameters"
             axes.set_title(heading if section else "", loc="left", size=10, weight="bold")
             places = _places(axes, block[name].astype(str), 0.66 if marks else 1.0)
-            value, low, high = (block[column].to_numpy(dtype=float) / one for column in (metric, *ends))
+            value, low, high = (block[column].to_numpy(dtype=float) / one for column in (metric, "low_end", "high_end"))
             shades = block["kind"].map(colour).to_numpy(dtype=object)
             axes.hlines(places, low, high, colors=list(shades), lw=5, alpha=0.35, capstyle="round")
             for shape, group in enumerate(groups):
@@ -85,7 +88,7 @@ def forest(
             label = f"{group}" if pd.isna(count) else f"{group} (n = {count:.0f})"
             axes.scatter([], [], label=label, **_mark(shape, page().faint))
         numbers(axes.xaxis, plain=10 if is_rank else 6, integer=is_rank)
-        top = max(5.0, min(1.04 * reach / one, 100.0)) if metric in style.SCORES else 1.04 * reach / one or 1.0
+        top = max(5.0, min(1.04 * reach / one, 100.0)) if metric in SCORES else 1.04 * reach / one or 1.0
         axes.set_xlim(0.8 if is_rank else 0, len(frame) + 0.2 if is_rank else top)
         axes.set_xlabel(style.axis_label(frame, metric))
         subtitle, words = describe(frame, metric, title, by=by, parts={beside: "predicted"} if beside else {})
@@ -120,7 +123,10 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1") -> Figure:
     frame = style.tidy(frame, metric, "trained_on", "task").astype({"task": str, "trained_on": str})
     tasks = list(frame["task"].unique())
     trained = sorted(frame["trained_on"].unique(), key=lambda name: ("(" not in name, name.count("+")))
-    title = f"{style.short(metric)} by training and test task"
+    title = style.finding(frame, metric, "trained_on", within="task")
+    if "own_difference" in frame and (joint := frame[frame["joint"] & frame["own_difference"].notna()]).size:
+        apart = (f"{points(change)} points on {task}" for change, task in joint[["own_difference", "task"]].to_numpy())
+        title = f"One adapter for all, against each task's own: {listed(apart)}"
     with style.context():
         figure, (axes,) = style.subplots(1.75 + 0.62 * max(len(trained), 1))
         if len(frame):
@@ -155,14 +161,16 @@ def curves(
     the best score is from the worst, in points.
     """
     frame = style.tidy(frame, x, y).astype({"method": str})
-    is_score, chosen = y in style.SCORES, chosen or {}
-    frame["y"] = frame[y].astype(float) / style.unit(y)[0]
+    is_score, chosen = y in SCORES, chosen or {}
+    frame["y"] = frame[y].astype(float) / scale(y, 1.0)[0]
     means = {name: _mean(members, x) for name, members in frame.groupby("method", sort=False)}
     best = {name: -mean.max() if is_score else mean.min() for name, mean in means.items()}
     order = sorted(means, key=lambda name: (pd.isna(best[name]), best[name], name))
     rows = max(1, -(-len(order) // COLUMNS))
     columns = max(1, -(-len(order) // rows))
-    title = f"{style.short(y)} by {x.replace('_', ' ')}"
+    title = style.finding(pd.DataFrame({"method": order, y: [abs(best[name]) * scale(y, 1.0)[0] for name in order]}), y)
+    if is_score and order and means[order[0]].notna().any():
+        title += f" at a {short(x)} of {style.amount(means[order[0]].idxmax())}"
     with style.context():
         figure, panels = style.subplots(1.4 + 1.65 * rows + 0.8 * (rows == 1), rows, columns, sharex=True, sharey=True)
         for place, (axes, name) in enumerate(zip(panels, order, strict=False)):
@@ -173,7 +181,7 @@ def curves(
             axes.set_title(extreme, loc="right", size=9, color=page().faint, pad=3)
             axes.tick_params(axis="x", labelbottom=place + columns >= len(order))
             axes.grid(axis="y")
-        figure.supxlabel(x.replace("_", " "), size=10)
+        figure.supxlabel(short(x), size=10)
         figure.supylabel(style.axis_label(frame, y, brief=True), size=10)
         for axes in panels[max(len(order), 1) :]:
             axes.set_visible(False)
@@ -217,22 +225,19 @@ def _limits(axes: Axes, frame: pd.DataFrame, x: str, y: str, ticks: int) -> None
     """The ranges of all panels; a few losses far above the others may leave them."""
     numbers(axes.yaxis, plain=4)
     low, high, usual = frame["y"].min(), frame["y"].max(), frame["y"].quantile(0.95)
-    if y in style.SCORES:
+    if y in SCORES:
         axes.set_ylim(0, min(103.0, np.nanmax([5.0, 105 * frame.get(f"{y}_high", frame[y]).astype(float).max()])))
     elif low > 0 and high > FAR * low:
-        axes.set(yscale="log", ylim=(0.9 * low, 1.15 * (high if high < FAR * usual else usual)))
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(style.AMOUNTS)
+        style.logarithmic(axes.yaxis)
+        axes.set_ylim(0.9 * low, 1.15 * (high if high < FAR * usual else usual))
     if x == "epoch":
         axes.set_xlim(0, 1.04 * float(frame[x].max()))
         numbers(axes.xaxis, plain=5, integer=True)
         return
     rates = np.unique(frame[x].astype(float))
-    axes.set(xscale="log", xlim=(rates.min() / 1.6, rates.max() * 1.6))
+    style.logarithmic(axes.xaxis)
+    axes.set_xlim(rates.min() / 1.6, rates.max() * 1.6)
     axes.set_xticks(rates[np.linspace(0, len(rates) - 1, min(len(rates), ticks)).astype(int)])
-    axes.xaxis.set_major_formatter(style.AMOUNTS)
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None) -> Figure:
@@ -246,6 +251,8 @@ def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None) -> Figure:
     losses = {"training": smooth, "validation": validation["loss"]}
     ends = {name: f"{loss.iloc[0]:.2f} to {loss.iloc[-1]:.2f}" for name, loss in losses.items() if len(loss)}
     title = " ".join(["Loss", *(f"of {method}" for method in frame["method"].unique()), "by epoch"])
+    if "validation" in ends:
+        title = f"{frame['method'].iloc[0]}: validation loss from {ends['validation']}"
     with style.context():
         figure, (axes,) = style.subplots(3.6)
         if len(training):
@@ -267,4 +274,4 @@ def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None) -> Figure:
         words += [f"the checkpoint of epoch {epoch:.2g} is kept" for epoch in kept.index]
         gone = " · trained earlier, so losses of single steps are no longer there" * (list(ends) == ["validation"])
         notes = describe(frame, "", title)[0] + gone if ends else "no step yet"
-        return finish(figure, title, notes, f"{title}: {', '.join(words) or 'no step yet'}.")
+        return finish(figure, title, notes, f"{title}. {', '.join(words) or 'no step yet'}.")

@@ -4,7 +4,7 @@ import colorsys
 import io
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from pathlib import Path
@@ -18,14 +18,14 @@ from IPython import display
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from nblib import files
+from nblib.columns import MEANINGS, NAMES, SCORES, listed, scale, short, unit, written
 
 WIDTH, EDGE, DPI = 8.0, 0.2, 150  # inches, as wide as GitHub shows them; inches around everything; dots an inch
-GIB, MIB = 2**30, 2**20
 
 
 class Page(NamedTuple):
@@ -67,33 +67,6 @@ COLOURS = {
     "full": "#66634D",
 }
 OTHER = "#989662"  # a kind that has no colour of its own
-SCORES = {  # a short name, and what the axis says
-    "em@1": ("EM@1", "first answers that equal the reference (%)"),
-    "em@10": ("EM@10", "references found among ten answers (%)"),
-    "em_expression@1": ("EM@1 of the expression", "first answers whose expression equals the reference's (%)"),
-    "style_match": ("House style", "first answers in the house style (%)"),
-    "codebleu": ("CodeBLEU", "CodeBLEU of the first answer (%)"),
-    "codebleu_corrected": ("Corrected CodeBLEU", "corrected CodeBLEU of the first answer (%)"),
-    "chrf": ("chrF", "chrF of the first answer (%)"),
-    "test_accuracy": ("Average accuracy", "tests that the first answer passes (%)"),
-    "strict_accuracy": ("Strict accuracy", "first answers that pass all their tests (%)"),
-    "pass@1": ("pass@1", "chance that one sampled answer passes all tests (%)"),
-    "pass@5": ("pass@5", "chance that one of five sampled answers passes all tests (%)"),
-}
-COSTS = {
-    "train_seconds": ("training time", "training time (seconds per seed)"),
-    "generate_seconds": ("generation time", "generation time (seconds per seed)"),
-    "prompt_tokens": ("prompt length", "prompt length (tokens per query)"),
-    "trainable_parameters": ("trained parameters", "trained parameters"),
-    "peak_bytes": ("peak memory", "peak memory"),
-}
-NAMES = SCORES | COSTS
-NAMES |= {
-    "mean_rank": ("Mean rank", "mean rank (1: best on every benchmark)"),
-    "memory_bytes": ("memory", "memory of a training step"),
-    "step_seconds": ("Time of a training step", "seconds per training step, validation losses included"),
-    "loss": ("Validation loss", "loss"),
-}
 
 
 # --- the page and its colours ---------------------------------------------------------------------------------------
@@ -184,9 +157,11 @@ def stacked(
 def finish(figure: Figure, title: str, notes: str, words: str, legend: Axes | None = None) -> Figure:
     """Sets title, lines under it, alternative text, and the legend of these axes under all; then lays all of it out."""
     height, lines = figure.get_figheight(), [line for part in notes.split("\n") for line in textwrap.wrap(part, 108)]
-    head = EDGE + 0.36 + 0.17 * len(lines)
-    figure.text(EDGE / WIDTH, 1 - EDGE / height, title, size=13, weight="bold", va="top")
-    figure.text(EDGE / WIDTH, 1 - (EDGE + 0.28) / height, "\n".join(lines), size=9, color=page().faint, va="top")
+    titles = textwrap.wrap(title, 66)
+    below = EDGE + 0.06 + 0.22 * len(titles)
+    head = below + 0.08 + 0.17 * len(lines)
+    figure.text(EDGE / WIDTH, 1 - EDGE / height, "\n".join(titles), size=13, weight="bold", va="top")
+    figure.text(EDGE / WIDTH, 1 - below / height, "\n".join(lines), size=9, color=page().faint, va="top")
     figure.set_label(words)
     handles, names = legend.get_legend_handles_labels() if legend else ([], [])
     if names:
@@ -206,6 +181,14 @@ def numbers(axis, *, plain: int = 6, integer: bool = False) -> None:
     """Round numbers on an axis, in full: 10,000."""
     axis.set_major_locator(MaxNLocator(plain, steps=[1, 2, 5, 10], integer=integer))
     axis.set_major_formatter(AMOUNTS)
+
+
+def logarithmic(axis, steps: Sequence[float] = (1, 2, 5)) -> None:
+    """A logarithmic axis with these ticks in each power of ten, in full."""
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(AMOUNTS)
+    axis.set_minor_locator(NullLocator())
 
 
 def amount(value: float) -> str:
@@ -229,13 +212,11 @@ def at_right(axes: Axes, places: Sequence[float] | np.ndarray, texts: Sequence[s
     column.spines["right"].set_visible(False)
 
 
-# --- columns, their names and units ---------------------------------------------------------------------------------
+# --- columns --------------------------------------------------------------------------------------------------------
 
 
 def tidy(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The frame with its methods and their kinds as columns. Raises ValueError for a column that it lacks."""
-    if columns and "low" in frame and f"{columns[0]}_low" not in frame:
-        frame = frame.rename(columns={end: f"{columns[0]}_{end}" for end in ("low", "high")})
     if "method" not in frame:
         frame = frame.assign(method=frame["label"]) if "label" in frame else frame.reset_index(names="method")
     for column in columns:
@@ -247,37 +228,25 @@ def tidy(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return frame.assign(kind=frame["method"].astype(str).str.replace(r"-\d+\b.*", "", regex=True))
 
 
-def short(column: str) -> str:
-    """`EM@1`, `training time`."""
-    return NAMES.get(column, (column.replace("_", " "), ""))[0]
-
-
-def unit(column: str, largest: float = GIB) -> tuple[float, str]:
-    """What one on the axis is in the frame, and its sign: %, GiB (of less than one: MiB), s, or none."""
-    if column in SCORES or column.endswith("_share") or column.startswith("ended "):
-        return 0.01, "%"
-    if column.endswith("_bytes"):
-        return (GIB, "GiB") if largest >= GIB else (MIB, "MiB")
-    return 1, "s" if column.endswith("_seconds") else "tokens" if column.endswith("_tokens") else ""
-
-
 def axis_label(frame: pd.DataFrame, column: str, *, brief: bool = False, largest: float | None = None) -> str:
-    """`training time (seconds per seed)`, `memory of a training step: sum of tensors (MiB)`, brief `EM@1 (%)`."""
-    if brief and column in SCORES:
-        return f"{short(column)} (%)"
-    label = NAMES.get(column, ("", column.replace("_", " ")))[1]
+    """`EM@1 (%): first answers that equal the reference`, `training memory (MiB): sum of tensors`, brief `EM@1 (%)`."""
+    sign, about = scale(column, largest or frame[column].max())[1], MEANINGS.get(column, "")
     if column == "memory_bytes" and "measured" in frame and len(frame):
-        label += f": {frame['measured'].iloc[0]}"
-    is_size = column.endswith("_bytes")
-    return f"{label} ({unit(column, largest or frame[column].max())[1]})" if is_size else label
+        about = frame["measured"].iloc[0]
+    return short(column) + f" ({sign})" * bool(sign) + f": {about}" * bool(about and not brief)
 
 
-def number(value: float, column: str, *, sign: bool = True) -> str:
+def number(value: float, column: str) -> str:
     """`45.2 %`, `1.5 GiB`, `41.3 s`, `98,304`."""
-    one, name = unit(column, abs(value))
-    digits = {"%": ".1f", "GiB": ",.1f", "MiB": ",.1f", "s": ",.3g", "tokens": ",.0f"}.get(name)
-    digits = digits or {"mean_rank": ".2f", "loss": ".3f"}.get(column) or (",.0f" if abs(value) >= 100 else ",.3g")
-    return f"{value / one:{digits}}{f' {name}' if sign and name else ''}"
+    return f"{written(value, column)} {unit(column)}".rstrip()
+
+
+def ends(frame: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
+    """How far the bars of a column reach: its interval, else a standard deviation to both sides; else nowhere."""
+    spread = frame.get(f"{column}_sd", pd.Series(0.0, frame.index)).astype(float).fillna(0.0)
+    value = frame[column].astype(float)
+    low, high = (frame.get(f"{column}_{end}", value).astype(float) for end in ("low", "high"))
+    return (low, high) if f"{column}_low" in frame else (value - spread, value + spread)
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
@@ -306,7 +275,7 @@ def describe(
         texts += [f"({', '.join(inside)})" if metric else ", ".join(inside) or "no result"] if parts else []
         named = ", ".join(str(row[name]) for name in by)
         lines.append(f"{named}{':' * (len(by) > 1)} {' '.join(texts)}")
-    return _basis(frame, metric, by), f"{title}. {'; '.join(lines) or 'There is nothing to show'}."
+    return _basis(frame, metric, by, at), f"{title}. {'; '.join(lines) or 'There is nothing to show'}."
 
 
 def value_text(row: pd.Series, column: str) -> str:
@@ -314,19 +283,20 @@ def value_text(row: pd.Series, column: str) -> str:
     if pd.isna(row[column]):
         status = str(row.get("status", "ok")).replace("_", " ")
         return {"ok": "no score", "missing": "not run"}.get(status, status)
+    if pd.notna(spread := row.get(f"{column}_sd")) and f"{column}_low" not in row:
+        return f"{written(row[column], column)} ± {written(spread, column, beside=row[column])} {unit(column)}"
     if pd.isna(low := row.get(f"{column}_low")):
         return number(row[column], column)
-    ends = (number(end, column, sign=False) for end in (low, row[f"{column}_high"]))
-    return f"{number(row[column], column)} ({' to '.join(ends)})"
+    return f"{number(row[column], column)} ({written(low, column)} to {written(row[f'{column}_high'], column)})"
 
 
-def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
+def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str], at: str) -> str:
     """`conala-mini with tiny · n = 120, 1 to 3 seeds · bars: 95 % intervals over examples`."""
     frame = frame[frame[metric].notna()] if metric and len(frame) else frame
     if frame.empty:
         return "there is nothing to show"
     names = [name for name in ("method", "task", "model", "device", "split") if name in frame and name not in by]
-    named = {name: joined(sorted(set(frame[name]))) for name in names}
+    named = {name: listed(sorted(set(frame[name]))) for name in names}
     if named.get("split", "test") != "test":
         named["task"] += f" ({named['split']})"
     parts = [*frame.attrs.get("places", []), named.get("method", "") * ("label" not in by)]  # labels say it
@@ -337,6 +307,8 @@ def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> str:
     if f"{metric}_low" in frame and frame[f"{metric}_low"].notna().any():
         several = ("", " and, where several, seeds")[bool((frame["seeds"] > 1).any())] if "seeds" in frame else ""
         parts.append(f"bars: 95 % intervals over examples{several}")
+    if any(f"{name}_sd" in frame and frame[f"{name}_sd"].notna().any() for name in (metric, at) if "_seconds" in name):
+        parts.append("bars of seconds: ± standard deviation over seeds")
     if "limit" in frame and frame["limit"].notna().any():
         parts.append("only the first examples: a partial result")
     return " · ".join(filter(None, parts))
@@ -347,10 +319,36 @@ def _range(counts: pd.Series, text: str) -> str:
     return text.format(f"{low:,}" if low == high else f"{low:,} to {high:,}").removesuffix("s" * (high == 1))
 
 
-def joined(names: Iterable[object]) -> str:
-    """`a, b and c`."""
-    *first, last = [str(name) for name in names] or [""]
-    return f"{', '.join(first)} and {last}" if first else last
+# --- titles ---------------------------------------------------------------------------------------------------------
+
+
+def finding(frame: pd.DataFrame, metric: str, name: str = "method", *, within: str = "") -> str:
+    """What a figure of that column shows: the best scores, of each value of `within`; of costs from where to where."""
+    frame = frame[frame[metric].notna()] if metric in frame else frame[:0]
+    if frame.empty:
+        return capital(short(metric))
+    value, is_cost = frame[metric].astype(float), metric not in (*SCORES, "mean_rank", "loss")
+    if is_cost:
+        ends = (value.idxmin(), value.idxmax())
+        least, most = (f"{number(value[end], metric)} ({frame.loc[end, name]})" for end in ends)
+        return f"{capital(short(metric))}: {least}" + f" to {most}" * (least != most)
+    blocks = frame.groupby(within, sort=False, observed=True) if within else [("", frame)]
+    best = ", ".join(_best(block, metric, name) + f" ({label})" * bool(within) for label, block in blocks)
+    ties = frame.loc[frame.get(f"{metric}_tie", pd.Series(False, frame.index)).fillna(False).astype(bool), name]
+    others = listed(ties) if len(ties) < 3 else f"{len(ties)} others"
+    which = "Highest" if metric in SCORES else "Lowest"
+    return f"{which} {short(metric)}: {best}" + f"; {others} may be as good" * bool(len(ties) and not within)
+
+
+def _best(frame: pd.DataFrame, metric: str, name: str) -> str:
+    value = frame[metric].astype(float)
+    extreme = value.max() if metric in SCORES else value.min()
+    return f"{listed(frame.loc[value == extreme, name].unique())} {number(extreme, metric)}"
+
+
+def capital(text: str) -> str:
+    """The text with a large first letter."""
+    return text[:1].upper() + text[1:]
 
 
 # --- to files and notebooks -----------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Turns runs and answers into what a person reads: tables that show themselves, and verdicts. Loads no model.
 
     runs, answers = results.load(folder)
-    table = tables.comparison(runs, answers)   one line per method; `table` shows it, `table.frame` has the numbers
+    table = tables.comparison(runs, answers)   one line per method; `table` alone shows a few columns
+    tables.full(table), table.frame            all of them, as a table and as plain numbers
     table.to_csv(path), table.write_latex(path), table.to_markdown()
     tables.claim_1(runs, answers)              a verdict with its sentence and its numbers; `verdicts` has all of them
 
@@ -9,6 +10,7 @@ show.py: Table. labels.py: which runs may share a table. scores.py: by method, m
 groups.py: some of the examples. costs.py: memory, break-even. claims.py: verdicts. protocol.py: plan, data, origin.
 """
 
+from nblib.columns import EXECUTION, SCORES, size
 from nblib.tables.claims import (
     CLAIMS,
     Verdict,
@@ -59,21 +61,4 @@ from nblib.tables.scores import (
     transfer,
     versus,
 )
-from nblib.tables.show import EXECUTION, SCORES, Marked, Table, paragraph, size
-
-__all__ = ["CLAIMS", "EXECUTION", "SCORES", "Benchmark", "Marked", "Table", "Verdict", "across_models", "appendix"]
-__all__ += ["beats", "benchmarks", "break_even", "by_difficulty", "by_group", "cards", "claim_1", "claim_2", "claim_3"]
-__all__ += ["claim_4", "claim_5", "claim_lora", "compare", "comparison", "data_checks", "difficulties", "examples"]
-__all__ += [
-    "failure",
-    "fairness",
-    "layers",
-    "leakage",
-    "learned",
-    "learning_curves",
-    "mean_ranks",
-    "measured_vs_predicted",
-]
-__all__ += ["memory", "names", "nearest", "paragraph", "plan", "predicted_memory", "provenance", "quality_memory"]
-__all__ += ["report", "retrieval", "sensitivity", "shipped", "side_by_side", "size", "skipped", "soft_cost", "tested"]
-__all__ += ["transfer", "verdict_table", "verdicts", "versus"]
+from nblib.tables.show import Marked, Table, full, paragraph

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from nblib import results, spec, stats
-from nblib.tables.labels import KINDS, Benchmark, counts, labelled, named
+from nblib.columns import GIB, SCORES, number
+from nblib.tables.labels import KINDS, Benchmark, counts, labelled, named, names
 from nblib.tables.scores import comparison, tests, turned
-from nblib.tables.show import SCORES, Table, number
+from nblib.tables.show import Table
 
 PARTS = [f"{part}_bytes" for part in results.PARTS]
 TRAINED = ("PEFT", "full fine-tuning")  # families
@@ -23,7 +24,6 @@ BREAK_EVEN = (
     "over the lines."
 )
 RANDOM = "*: the real architecture with random weights, which need the same memory."
-GIB = 2**30
 # PEFT-Bench (Belanec et al. 2025, arXiv 2511.21285): what halves the score, each exponent 1. Its script calls them
 # 5e8 parameters, 10 TFLOP more than the base model's forward pass, and the 94 GB of one H100 NVL.
 HALVING = {"parameters": 5e8, "teraflops": 10.0, "gigabytes": 94.0}
@@ -40,18 +40,12 @@ def memory(runs: pd.DataFrame) -> Table:
     than full tuning of the same model it is. Random weights (`shape_only`) need the same bytes.
     """
     runs = runs[runs["training"].notna()]
-    runs = runs.assign(method=_plain_labels(runs), text=runs["settings"].map(lambda settings: str(settings["method"])))
-    measured = [
-        "memory_bytes",
-        "total_parameters",
-        "train_seconds",
-        "train_steps",
-        *(f"train_{part}" for part in PARTS),
-    ]
-    frame = counts(runs, ["model", "method", "text", "precision", "shape_only", "device"], measured).reset_index()
-    frame = frame.rename(columns={f"train_{part}": part for part in PARTS})
-    frame["step_seconds"] = frame["train_seconds"] / frame["train_steps"]
-    return _memory_table(frame.assign(measured=frame["device"].map(_measured)))
+    runs = runs.assign(method=_plain_labels(runs), label=_labels(runs))
+    runs["step_seconds"] = runs.get("train_seconds", np.nan) / runs.get("train_steps", np.nan)
+    by = ["model", "method", "label", "precision", "shape_only", "device"]
+    parts = {f"train_{part}": part for part in PARTS}
+    frame = counts(runs, by, ["memory_bytes", "total_parameters", "step_seconds", *parts]).reset_index()
+    return _memory_table(frame.rename(columns=parts).assign(measured=frame["device"].map(_measured)))
 
 
 def predicted_memory(entries: Sequence[tuple[str, spec.Method, str, Any]], *, device: str) -> Table:
@@ -62,11 +56,13 @@ def predicted_memory(entries: Sequence[tuple[str, spec.Method, str, Any]], *, de
     about = {"device": device, "measured": "predicted", "status": results.OK, "seeds": 0, "shape_only": False}
     lines = [
         {"model": model, "method": spec.label(method), "kind": spec.kind(method, precision), "precision": precision}
+        | {"settings": {"method": {"kind": method.kind, **vars(method)}, "precision": precision}}
         | {part: getattr(predicted, part) for part in PARTS}
         | {"memory_bytes": predicted.train_peak_bytes, **about}
         for model, method, precision, predicted in entries
     ]
-    frame = pd.DataFrame(lines, columns=None if lines else ["model", "method", "kind", "precision", *PARTS, *about])
+    names = ["model", "method", "kind", "precision", "settings", *PARTS, *about]
+    frame = pd.DataFrame(lines, columns=None if lines else names).assign(label=_labels)
     if device != "cuda":
         frame["memory_bytes"] = frame[[*PARTS]].astype(float).sum(axis=1, skipna=False)
     return _memory_table(frame)
@@ -102,13 +98,8 @@ def quality_memory(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@
     frame = comparison(runs, answers, metrics=[metric]).frame
     if frame.empty:
         return Table(frame)
-    labels = _plain_labels(runs) + " " + runs["precision"]
-    runs = named(runs).assign(measured=runs["device"].map(_measured), label=labels).astype({"method": object})
-    groups = runs.groupby("method")
-    frame = frame.join(groups[["precision", "measured", "label"]].first()).join(groups["memory_bytes"].mean())
-    labels = frame.pop("label")
-    if labels.is_unique:
-        frame.index = pd.Index(labels, name="method")
+    groups = named(runs.assign(measured=runs["device"].map(_measured))).astype({"method": object}).groupby("method")
+    frame = frame.join(groups[["precision", "measured"]].first()).join(groups["memory_bytes"].mean())
     points = frame.reindex(columns=[metric, "memory_bytes"]).astype(float) * [1, -1]
     frame["pareto"] = stats.front(points.to_numpy())
     return Table(frame, columns=("method", metric, "memory_bytes", "pareto", "seeds"))
@@ -131,9 +122,10 @@ def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> T
             lines.append(whole | {"method": option.method.kind, "card_share": option.share} | own)
     frame = pd.DataFrame(lines, columns=["card", "card_bytes", "method", *names, "card_share", "why"])
     heads = {"card_bytes": "memory", "device_batch": "rows a pass", "accumulation": "passes a step"}
-    heads |= {"card_share": "of the card (%)", "peak_bytes": "peak"}
-    note = "Predicted from the configuration; We keep 8 % of a card and 0.5 GiB free."
-    return Table(frame, (note,), heads=heads)
+    heads |= {"card_share": "of the card (%)", "peak_bytes": "peak", "gradient_checkpointing": "checkpointing"}
+    note = "Predicted from the configuration. We keep 8 % of a card and 0.5 GiB free."
+    shown = ("card", "method", "precision", "device_batch", "gradient_checkpointing", "peak_bytes", "card_share", "why")
+    return Table(frame, (note,), columns=shown, heads=heads, group="card")
 
 
 def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
@@ -168,9 +160,8 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
     heads = {"difference": f"{SCORES[metric]} of {trained} against it (points)", "verdict": f"so {trained} is"}
     for unit in UNITS:
         heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
-        heads |= {f"{unit}_base": f"{unit} per query, {trained}", f"{unit}_method": f"{unit} a query"}
-    costs = [f"{unit}_{name}" for unit in UNITS for name in ("queries", "why", "base", "method")]
-    columns = ("method", *costs, "difference", "p", "verdict", "seeds")
+        heads |= {f"{unit}_base": f"{unit} per query, {trained}", f"{unit}_method": f"{unit} per query"}
+    columns = ("method", *(f"{unit}_{name}" for unit in UNITS for name in ("queries", "why")), "difference")
     return Table(frame, (spent, BREAK_EVEN), columns=columns, heads=heads)
 
 
@@ -229,10 +220,16 @@ def _plain_labels(runs: pd.DataFrame) -> pd.Series:
     return runs["settings"].map(lambda settings: results.label({**settings, "precision": "fp32"})).astype(object)
 
 
+def _labels(runs: pd.DataFrame) -> pd.Series:
+    """The methods' names among those of the same model: QLoRA is qlora-4bit, and `lora bf16` is not the usual lora."""
+    settings = runs["settings"].map(lambda own: {name: own[name] for name in ("method", "precision")})
+    return settings.groupby(runs["model"]).transform(lambda own: pd.Series(names(list(own)), own.index, dtype=object))
+
+
 def _memory_table(frame: pd.DataFrame) -> Table:
     """With labels, what is left for `other`, and savings; in order of size, method and precision."""
-    about = ["model", "method", "kind", "precision", "device", "measured", "status", "shape_only", "seeds"]
-    measures = [*PARTS, "other_bytes", "memory_bytes", "step_seconds", "total_parameters"]
+    about = ["model", "method", "label", "kind", "precision", "device", "measured", "status", "shape_only", "seeds"]
+    measures = [*PARTS, "other_bytes", "memory_bytes", "step_seconds", "step_seconds_sd", "total_parameters"]
     frame = frame.reindex(columns=[*about, *measures]).astype(dict.fromkeys(measures, float))
     other = (frame["memory_bytes"] - frame[PARTS].sum(axis=1, skipna=False)).clip(lower=0.0)
     frame["other_bytes"] = other.where(frame["device"] == "cuda", 0 * other)
@@ -242,7 +239,6 @@ def _memory_table(frame: pd.DataFrame) -> Table:
     precisions = [spec.PRECISIONS.index(precision) for precision in frame["precision"]]
     order = np.lexsort((precisions, kinds, frame["model"].astype(str), sizes))
     frame = frame.iloc[order].reset_index(drop=True).assign(saving_lora_share=np.nan, saving_full_share=np.nan)
-    frame["label"] = frame["method"] + " " + frame["precision"]
     for _, lines in frame.groupby("model"):
         for method in ("lora", "full"):
             base = unquantized(lines[lines["method"] == method])
@@ -255,9 +251,9 @@ def _memory_table(frame: pd.DataFrame) -> Table:
         "nothing is left for other; on a GPU it is the allocated peak, and other is what these tensors do not explain.",
         RANDOM if frame["shape_only"].any() else "",
     )
-    shown = ("name", "method", "precision", "memory_bytes", *PARTS, "other_bytes", "saving_lora_share")
-    heads = {"name": "model", "memory_bytes": "memory"}
-    return Table(frame, notes, columns=(*shown, "saving_full_share", "step_seconds"), heads=heads)
+    columns = ("name", "label", "precision", "memory_bytes", "saving_lora_share", "saving_full_share", "step_seconds")
+    heads = {"name": "model", "label": "method", "memory_bytes": "memory"}
+    return Table(frame, notes, columns=columns, heads=heads, group="name")
 
 
 def _trained_base(runs: pd.DataFrame, label: str | None) -> str | None:

@@ -1,14 +1,15 @@
 """Scores of some of the examples: by difficulty, by any other group, and by what the prompt held."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from nblib import results
+from nblib.columns import EXECUTION, SCORES
 from nblib.tables.labels import Benchmark, counts, labelled, plain_index
 from nblib.tables.scores import LEARNED, SEEDS, base_of, has, summary
-from nblib.tables.show import EXECUTION, SCORES, Table
+from nblib.tables.show import Table
 
 DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS, from easy to hard
 
@@ -25,7 +26,7 @@ def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mappi
     frame = _scores_of(runs, answers, by, EXECUTION)
     ended = answers.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
     frame = frame.join(plain_index(ended.add_prefix("ended ").reset_index(), by)).reset_index()
-    return Table(frame, (SEEDS, *_judging(runs)), columns=(*by, *EXECUTION, "seeds", "n"))
+    return Table(frame, (SEEDS, *_judging(runs)), columns=(*by, "strict_accuracy", "n"), group="difficulty")
 
 
 def learned(runs: pd.DataFrame, answers: pd.DataFrame, groups: Mapping[str, str]) -> Table:
@@ -37,9 +38,9 @@ def learned(runs: pd.DataFrame, answers: pd.DataFrame, groups: Mapping[str, str]
     if not has(runs, LEARNED[-1]):
         return Table(pd.DataFrame(), ("This task has no house style that is scored by itself.",))
     answers, by = _with_all(answers, "group", groups, list(dict.fromkeys(groups.values()))), ["group", "method"]
-    note = "95 % intervals over examples and seeds. An expression is right whatever is done with its value."
+    note = "An expression is right whatever the answer does with its value."
     frame = _scores_of(runs, answers, by, LEARNED).reset_index()
-    return Table(frame, (note,), columns=(*by, *LEARNED, "seeds", "n"), heads={"group": "examples"})
+    return Table(frame, (note, SEEDS), columns=(*by, *LEARNED, "seeds"), heads={"group": "examples"}, group="group")
 
 
 def difficulties(benchmark: Benchmark) -> Table:
@@ -59,7 +60,7 @@ def difficulties(benchmark: Benchmark) -> Table:
     found = pd.DataFrame(lines).groupby(by, sort=False, observed=True)
     scores = found[list(EXECUTION)].mean().dropna(axis=1, how="all")
     frame = pd.concat([found["n"].first(), found.size().rename("seeds"), scores], axis=1).reset_index()
-    return Table(frame, ("Means over seeds.",), columns=(*by, *scores, "n", "seeds"), group="model")
+    return Table(frame, ("Means over seeds.",), columns=(*by, "strict_accuracy", "n"), group="model")
 
 
 def by_group(
@@ -94,8 +95,8 @@ def by_group(
     frame[f"{metric}_missing"] = total - frame[f"{metric}_n"]
     tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
     notes = (SEEDS, tested if base else "")
-    columns = (*by, metric, "difference", "p", "verdict", "seeds", f"{metric}_n")
-    return Table(frame, notes, columns=columns, heads={"group": "examples", "difference": f"against {base} (points)"})
+    heads = {"group": "examples", "difference": f"against {base} (points)"}
+    return Table(frame, notes, columns=(*by, metric, "difference", "verdict"), heads=heads, group="group")
 
 
 def retrieval(
@@ -141,8 +142,7 @@ def retrieval(
     heads = {"hit_share": "queries with a shot of their operation (%)", "same_share": "shots of the operation (%)"}
     heads |= {"similarity": "similarity of the nearest", "with_score": f"{SCORES[metric]} with such a shot (%)"}
     heads |= {"without_score": f"{SCORES[metric]} without (%)"}
-    columns = ("method", "hit_share", "same_share", "similarity", "with_score", "with_score_n", "without_score")
-    return Table(frame, notes, columns=(*columns, "without_score_n", "n", "seeds"), heads=heads)
+    return Table(frame, notes, columns=("method", "hit_share", "with_score", "without_score"), heads=heads)
 
 
 def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:
@@ -181,7 +181,7 @@ def _with_all(answers: pd.DataFrame, name: str, groups: Mapping[str, str], order
     return both.assign(**{name: pd.Categorical(both[name], ["all", *order], ordered=True)})
 
 
-def _scores_of(runs: pd.DataFrame, answers: pd.DataFrame, by: list[str], metrics: Sequence[str]) -> pd.DataFrame:
+def _scores_of(runs: pd.DataFrame, answers: pd.DataFrame, by: list[str], metrics: Iterable[str]) -> pd.DataFrame:
     """By group and method how runs ended, `n` examples and each score that the runs have, with its interval."""
     order, sizes = list(answers[by[0]].cat.categories), answers.groupby(by[0], observed=False)["example"].nunique()
     frame = _each_method(runs, by[0], order)[["kind", "status", "seeds"]]

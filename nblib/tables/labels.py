@@ -98,13 +98,18 @@ def attached(answers: pd.DataFrame, runs: pd.DataFrame, columns: Iterable[str]) 
 
 
 def counts(runs: pd.DataFrame, by: Sequence[str], costs: Sequence[str] = COSTS) -> pd.DataFrame:
-    """One line a group of runs, indexed by it: what they are, how many ended how, and their mean costs over seeds."""
+    """One line a group of runs, indexed by it: what they are, how many ended how, and their mean costs over seeds.
+
+    Seconds have their standard deviation over seeds, too (`train_seconds_sd`).
+    """
     about = [name for name in ("kind", "family", "model", "task", "limit") if name not in by]
     well = runs["status"] == results.OK
     frame = runs[[*by, *about]].assign(seeds=well, **{name: runs["status"] == name for name in LOST})
     frame = frame.join(runs.reindex(columns=[*costs, "peak_bytes"]).astype(float).where(well))
     how = dict.fromkeys(about, "first") | dict.fromkeys(("seeds", *LOST), "sum") | dict.fromkeys(costs, "mean")
-    frame = frame.groupby(list(by), observed=True, dropna=False).agg(how | {"peak_bytes": "max"})
+    groups = frame.groupby(list(by), observed=True, dropna=False)
+    spread = groups[[name for name in costs if name.endswith("_seconds")]].std().add_suffix("_sd")
+    frame = groups.agg(how | {"peak_bytes": "max"}).join(spread)
     bad = np.where(frame[results.OUT_OF_MEMORY] > 0, results.OUT_OF_MEMORY, results.FAILED)
     frame.insert(len(about), "status", np.where(frame["seeds"] > 0, results.OK, bad).astype(object))
     return plain_index(frame.reset_index(), by)
@@ -120,8 +125,8 @@ def names(all_settings: Sequence[Mapping], *, leaving: Sequence[str] = ()) -> li
 
     Those in `leaving` are not named, nor is the precision that most of all have.
     """
-    precisions = sorted(str(settings.get("precision")) for settings in all_settings)
-    usual = max(precisions, key=precisions.count, default="")
+    precisions = [str(settings.get("precision")) for settings in all_settings]
+    usual = max(spec.PRECISIONS, key=precisions.count)
     labels = [results.label(settings) for settings in all_settings]
     details = [_details(settings, leaving) for settings in all_settings]
     kin: dict[str, list[dict]] = {}

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from nblib import results, spec
+from nblib.columns import SCORES
 from nblib.results import Prediction
 from nblib.spec import Run
 from nblib.tables.labels import decoding_words, names
 from nblib.tables.scores import tests
-from nblib.tables.show import SCORES, Table, paragraph
+from nblib.tables.show import Table, paragraph
 
 RIGHT, WRONG, UNKNOWN = "✓ right", "✗ wrong", "? not scored"
 PLANNED = ("learning_rate", "r", "alpha", "virtual_tokens")  # settings that a plan shows
@@ -39,7 +40,7 @@ def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = Non
         }
         for run in runs
     ]
-    frame, how = pd.DataFrame(lines).assign(done=done), {"settings": "first", "seeds of its runs": ", ".join}
+    frame, how = pd.DataFrame(lines).assign(done=done), {"settings": "first", "seeds of its runs": _seeds}
     how["done"] = lambda ended: f"{ended.sum()} of {len(ended)}"
     if costs:
         frame["minutes left"] = minutes = pd.Series([cost.seconds for cost in costs], dtype=float) / 60
@@ -83,7 +84,8 @@ def data_checks(checks: Mapping) -> Table:
         *checks.get("remarks", ()),
     )
     heads = {"rows_too_long": "too long to train on", "past_a_stop": "goes on past a stop"}
-    return Table(frame, notes, heads=heads)
+    shown = ("split", "rows", "repeated_intents", "intent_tokens", "code_tokens", "rows_too_long")
+    return Table(frame, notes, columns=shown, heads=heads)
 
 
 def layers(isolation: Mapping[str, bool]) -> Table:
@@ -169,8 +171,8 @@ def appendix(runs: pd.DataFrame) -> Table:
     shared = {name: origins[name].iloc[0] for name in origins if origins[name].map(str).nunique() == 1}
     note = "The same for all: " + ", ".join(f"{name} {value}" for name, value in shared.items()) + "."
     scores = [name for name in ("em@1", "strict_accuracy") if frame[name].notna().any()]
-    shown = ("id", "status", *scores, "marks", *(name for name in origins if name not in shared))
-    return Table(frame.join(origins), (note if len(frame) else "There are no runs.",), columns=shown)
+    notes = (note if len(frame) else "There are no runs.",)
+    return Table(frame.join(origins), notes, columns=("id", "status", *scores, "marks"))
 
 
 def skipped(problems: Mapping[str, str]) -> Table:
@@ -194,7 +196,8 @@ def leakage(runs: pd.DataFrame) -> Table:
     frame["so"] = np.select(is_so, ["not checked", "leaks", "look at the near ones"], "clean")
     heads = {"task": "task", "exact": "same intents", "normalized": "same up to case, spacing, quotes"}
     heads |= {"near": "nearly the same", "known_intents": "test rows left out", "so": "so it is"}
-    return Table(frame, (LEAKS, UNSEEN), heads=heads)
+    shown = (*by, "exact", "near", "so")
+    return Table(frame, (LEAKS, UNSEEN), columns=shown, heads=heads, group="task")
 
 
 def side_by_side(
@@ -258,7 +261,7 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
         f"Skipped in {name}: {file} {why}." for name in folders for file, why in results.problems(folders[name]).items()
     ]
     note = "b minus a, paired over the same examples; p with Holm's correction. It compares these runs, not methods."
-    shown = ("label", "found", "a_score", "b_score", "difference", "p", "other_answers_share", "verdict", "provenance")
+    shown = ("label", "found", "a_score", "b_score", "difference", "provenance")
     heads = {"label": "run", "other_answers_share": "other first answers (%)", "provenance": "what else differs"}
     frame = frame.reset_index(drop=True).assign(changed=lambda table: table["found"] != "same")
     return Table(frame, (f"{metric} by run: {words}.", note, *skipped), columns=shown, heads=heads, only="changed")
@@ -330,6 +333,12 @@ def _flat(provenance: Mapping) -> dict:
 def _settings(run: Run) -> str:
     settings = vars(run.method)
     return ", ".join(f"{name.replace('_', ' ')} {settings[name]:g}" for name in PLANNED if name in settings)
+
+
+def _seeds(seeds: pd.Series) -> str:
+    """`42, 777, +3`."""
+    few = [*seeds[:2], f"+{len(seeds) - 2}"] if len(seeds) > 3 else seeds
+    return ", ".join(few)
 
 
 def _minutes(left: pd.Series) -> str:

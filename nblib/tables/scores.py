@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from nblib import results, stats
+from nblib.columns import EXECUTION, SCORES
 from nblib.tables.labels import LOST, Benchmark, attached, counts, labelled, named, plain_index
-from nblib.tables.show import EXECUTION, SCORES, Table
+from nblib.tables.show import Table
 
 LEARNED = ("em@1", "em_expression@1", "style_match")  # the latter two of tasks with a house style
 METRICS = (*EXECUTION, *LEARNED, "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
@@ -25,7 +26,7 @@ SEEDS = "Intervals of 95 % are over examples and, where a line has several, over
 LEGEND = (
     "Bold: best. Underlined: second best. ≈: a paired test cannot tell it from the best (5 %, Holm's correction over "
     "the column{}). What varies with the seed and has one seed gets no mark. Means over examples and seeds ± standard "
-    f"deviation over seeds, the interval below. {SEEDS}"
+    f"deviation over seeds, and the interval. {SEEDS}"
 )
 
 
@@ -88,13 +89,15 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
     frame = scored(*labelled(runs, answers), ["method"], metrics)
     shown = [metric for metric in metrics if metric in frame]
     costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
-    columns = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
-    notes = (LEGEND.format(""), *(_undefined(frame, metric) for metric in shown[1:]))
-    return Table(frame, notes, _title(runs), columns)
+    decide = [*_decides(shown), *(metric for metric in LEARNED[1:2] if metric in shown)]
+    columns = ("method", *decide, *["prompt_tokens"] * (len(decide) < 2), "train_seconds", "seeds")
+    wide = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
+    notes = (LEGEND.format(""), *(_undefined(frame, metric) for metric in shown))
+    return Table(frame, notes, _title(runs), columns, wide)
 
 
 def report(benchmark: Benchmark) -> Table:
-    """A comparison for each model, with every method of any model: what was not run is `missing`."""
+    """A comparison for each model, with every method of any model: what has not run (`ran`) is in no line shown."""
     runs, by = benchmark.runs, ["model", "method"]
     frame = scored(runs, benchmark.answers, by, REPORTED, within=["model"])
     trained = runs[runs["training"].notna() & (runs["status"] == results.OK)].astype({"method": object})
@@ -104,14 +107,17 @@ def report(benchmark: Benchmark) -> Table:
     of_method = runs.drop_duplicates("method").astype({"method": object}).set_index("method")
     frame[["kind", "family"]] = of_method.loc[frame["method"], ["kind", "family"]].to_numpy()
     frame = frame.fillna({"status": "missing", **dict.fromkeys(("seeds", *LOST), 0)})
-    frame = frame.astype(dict.fromkeys(("seeds", *LOST), int))
+    frame = frame.astype(dict.fromkeys(("seeds", *LOST), int)).assign(ran=frame["status"] != "missing")
+    gaps = frame.groupby("model", sort=False)["ran"].agg(["sum", "size"]).query("sum < size")
     notes = (
         LEGEND.format(", model by model"),
         "Training memory: the allocated peak on a GPU, the sum of a step's tensors on a CPU.",
         PARTIAL if benchmark.limit else "",
+        "".join(f"With {model} {ran} of {every} methods have run. " for model, ran, every in gaps.itertuples()),
     )
     costs = ("trainable_parameters", "train_seconds", "memory_bytes", "prompt_tokens", "generate_seconds", "seeds")
-    return Table(frame, notes, benchmark.name, (*by, *REPORTED, *costs), group="model")
+    columns, wide = (*by, benchmark.metric, "train_seconds", "memory_bytes", "seeds"), (*by, *REPORTED, *costs)
+    return Table(frame, notes, benchmark.name, columns, wide, group="model", only="ran")
 
 
 def tested(benchmark: Benchmark) -> Table:
@@ -130,6 +136,7 @@ def tested(benchmark: Benchmark) -> Table:
     frame[["only_best", "only_other", "mcnemar_p"]] = pd.DataFrame(exact, index=frame.index, columns=range(3))
     for _, p in frame["mcnemar_p"].dropna().groupby(frame["model"]):
         frame.loc[p.index, "mcnemar_p"] = stats.holm(list(p))
+    shown = ("model", "best", "method", "difference", "p", "verdict")
     heads = {"method": "against", "mcnemar_p": "McNemar p (Holm)", "only_best": "only the best right"}
     note = (
         f"{SCORES[metric]}: the best of each model minus the others, over the same examples and all seeds; McNemar's "
@@ -137,24 +144,23 @@ def tested(benchmark: Benchmark) -> Table:
     )
     last = ["only_best", "only_other", "mcnemar_p", "verdict", "seeds"]
     frame = frame[["model", "best", "method", "metric", *TESTED[:-1], *last]]
-    shown = ("model", "best", "method", "difference", "effect", "p", *last)
-    return Table(frame, (note,), columns=shown, heads=heads | {"only_other": "only it right"})
+    heads |= {"only_other": "only it right"}
+    return Table(frame, (note,), columns=shown, heads=heads, group="model")
 
 
 def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
     """The mean rank of each method over all pairs of model and benchmark, indexed by its label, the best first.
 
-    `mean_rank`, `low`, `high` (95 % interval over other examples of the same benchmarks), `benchmarks`, and `kind`. We
-    leave out pairs with fewer methods than `least`, and then methods without a result in every remaining pair. Each
+    `mean_rank` with its `_low` and `_high` (95 % over other examples of the same benchmarks), `benchmarks`, and `kind`.
+    We leave out pairs with fewer methods than `least`, and then methods without a result in every remaining pair. Each
     benchmark has one score that decides.
     """
     every = {name: cell for part in parts for name, cell in _cells(part).items()}
     cells = {name: cell for name, cell in every.items() if len(cell.columns) >= least}
     common = [label for label in next(iter(cells.values()), []) if all(label in cell for cell in cells.values())]
     ranks = stats.mean_ranks([cell[common].dropna().T.to_numpy() for cell in cells.values()])
-    frame = pd.DataFrame(
-        ranks, index=pd.Index(common, name="method", dtype=object), columns=["mean_rank", "low", "high"]
-    )
+    names = ["mean_rank", "mean_rank_low", "mean_rank_high"]
+    frame = pd.DataFrame(ranks, index=pd.Index(common, name="method", dtype=object), columns=names)
     kinds = {label: kind for part in parts for label, kind in zip(part.runs["method"], part.runs["kind"], strict=True)}
     frame.insert(0, "kind", [kinds[label] for label in common])
     frame = frame.assign(benchmarks=len(cells)).sort_values("mean_rank", kind="stable")
@@ -167,7 +173,7 @@ def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
         f"Not in all of them, so not ranked: {', '.join(left_out)}." if left_out else "",
         f"With too few methods to rank: {'; '.join(too_few)}." if too_few else "",
     )
-    return Table(frame, notes, columns=("method", "mean_rank", "low", "high", "benchmarks"))
+    return Table(frame, notes, columns=("method", "mean_rank", "benchmarks"))
 
 
 def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) -> Table:
@@ -205,8 +211,7 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     frame["relative_share"] = frame["difference"] / (full[metric].iloc[0] or math.nan if len(full) else math.nan)
     note = "No model was tuned in full with a result, so nothing is tested."
     note = f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else note
-    columns = (*by, "total_parameters", "trainable_parameters", "trained_share", metric, "train_seconds")
-    columns += ("adapter_bytes", "peak_bytes", "reference", "difference", "relative_share", "p", "verdict", "seeds")
+    columns = (*by, metric, "difference", "verdict")
     heads = {"difference": "against the reference (points)", "relative_share": "relative (%)"}
     return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
@@ -236,9 +241,9 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
         found = tests(answers, [*by, "own"], metric, base, within=["task"]).droplevel("own")
         frame = frame.join(found.drop(columns=["effect", "n"]).add_prefix(f"{name}_"))
     heads = {"task": "tested on", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
-    heads |= {"nothing_difference": "against zero-shot (points)"}
-    columns = (*by, metric, "own_difference", "own_p", "own_verdict", "nothing_difference", "nothing_p")
-    columns += ("nothing_verdict", "seeds")
+    heads |= {"nothing_difference": "against zero-shot (points)", "own_verdict": "so it is"}
+    heads |= {"nothing_verdict": "so it is", "own_p": "p (Holm)", "nothing_p": "p (Holm)"}
+    columns = (*by, metric, "own_difference")
     notes = (f"{SCORES[metric]}: means over examples and seeds. {SEEDS} {PAIRED}", _partial(runs))
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
 
@@ -289,6 +294,11 @@ def turned(tests: pd.DataFrame) -> pd.DataFrame:
     for name in ("difference", "difference_low", "difference_high", "effect"):
         frame[name] = -frame[name]
     return frame.assign(verdict=frame["verdict"].replace({"higher": "lower", "lower": "higher"}))
+
+
+def _decides(metrics: Sequence[str]) -> list[str]:
+    """The score of these that a small table shows."""
+    return [metric for metric in ("strict_accuracy", "em@1", *metrics) if metric in metrics][:1]
 
 
 def _columns(metric: str) -> list[str]:

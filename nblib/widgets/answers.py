@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from html import escape
 
@@ -72,7 +72,9 @@ def compared(given: Answers) -> Table:
         line |= {"new tokens": f"{prediction.new_tokens:,}", "seconds": f"{answer.seconds:.2f}"}
         line |= {"training": answer.trained or NOTHING} if any(other.trained for other in given.answers) else {}
         lines.append(line)
-    return table(given.question.intent, lines)
+    shown = table(given.question.intent, lines)
+    columns = ("method", "verdict", "answer", "prompt tokens", "seconds")
+    return replace(shown, columns=columns)
 
 
 def prompts(given: Answers) -> Table:
@@ -116,12 +118,12 @@ def marked(answer: str, reference: str) -> str:
     for kind, start, end, begin, until in SequenceMatcher(None, expected, ours, autojunk=False).get_opcodes():
         lost, new = "".join(expected[start:end]), "".join(ours[begin:until])
         if kind == "equal":
-            html.append(_spaced(new))
+            html.append(escape(new))
             text.append(new)
         else:
-            html.append(f"<del>{_spaced(lost)}</del>" * bool(lost) + f"<ins><b>{_spaced(new)}</b></ins>" * bool(new))
+            html.append(f"<del>{escape(lost)}</del>" * bool(lost) + f"<ins><b>{escape(new)}</b></ins>" * bool(new))
             text.append(f"[-{lost}-]" * bool(lost) + f"{{+{new}+}}" * bool(new))
-    return Marked("".join(text), f'<code style="overflow-wrap: anywhere">{"".join(html)}</code>')
+    return Marked("".join(text), "".join(html))
 
 
 def _checked(code: str, reference: str) -> dict[str, str]:
@@ -130,8 +132,3 @@ def _checked(code: str, reference: str) -> dict[str, str]:
         return {"verdict": "", "answer": code or "(empty)"}
     verdict = RIGHT if code == reference else WRONG
     return {"verdict": verdict.replace(" ", "\xa0"), "answer": marked(code, reference)}
-
-
-def _spaced(text: str) -> str:
-    """Code for a table's cell: spaces and line ends are kept, without <pre>, whose margins would stretch the row."""
-    return escape(text).replace("  ", "&nbsp;&nbsp;").replace("\n ", "\n&nbsp;").replace("\n", "<br>")

@@ -12,11 +12,11 @@ import traitlets
 from matplotlib.figure import Figure
 
 from nblib import plots, results, stats
-from nblib.plots import COSTS, NOTHING_FOR_PROMPTS, SCORES
+from nblib.columns import COSTS, SCORES, head
+from nblib.plots import NOTHING_FOR_PROMPTS
 from nblib.tables import Table, names, paragraph
 from nblib.tables.protocol import Example
-from nblib.tables.show import head
-from nblib.widgets.jobs import alert, sentence
+from nblib.widgets.jobs import alert, page, sentence
 from nblib.widgets.run_details import differences, predictions, run
 
 __all__ = ["Explorer", "differences", "export", "figure", "front", "predictions", "run", "runs", "show", "table"]
@@ -86,9 +86,12 @@ def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Tab
         return paragraph("There are no such runs.")
     lines = frame.sort_values(y, ascending=y in COSTS, kind="stable").rename_axis("run").reset_index()
     lines["on the front"] = lines["run"].isin(front(frame, x, y))
-    columns = ("on the front", "label", "model", "task", "precision", "seed", y, x, "run")
+    varied = [name for name in ("model", "task", "precision") if frame[name].nunique() > 1]
+    wide = ("on the front", "label", "model", "task", "precision", "seed", y, x, "run")
+    columns = ("on the front", "label", *varied, "seed", y, x)
     note = "Runs of several tasks or limits: their scores do not compare, so no front."
-    return Table(lines, () if _is_comparable(frame) else (note,), columns=columns, heads={"label": "method"})
+    notes = () if _is_comparable(frame) else (note,)
+    return Table(lines, notes, columns=columns, wide=wide, heads={"label": "method"})
 
 
 def export(
@@ -164,7 +167,7 @@ class Explorer:
         self.x = menu(options=named, value=_first(x, usual, of=axes), description="x")
         self.y = menu(options=named, value=_first(y, "em@1", "strict_accuracy", *axes, of=axes), description="y")
         self.picture = ClickableFigure()
-        self.hint, self.detail, self.status = (ipywidgets.HTML() for _ in range(3))
+        self.hint, self.detail, self.status = ipywidgets.HTML(), page(), ipywidgets.HTML()
         self.chosen = ipywidgets.Select(options=[], rows=8, description="run", layout=WIDE)
         self.other = menu(options=[(NOBODY, "")], description="compare", layout=WIDE)
         self.downloads = {kind: ipywidgets.Button(description=kind.upper(), icon="download") for kind in KINDS}

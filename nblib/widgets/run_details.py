@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from nblib import results
+from nblib.columns import size
 from nblib.results import Prediction, Row
-from nblib.tables import Marked, Table, names, size
+from nblib.tables import Marked, Table, names
 from nblib.tables.protocol import Example
 from nblib.tables.show import NOTHING
 from nblib.widgets.answers import first_code, marked, table
@@ -89,7 +90,7 @@ def _question(id: str, known: Mapping[str, Example]) -> dict[str, str]:
 def _cell(prediction: Prediction, other: Prediction) -> str:
     """A verdict above an answer, with its differences to another one."""
     verdict, code = _verdict(prediction), marked(first_code(prediction), first_code(other))
-    return Marked(f"{verdict}\n{code}", f"{verdict}<br>{getattr(code, 'html', code)}")
+    return Marked(f"{verdict}\n{code}", f"{verdict}\n{getattr(code, 'html', code)}")
 
 
 def _verdict(prediction: Prediction) -> str:
