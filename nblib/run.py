@@ -1,6 +1,7 @@
 """A study file run from a shell: `python -m nblib.run study.yaml --store results`; one part of it with `--shard 3/8`.
 
-Exit status 0: every run has a result; 1: a run failed or ran out of memory, which its row says; 2: refused, or unable to go on.
+Exit status 0: every run has a result; 1: a run failed or ran out of memory, which its row says; 2: the study was
+refused, or could not go on.
 """
 
 import argparse

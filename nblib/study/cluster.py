@@ -181,16 +181,16 @@ def _connected() -> Any:
     os.environ |= {name: os.environ.get(name, value) for name, value in SETTINGS.items()}
     for attempt in range(1, STARTS + 1):
         try:
-            if not ray.is_initialized():
-                if url := ray.init(log_to_driver=False, logging_level=logging.ERROR).dashboard_url:
-                    print(f"Ray's dashboard: http://{url}")
+            context = None if ray.is_initialized() else ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            if context and context.dashboard_url:
+                print(f"Ray's dashboard: http://{context.dashboard_url}")
             return ray
         except Exception as problem:  # a time limit within Ray, in several kinds
             print(f"Ray did not start or could not be reached, attempt {attempt} of {STARTS}: {problem}")
             ray.shutdown()
     raise ConnectionError(
-        "Ray could not be started or reached: name a running cluster in RAY_ADDRESS, try again when this machine is less "
-        "busy, or take engine = 'local'"
+        "Ray could not be started or reached: name a running cluster in RAY_ADDRESS, try again when this machine is "
+        "less busy, or take engine = 'local'"
     )
 
 
