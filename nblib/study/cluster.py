@@ -40,7 +40,7 @@ def work(waiting: Sequence[Planned], store: str | Path, options: dict) -> None:
     OSError where a machine does not see `store` or cannot write to it.
     """
     ray = _connected()
-    address = str(store) if stores.is_address(store) else Path(store).expanduser().absolute().as_uri()
+    address = str(store) if stores.is_address(store) else f"file://{Path(store).expanduser().absolute()}"
     seconds, known = weights(waiting, stores.rows_here(store))
     processes = int(ray.cluster_resources().get("CPU", 1))
     progress = Progress(len(waiting), sum(seconds.values()), known=known, processes=processes)
