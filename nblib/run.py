@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nblib import results, study
-from nblib.models import launched
 from nblib.results import Row
 from nblib.study import Planned
 from nblib.study.parallel import ENGINES
@@ -26,8 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         consent = {"allow_code_execution": args.allow_code_execution}
         planned = study.plan(runs, **consent)
         own = shard(planned, *args.shard)
-        if launched.rank() == 0:
-            print(f"{args.study}: {len(own)} of {len(planned)} runs, results in {args.store}", flush=True)
+        print(f"{args.study}: {len(own)} of {len(planned)} runs, results in {args.store}", flush=True)
         rows = study.run_all(own, args.store, force=args.force, processes=args.processes, engine=args.engine, **consent)
     except (ValueError, OSError, ImportError) as problem:
         if os.environ.get("NBLIB_DEBUG"):
@@ -45,8 +43,7 @@ def _said(rows: Sequence[Row], own: Sequence[Planned]) -> int:
     """Prints how the runs ended; returns the exit status."""
     failed = [row for row in rows if row.status != results.OK]
     lines = [f"{row.id}: {row.status}: {row.error}" for row in failed]
-    if launched.rank() == 0:
-        print(f"{len(rows) - len(failed)} of {len(own)} runs have results", *lines, sep="\n")
+    print(f"{len(rows) - len(failed)} of {len(own)} runs have results", *lines, sep="\n")
     return int(len(rows) - len(failed) < len(own))
 
 

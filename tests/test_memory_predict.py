@@ -190,15 +190,6 @@ def test_options_fit_with_the_reserve_the_least_quantized_first():
         assert option.device_batch * option.accumulation == 8
 
 
-def test_several_cards_share_a_step_and_each_has_gradients_to_exchange(folder):
-    one, two = (plan(folder, "T4", methods=LORA, precisions=["fp32"], length=32, cards=cards)[0] for cards in (1, 2))
-    alone = plan(folder, "T4", methods=LORA, precisions=["fp32"], length=32, batch_size=4)[0]
-    assert [(found.device_batch, found.accumulation) for found in (one, two)] == [(8, 1), (4, 1)]
-    assert two.peak_bytes == alone.peak_bytes + two.prediction.gradients_bytes > alone.peak_bytes
-    with pytest.raises(ValueError, match="batch_size must be a multiple of cards; got 8, 3"):
-        plan(folder, "T4", length=32, cards=3)
-
-
 @pytest.mark.slow
 def test_slower_ways_are_taken_one_after_the_other_as_the_card_gets_smaller(folder):
     sizes = {"length": 512, "methods": LORA, "precisions": ["bf16"]}

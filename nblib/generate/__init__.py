@@ -12,7 +12,6 @@ from transformers.generation.stopping_criteria import StopStringCriteria
 from nblib import models
 from nblib.generate import plain, search
 from nblib.generate.cache import attends_to_all, base_of, has_virtual_tokens, prefill, prefill_shared, takes_positions
-from nblib.models import launched
 from nblib.prompts import Prompt, encode, ends
 from nblib.spec import Decoding
 
@@ -36,7 +35,6 @@ def completions(
     `decoding.stop` all-beams, text may follow that, and what is scored is cut at the stop string anyway.
     With `decoding.length_rule` with-prompt, beams are compared as transformers did before 4.36. To an encoder-decoder
     that makes next to no difference, for its decoder's prompt is one token: today's rule stands for both.
-    Of processes that were launched together, each answers its share of the batches.
     What all prompts begin with, shots as a rule, is read once. A batch whose prompts are all `done` is left out, which
     changes no other answer.
     """
@@ -53,8 +51,8 @@ def completions(
         )
     # Padding would come between virtual tokens and query, which changes answers: then nothing is padded.
     equal_lengths = not searched and has_virtual_tokens(model) and not model.config.is_encoder_decoder
-    for number, batch in enumerate(batches(encoded, decoding.batch_size, equal_lengths=equal_lengths)):
-        if number % launched.size() != launched.rank() or all(index in done for index in batch):
+    for batch in batches(encoded, decoding.batch_size, equal_lengths=equal_lengths):
+        if all(index in done for index in batch):
             continue
         seeds = [seed * 1_000_003 + index for index in batch]
         torch.manual_seed(seeds[0])  # for beams that are sampled, which transformers draws for a batch as a whole

@@ -52,7 +52,7 @@ class Card:
 def card(device: str | float) -> Card:
     """The card of that name, or one of so many GiB.
 
-    Raises ValueError for an unknown name, and for a size that leaves nothing but the reserve.
+    Raises ValueError for an unknown name, and for a size that leaves nothing beside the reserve.
     """
     if isinstance(device, str):
         if device not in CARDS:
@@ -90,7 +90,6 @@ class _Search:
     methods: Sequence[spec.Trained]
     batch_size: int
     texts: dict
-    cards: int = 1  # that share each step's rows
 
     def options(self, card: Card, precisions: Sequence[str], **texts: Any) -> list[Option]:
         """For each precision and method the fastest way that fits."""
@@ -107,30 +106,27 @@ class _Search:
         for training in self._trainings(method):
             batch = training.device_batch
             predicted = predict(self.model, method, precision, training=training, batch=batch, **texts)
-            # Beside its own gradients, a card has those that it exchanges with the others.
-            peak = predicted.peak_bytes + (predicted.gradients_bytes if self.cards > 1 else 0)
-            if peak <= card.usable_bytes:
+            if predicted.peak_bytes <= card.usable_bytes:
                 yield Option(
                     method=method,
                     precision=precision,
                     device_batch=batch,
-                    accumulation=self.batch_size // self.cards // batch,
+                    accumulation=self.batch_size // batch,
                     gradient_checkpointing=training.gradient_checkpointing,
                     optimizer=training.optimizer,
-                    peak_bytes=peak,
-                    share=peak / (card.gib * GIB),
+                    peak_bytes=predicted.peak_bytes,
+                    share=predicted.peak_bytes / (card.gib * GIB),
                     prediction=predicted,
                 )
 
     def _trainings(self, method: spec.Trained) -> Iterator[spec.Training]:
         """Ways to make the same step, the fastest first; small adapters' states are not worth a lesser optimizer."""
-        own = self.batch_size // self.cards
-        batches = [size for size in range(own, 0, -1) if own % size == 0]
+        batches = [size for size in range(self.batch_size, 0, -1) if self.batch_size % size == 0]
         optimizers = OPTIMIZERS if isinstance(method, spec.FullTuning) else OPTIMIZERS[:1]
         checkpointing = (False, True) if room.keeps_checkpointing(method) else (False,)
         for optimizer, checkpoints, device_batch in product(optimizers, checkpointing, batches):
             yield spec.Training(
-                batch_size=own,
+                batch_size=self.batch_size,
                 device_batch=device_batch,
                 optimizer=optimizer,
                 gradient_checkpointing=checkpoints,
@@ -161,23 +157,18 @@ def plan(
     methods: Sequence[spec.Trained] = METHODS,
     precisions: Sequence[str] = (),
     batch_size: int = 8,
-    cards: int = 1,
     **texts: Any,
 ) -> list[Option]:
     """The fastest way that fits, for every method at every precision; the least quantized first.
 
     `device` is a name in CARDS or a number of GiB; we keep a reserve free. An optimizer step takes `batch_size` rows,
-    split if they do not fit at once; each of several `cards` holds the whole model and takes an equal part of them.
-    `texts` are as in `predict`, `length` at least. Without `precisions`, we try all that the device can do except
-    fp32, which costs twice as much as bf16 and is hardly better. Ways that need more passes are slower, then those that
-    compute activations twice (checkpointing); 8-bit and paged optimizers come last.
+    split if they do not fit at once. `texts` are as in `predict`, `length` at least. Without `precisions`, we try all
+    that the device can do except fp32, which costs twice as much as bf16 and is hardly better. Ways that need more
+    passes are slower, then those that compute activations twice (checkpointing); 8-bit and paged optimizers come last.
     Raises ValueError for what cannot be, and if nothing fits: then it names the smallest change that would.
     """
     own = card(device)
-    for name, value in {"batch_size": batch_size, "cards": cards}.items():
-        whole(at_least=1).check(name, value)
-    if batch_size % cards:
-        raise ValueError(f"batch_size must be a multiple of cards; got {batch_size}, {cards}")
+    whole(at_least=1).check("batch_size", batch_size)
     if not methods:
         raise ValueError("methods must name at least one that is trained; got none")
     for method in methods:
@@ -188,7 +179,7 @@ def plan(
         if precision == "bf16" and own.name in NO_BF16:
             raise ValueError(f"precision bf16 needs a newer card than the {own.name}: take fp16")
     tried = list(precisions) or [precision for precision in own.precisions if precision != "fp32"]
-    search = _Search(model, methods, batch_size, texts, cards)
+    search = _Search(model, methods, batch_size, texts)
     if found := search.options(own, tried):
         return found
     raise ValueError(search.smallest_change(own, tried))

@@ -11,17 +11,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
 import psutil
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
 
 from nblib import methods, models, results, rules, spec, stores, train
-from nblib.models import launched
 from nblib.progress import Progress
 from nblib.results import Row
 from nblib.study import fitting, locks, resume, run
@@ -67,7 +65,8 @@ def run_all(
         if not isinstance(value, bool):  # the text "false" would be true
             raise ValueError(f"{name} must be True or False; got {value!r}")
     rules.one_of(*ENGINES).check("engine", engine)
-    launched.check("ray://" if engine == "ray" else str(folder))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ValueError("processes of accelerate launch or torchrun cannot share a run yet: start Python without them")
     train.check_report_to(report_to)
     store, folder = folder, stores.rows_here(folder)
     waiting = [one for one in planned if force or not results.finished(folder, one.id)]
@@ -76,8 +75,6 @@ def run_all(
         from nblib.study import cluster  # which needs Ray
 
         cluster.work(waiting, store, options)
-    elif waiting and launched.size() > 1:
-        _work_launched(waiting, folder, options)
     elif waiting and stores.is_address(store):
         _work_at(waiting, str(store), options)
     elif waiting:
@@ -103,29 +100,6 @@ def _work_here(waiting: Sequence[Planned], folder: Path, options: dict, processe
     options = options | {"processes": processes}
     with others(processes, waiting, folder, before, options):
         work(waiting, folder, before, options, wait=True)
-
-
-def _work_launched(waiting: Sequence[Planned], folder: Path, options: dict) -> None:
-    """Runs that all processes of a launch do together: the first in the results folder, the others in ones of no use.
-
-    What another study works on is left to it.
-    """
-    options = options | {"processes": launched.size()}
-
-    def begin(planned: Planned | None) -> Planned | None:
-        found = broadcast_object_list([planned and planned.id])[0]
-        return next((one for one in waiting if one.id == found), None)
-
-    if launched.rank() == 0:
-        results.require_room(folder)
-        before = {one.id: results.written(folder, one.id) for one in waiting}
-        work(waiting, folder, before, options, begin=lambda planned: (begin(planned), gather_object([])))
-        begin(None)
-    while launched.rank() and (planned := begin(None)):
-        with tempfile.TemporaryDirectory() as place:
-            stores.Store(f"file://{folder.absolute()}").pull(Path(place), *_names(planned))
-            gather_object([])  # now the first one may begin
-            run.run_one(planned, place, **options)
 
 
 def _work_at(waiting: Sequence[Planned], address: str, options: dict) -> None:
@@ -173,11 +147,10 @@ def work(
     *,
     wait: bool = False,
     kept: fitting.Base | None = None,
-    begin: Callable[[Planned], object] = lambda planned: None,
 ) -> None:
     """Runs each whose row is still the one that was there `before`; with `wait` also what others may leave undone.
 
-    `kept` keeps the last model for the next call; `begin` is called before each run.
+    `kept` keeps the last model for the next call.
     """
     seconds, known = weights(waiting, folder) if wait else ({}, False)
     progress = Progress(len(waiting), sum(seconds.values()), known=known, processes=options["processes"])
@@ -187,7 +160,6 @@ def work(
             for planned in locked:
                 if results.written(folder, planned.id) == before[planned.id]:  # not by another process meanwhile
                     progress.begin(_name(planned), seconds.get(planned.id, 0.0))
-                    begin(planned)
                     with _explained(folder):
                         run.run_one(planned, folder, base=base, report=progress.report, **options)
                 ended = [one.id for one in waiting if results.written(folder, one.id) != before[one.id]]

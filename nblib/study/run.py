@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object
 
 from nblib import (
     generate,
@@ -24,7 +23,6 @@ from nblib import (
     tasks,
     train,
 )
-from nblib.models import launched
 from nblib.results import Prediction, Row
 from nblib.retrieve import Found
 from nblib.study import fitting, planning, resume
@@ -133,8 +131,6 @@ def answers(
         while (smaller := _keep_answers(answer, stored.known, size, len(queries), keep)) is not None:
             size = record.notes["answered_at_a_time"] = smaller
             fitting.free()
-        for index, prediction in gather_object(list(stored.known.items())) if launched.size() > 1 else ():
-            keep(index, prediction)
         predictions = [stored.known[index] for index in range(len(queries))]
         if stored.resumed > 0:
             record.notes["answers_resumed"] = stored.resumed

@@ -14,15 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import synchronize_rng_states
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from nblib import files, methods, provenance
-from nblib.models import launched
 from nblib.train import losses
 from nblib.train.encoding import answer_tokens
 
@@ -85,19 +81,6 @@ class LeanTrainer(Trainer):
     def _answers_a_row(self) -> float:
         return sum(map(answer_tokens, self.eval_dataset)) / len(self.eval_dataset)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Draws the batches of one process, of which others that were launched with it take their parts."""
-        if launched.size() == 1:
-            return super()._get_train_sampler(train_dataset)
-        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * launched.size()
-        return LengthGroupedSampler(rows, dataset=self.train_dataset, model_input_name="input_ids")
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """All rows for each process: of rows that are shared out, some would count twice."""
-        if launched.size() == 1:
-            return super().get_eval_dataloader(eval_dataset)
-        return DataLoader(self.eval_dataset, self.args.eval_batch_size, collate_fn=self.data_collator)
-
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         place = Path(output_dir or self.args.output_dir)
         place.mkdir(parents=True, exist_ok=True)
@@ -120,8 +103,6 @@ class FitCallback(TrainerCallback):
     def on_epoch_begin(self, args, state, control, **_):
         if self.order is not None and state.global_step == self.earlier_steps:
             torch.set_rng_state(self.order)  # the Trainer draws this epoch's order again, from whatever it finds
-        if launched.size() > 1:
-            synchronize_rng_states(["torch"])
         self.order = torch.get_rng_state()
 
     def on_optimizer_step(self, args, state, control, **_):

@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, SchedulerType
 from transformers.training_args import OptimizerNames
 
 from nblib import models
-from nblib.models import launched
 from nblib.spec import Training
 from nblib.tasks import Data, Task
 from nblib.train import attention, losses
@@ -41,8 +40,6 @@ def check(training: Training) -> None:
         if value not in known:
             near = difflib.get_close_matches(value, known, n=3, cutoff=0.0)
             raise ValueError(f"{name} must be one that transformers knows, such as {', '.join(near)}; got {value!r}")
-    if training.batch_size % launched.size():
-        raise ValueError(f"batch_size {training.batch_size} cannot be shared by {launched.size()} processes equally")
 
 
 def fit(
@@ -107,15 +104,13 @@ def _arguments(
     training: Training, learning_rate: float, precision: str, seed: int, rows: int, folder: str, also: dict
 ) -> TrainingArguments:
     steps_an_epoch = math.ceil(rows / training.batch_size)
-    own_rows = training.batch_size // launched.size()  # of a step, in this process
-    device_batch = math.gcd(own_rows, training.device_batch)
     evaluated = max(1, steps_an_epoch // training.evaluations_an_epoch)
     made = TrainingArguments(
         output_dir=folder,
         num_train_epochs=training.epochs,
-        per_device_train_batch_size=device_batch,
+        per_device_train_batch_size=training.device_batch,
         per_device_eval_batch_size=training.device_batch,
-        gradient_accumulation_steps=own_rows // device_batch,
+        gradient_accumulation_steps=training.batch_size // training.device_batch,
         learning_rate=learning_rate,
         optim=training.optimizer,
         lr_scheduler_type=training.schedule,
