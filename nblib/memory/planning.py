@@ -52,7 +52,7 @@ class Card:
 def card(device: str | float) -> Card:
     """The card of that name, or one of so many GiB.
 
-    Raises ValueError for an unknown name, and for a size that leaves nothing beside the reserve.
+    Raises ValueError for an unknown name, and for a size that leaves nothing but the reserve.
     """
     if isinstance(device, str):
         if device not in CARDS:
