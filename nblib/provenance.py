@@ -10,8 +10,9 @@ from pathlib import Path
 PACKAGES = (
     "nblib torch transformers peft bitsandbytes datasets evaluate accelerate tree-sitter tree-sitter-python".split()
 )
-# How results are made, where no setting says it: one count more for each change after which a score can differ.
-REVISIONS = {"prompts": 2, "training": 2, "decoding": 2, "scores": 2, "execution": 2}
+# How results are made, where no setting says it: one count more for each change after which a score can differ. Which
+# rows such a change concerns says `results.older`; where it says nothing, all of them.
+REVISIONS = {"prompts": 3, "training": 3, "decoding": 3, "scores": 2, "execution": 2}
 ROOT = Path(__file__).resolve().parent.parent  # of the clone
 
 
@@ -19,7 +20,7 @@ def collect() -> dict:
     """Commit, versions, revisions and processor, as plain values."""
     return {
         "commit": _git("rev-parse", "HEAD"),
-        "clean": _git("status", "--porcelain") == "",
+        "clean": _git("status", "--porcelain", "--", "nblib") == "",  # a notebook that was run is no other code
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "revisions": dict(REVISIONS),

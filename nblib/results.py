@@ -22,6 +22,7 @@ SHIPPED = provenance.ROOT / "data" / "results"  # rows of the executed study, a 
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
 RESCORED = {"scores", "execution"}  # revisions of what stored answers are enough for
 EMBEDDED, SAMPLE = ("tiny", "micro"), re.compile(r".+-mini")  # models and tasks that the repository ships
+LLAMA = re.compile("code-?llama|phi-3")  # models with such a tokenizer, by name: an older row does not say more
 MIN_FREE_BYTES = 2**20  # without which no work is begun; a row and its predictions seldom need more
 
 
@@ -143,7 +144,7 @@ def to_rescore(folder: str | Path, id: str) -> Row | None:
     row, _ = _whole_row(path) if path.exists() else (None, "")
     if row is None or row.status != OK or row.settings.get("shape_only"):
         return None
-    return row if (older := _older(row)) and set(older) <= RESCORED else None
+    return row if (old := _older(row)) and set(old) <= RESCORED else None
 
 
 def _paths(folder: str | Path, ids: Iterable[str] | None) -> list[Path]:
@@ -158,22 +159,52 @@ _OLDER = "was made by an earlier nblib"
 def _checked(path: Path) -> tuple[Row | None, str]:
     """A row of today's revisions, or why there is none."""
     row, why = _whole_row(path)
-    if row is not None and (older := _older(row)):
-        changed = ", ".join(f"{name} {count}, now {provenance.REVISIONS[name]}" for name, count in older.items())
+    if row is not None and (old := _older(row)):
+        changed = ", ".join(f"{name} {count}, now {provenance.REVISIONS[name]}" for name, count in old.items())
         return None, f"{_OLDER} ({changed}): run its notebook again, which keeps its answers where they still hold"
     return row, why
 
 
 def _older(row: Row) -> dict[str, int]:
-    """What of a row was made by an earlier revision, and by which; what its run does not do has none."""
-    changed = not _has_plain_texts(row.settings)
-    done = {"prompts": changed, "decoding": changed, "training": changed and bool(row.settings.get("training"))}
-    done |= {"scores": not row.settings.get("shape_only"), "execution": "sandbox" in row.notes}
-    made = dict.fromkeys(provenance.REVISIONS, 1) | row.provenance.get("revisions", {})
-    return {name: made[name] for name, now in provenance.REVISIONS.items() if done.get(name, True) and made[name] < now}
+    return older(row.settings, row.notes | row.provenance)
 
 
-def _has_plain_texts(settings: dict) -> bool:
+def older(settings: Mapping, facts: Mapping) -> dict[str, int]:
+    """What of a result an earlier revision made that a later one changed; `facts` are its notes and provenance."""
+    made = dict.fromkeys(provenance.REVISIONS, 1) | facts.get("revisions", {})
+    later = {name: range(made[name] + 1, now + 1) for name, now in provenance.REVISIONS.items()}
+    return {name: made[name] for name in later if any(_concerns(name, to, settings, facts) for to in later[name])}
+
+
+def _concerns(name: str, revision: int, settings: Mapping, facts: Mapping) -> bool:
+    """Whether that revision can have changed such a result; where nothing is said here, it can."""
+    model, method = (str(settings.get(part)).lower() for part in ("model", "method"))
+    training, shaped = settings.get("training") or {}, settings.get("shape_only")
+    if {"training": not training, "scores": shaped, "execution": "sandbox" not in facts}.get(name):
+        return False  # which its run does not do
+    sampled = (settings.get("decoding") or {}).get("temperature") is not None
+    int8 = settings.get("precision") == "int8" and facts.get("device", "cpu") == "cpu"
+    leaked = not settings.get("drop_leaked") and _has_leaks(facts)
+    accumulated = training.get("batch_size") != training.get("device_batch")
+    changed: dict = {
+        **dict.fromkeys((("prompts", 2), ("training", 2), ("decoding", 2)), not _has_plain_texts(settings)),
+        # RAG left out near-duplicates; Llama tokenizers over bytes lost their first token.
+        ("prompts", 3): ("'rag'" in method and leaked) or ("deepseek" in model and not shaped),
+        # AdaLoRA's penalty counted once a batch; validation multiplied int8 otherwise than training, as answering did.
+        ("training", 3): ("adalora" in method and accumulated) or int8,
+        # A batch shared its draws; Llama tokenizers over pieces lost an answer's first space.
+        ("decoding", 3): sampled or int8 or (LLAMA.search(model) and not shaped),
+    }
+    return bool(changed.get((name, revision), True))
+
+
+def _has_leaks(facts: Mapping) -> bool:
+    """Whether test intents are nearly those of training rows, or nobody knows."""
+    found = facts.get("data_checks", {}).get("overlaps")
+    return found is None or any(pair["near"] for pair in found if list(pair["splits"]) == ["train", "test"])
+
+
+def _has_plain_texts(settings: Mapping) -> bool:
     """Whether a run has nothing that the second revision of prompts, training and decoding reads in another way.
 
     These are special tokens in texts, tokens that a tokenizer appends, and dates in chat templates: the embedded models
@@ -357,13 +388,14 @@ def _lines(folder: str | Path, id: str) -> list[dict]:
 
 def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
     """A piece of the runs at a time: as lists, fields take several times the memory that they take as columns."""
-    pieces, counts, known = [], [], {}  # of shots: the same ones stand before many queries
+    pieces, counts = [], list[int]()
+    known: dict = {}  # lists of shots: many queries have the same
     for start in range(0, len(runs), PIECE):
         found = [_lines(folder, id) for id in runs.index[start : start + PIECE]]
         counts += map(len, found)
         pieces.append(_columns([fields for lines in found for fields in lines], known))
     answers = pd.concat(pieces, ignore_index=True) if pieces else _columns([], known)
-    answered = runs[np.array(counts, dtype=int) > 0]
+    answered = runs.loc[np.array([count > 0 for count in counts], dtype=bool)]
     places = np.repeat(np.arange(len(answered)), [count for count in counts if count])
     shared: dict = {"run": pd.Categorical(answered.index.astype("str")).take(places), "example": answers.pop("example")}
     shared["example"] = shared["example"].astype("category")

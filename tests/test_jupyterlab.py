@@ -191,14 +191,14 @@ def depict(page, widget, name):
     if folder := os.environ.get("NBLIB_PICTURES"):
         page.set_viewport_size(NARROW)
         taken = Image.open(io.BytesIO(widget.screenshot())).convert("RGB")
-        taken.quantize(128, dither=Image.Dither.NONE).save(Path(folder) / f"widget_{name}.png", optimize=True)
+        taken.quantize(256, dither=Image.Dither.NONE).save(Path(folder) / f"widget_{name}.png", optimize=True)
         page.set_viewport_size(ROOM)
 
 
 def choose_theme(page, name):
     page.get_by_role("menuitem", name="Settings", exact=True).click()
-    page.get_by_role("menuitem", name="Theme", exact=True).click()
-    page.get_by_role("menuitem", name=f"JupyterLab {name}", exact=True).click()
+    for label in ("Theme", f"JupyterLab {name}"):
+        page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{label}$")).click()
     page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for()
 
 
@@ -292,10 +292,13 @@ def test_the_explorer_filters_compares_downloads_and_its_points_can_be_chosen(pl
     picture.locator("text", has_text="Highest EM@1").wait_for()
     depict(played, explorer, "explorer")
     menu(explorer, "method").select_option(label="rag")
-    menu(explorer, "x").select_option(label="training (s)")
-    menu(explorer, "x").select_option(label="prompt tokens per query")
-    menu(explorer, "y").select_option(label="CodeBLEU (%)")
-    picture.locator("text", has_text="Highest CodeBLEU").wait_for()
+    for name, label, title in (
+        ("x", "training (s)", "Highest EM@1 for its training"),
+        ("x", "prompt tokens per query", "Highest EM@1 for its prompt tokens"),
+        ("y", "CodeBLEU (%)", "Highest CodeBLEU for its prompt tokens"),
+    ):
+        menu(explorer, name).select_option(label=label)
+        picture.locator("text", has_text=title).wait_for()
     listed = explorer.locator("select[size], select[multiple]").first
     points = [point.get_attribute("id").removeprefix("run:") for point in picture.locator('[id^="run:"]').all()]
     assert len(points) == listed.locator("option").count() > 3

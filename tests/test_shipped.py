@@ -9,7 +9,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from nblib import results
+from nblib import results, spec, tasks
 from nblib.tools import shipped
 
 NOTEBOOKS = ("rq1_peft_vs_icl", "rq2_peft_vs_rag", "rq3_peft_methods", "rq4_quantization", "rq5_apps")
@@ -32,6 +32,11 @@ def test_rows_of_the_pretrained_model_are_sound_and_hold_only_ids_of_the_data_an
     rows = results.read(folder)
     assert {(row.status, row.settings["limit"]) for row in rows} == {(results.OK, 200)}
     for row in rows:
+        plain = row.settings | {"method": spec.method(**row.settings["method"])}
+        plain |= {"training": plain["training"] and spec.Training(**plain["training"])}
+        run, made = spec.Run(**plain | {"decoding": spec.Decoding(**plain["decoding"])}), row.provenance
+        content = f"{made['data']} {tasks.settings(tasks.of(run))}"
+        assert spec.run_id(run, data=content, weights=made["weights"]) == row.id
         for prediction in results.predictions(folder, row.id):
             others = vars(prediction) | {"completions": (), "codes": ()}
             assert re.search(r"\w \w", json.dumps(others)) is None

@@ -163,6 +163,32 @@ def test_rows_of_the_sample_tasks_outlast_revisions_that_their_texts_cannot_meet
     assert [name for name in runs if results.finished(tmp_path, name)] == ["tiny"]
 
 
+SECOND = {"revisions": {"prompts": 2, "training": 2, "decoding": 2, "scores": 2, "execution": 2}}
+LEAKY = {"data_checks": {"overlaps": [{"splits": ["train", "test"], "near": 1}]}}
+TRAINED = {"training": spec.Training()}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "facts", "older"),
+    [
+        (spec.Lora(), TRAINED, {}, []),
+        (spec.Retrieved(), {}, {"data_checks": {"overlaps": []}}, []),
+        (spec.Retrieved(), {}, LEAKY, ["prompts"]),
+        (spec.Retrieved(), {"drop_leaked": True}, LEAKY, []),
+        (spec.AdaLora(), TRAINED, {}, []),
+        (spec.AdaLora(), {"training": spec.Training(device_batch=4)}, {}, ["training"]),
+        (spec.ZeroShot(), {"decoding": spec.Decoding(1, 5, temperature=0.6)}, {}, ["decoding"]),
+        (spec.Lora(), TRAINED | {"precision": "int8"}, {"device": "cpu"}, ["training", "decoding"]),
+        (spec.Lora(), TRAINED | {"precision": "int8"}, {"device": "cuda"}, []),
+        (spec.ZeroShot(), {"model": "codellama-7b"}, {}, ["decoding"]),
+        (spec.ZeroShot(), {"model": "deepseek-coder-1.3b"}, {}, ["prompts"]),
+    ],
+)
+def test_a_revision_ages_the_rows_that_it_can_have_changed(method, settings, facts, older):
+    run = spec.Run(**{"model": "smollm2-135m-instruct", "task": "conala", "method": method} | settings)
+    assert list(results.older(spec.settings(run), SECOND | facts)) == older
+
+
 # --- plans ------------------------------------------------------------------------------------------------------------
 
 

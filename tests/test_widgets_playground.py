@@ -270,7 +270,7 @@ def test_an_error_looks_like_one_leaves_the_earlier_answers_and_another_choice_m
     assert not widget.ask.disabled
     widget.task.value = "conla"
     assert widget.reading.wait(60)
-    assert "⚠ task must be one of" in widget.status.value
+    assert "⚠ Error:</b> task must be one of" in widget.status.value
     assert "\n" not in widget.status.value
     assert len(widget.example.options) == 1
     for own in (TASK, ""):  # typed in, or left as it was given

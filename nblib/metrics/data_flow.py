@@ -84,6 +84,12 @@ def _text(node: Node, lines: list[str]) -> str:
 # --- reading: what each kind of node adds, and the states after it; one call for each level of the tree ---------------
 
 
+def _part(node: Node, name: str) -> Node:
+    child = node.child_by_field_name(name)
+    assert child is not None  # the grammar has it
+    return child
+
+
 def _reader(node: Node) -> Callable[[_Flow, Node, States], States]:
     return READERS.get(node.type, _read_all) if node.children and node.type not in ONE_TOKEN else _read_token
 
@@ -107,7 +113,7 @@ def _read_all(flow: _Flow, node: Node, states: States) -> States:
 
 
 def _read_default(flow: _Flow, node: Node, states: States) -> States:
-    name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
+    name, value = _part(node, "name"), _part(node, "value")
     states = dict(_reader(value)(flow, value, states))
     for place, text in flow.variables(name):
         for source, source_text in flow.variables(value):
@@ -128,11 +134,12 @@ def _read_assignment(flow: _Flow, node: Node, states: States) -> States:
 
 def _pairs(node: Node) -> list[tuple[Node, Node]]:
     """The sides of an assignment or a loop, part by part where both have as many; none of a type alone."""
-    left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
+    left = _part(node, "left")
     if node.type == "for_in_clause":
         return [(left, node.children[-1])]
-    if right is None:
+    if node.child_by_field_name("right") is None:
         return []
+    right = _part(node, "right")
     lefts, rights = ([child for child in side.children if child.type != ","] for side in (left, right))
     return list(zip(lefts, rights, strict=True)) if len(lefts) == len(rights) > 0 else [(left, right)]
 

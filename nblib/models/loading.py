@@ -244,7 +244,7 @@ def _ready(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTr
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
         if hasattr(state := getattr(module, "state", None), "is_training") and loaded.device.type == "cpu":
-            state.__class__ = _as_in_training(type(state))
+            state.__class__ = _as_in_training(type(state))  # type: ignore[arg-type]
     return loaded
 
 

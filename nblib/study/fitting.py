@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from nblib import memory, methods, models, provenance, spec, tasks, train
+from nblib import memory, methods, models, provenance, results, spec, tasks, train
 from nblib.study import resume
 from nblib.study.locks import lock
 from nblib.study.planning import Planned
@@ -134,8 +134,9 @@ def is_saved(path: Path) -> bool:
     """Whether an adapter was trained to its end and kept there, as training is done today."""
     if not (path / methods.FACTS).exists():
         return False
-    made = {"prompts": 1, "training": 1} | methods.read(path)["facts"].get("provenance", {}).get("revisions", {})
-    return all(made[name] == provenance.REVISIONS[name] for name in ("prompts", "training"))
+    facts = methods.read(path)["facts"]
+    old = results.older(facts["settings"], facts.get("notes", {}) | facts.get("provenance", {}))
+    return not set(old) & {"prompts", "training"}
 
 
 def _save(planned: Planned, model: nn.Module, path: Path, record: Record) -> None:

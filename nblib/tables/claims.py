@@ -102,14 +102,15 @@ def verdicts(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Verdict]:
 def shipped(claim: str, task: str, model: str = "tiny") -> Verdict:
     """The verdict on a claim from the rows that the repository ships, in a sentence: what README and report say too.
 
-    `task` is as in a verdict: claim 5 speaks of two. Raises ValueError where the shipped rows have no such verdict.
+    `task` is as in a verdict: claim 5 speaks of two. Not decided where the shipped rows say nothing of it, as before
+    they are made.
     """
     folder, names = results.SHIPPED / model, task.split(" and ")
     ids = [path.stem for path in folder.glob("*.json") if any(f".{name}." in path.name for name in names)]
     for verdict in verdicts(*results.load(folder, ids)):
         if (verdict.claim, verdict.task) == (claim, task):
             return replace(verdict, numbers=pd.DataFrame())
-    raise ValueError(f"the shipped rows of {model} have no verdict on claim {claim!r} and task {task!r}")
+    return Verdict(claim, model, task, OPEN, f"No shipped run speaks of it on {task}.", pd.DataFrame())
 
 
 def verdict_table(found: Sequence[Verdict]) -> Table:
@@ -291,7 +292,7 @@ def claim_5(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
     verdict = FAILS if (joint["own_verdict"] == "lower").any() else HOLDS if is_safe.all() else OPEN
     own = frame[frame["own"].astype(bool)].set_index("task")[metric]
     numbers = joint.rename(columns={f"own_{name}": name for name in TESTED}).assign(
-        line=joint["trained_on"] + ", asked on " + joint["task"],
+        line=joint["trained_on"] + ", tested on " + joint["task"],
         base="its own adapter",
         score=joint[metric],
         base_score=joint["task"].map(own),

@@ -1,6 +1,6 @@
 """Scores of some of the examples: by difficulty, by any other group, and by what the prompt held."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -181,7 +181,7 @@ def _with_all(answers: pd.DataFrame, name: str, groups: Mapping[str, str], order
     return both.assign(**{name: pd.Categorical(both[name], ["all", *order], ordered=True)})
 
 
-def _scores_of(runs: pd.DataFrame, answers: pd.DataFrame, by: list[str], metrics: Sequence[str]) -> pd.DataFrame:
+def _scores_of(runs: pd.DataFrame, answers: pd.DataFrame, by: list[str], metrics: Iterable[str]) -> pd.DataFrame:
     """By group and method how runs ended, `n` examples and each score that the runs have, with its interval."""
     order, sizes = list(answers[by[0]].cat.categories), answers.groupby(by[0], observed=False)["example"].nunique()
     frame = _each_method(runs, by[0], order)[["kind", "status", "seeds"]]

@@ -76,7 +76,7 @@ def near_pairs(
             index[word].append(text)
     for text in test:
         found = {other for word in _rarest(text, frequency) for other in index.get(word, ())}
-        yield from ((other, text) for other in found if _alike(text, other))
+        yield from ((other, text) for other in found if alike(text, other))
 
 
 def _rarest(text: frozenset[str], frequency: Counter[str]) -> list[str]:
@@ -85,7 +85,8 @@ def _rarest(text: frozenset[str], frequency: Counter[str]) -> list[str]:
     return sorted(text, key=lambda word: (frequency[word], word))[: len(text) - shared + 1]
 
 
-def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
+def alike(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two sets of words share at least NEAR of them."""
     shorter, longer = sorted((len(one), len(other)))
     if shorter < NEAR * longer - 1e-9:
         return False

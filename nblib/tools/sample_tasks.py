@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nblib import files, tasks
+from nblib import files
+from nblib.tasks.checks import alike, word_set
 from nblib.tools import recipes, sample_checks
 from nblib.tools.recipes import KNOWN, NEW, SAMPLE_REQUEST, VARIABLES, Operation, Problem, Question
 from nblib.tools.sample_checks import Check
@@ -196,7 +197,7 @@ def _problem(
 
 
 def _is_new(intent: str, seen: Seen) -> bool:
-    return not any(tasks.near_duplicate(intent, other) for other in seen)
+    return not any(alike(word_set(intent), word_set(other)) for other in seen)
 
 
 def _function_name(rng: random.Random) -> str:

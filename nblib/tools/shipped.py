@@ -10,6 +10,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,7 +41,7 @@ NO_ADDRESS = """On Colab, upload a notebook and put your copy's address into its
 change `REPOSITORY` in `nblib/tools/notebooks.py` and run `python -m nblib.tools notebooks clean` and then
 `python -m nblib.tools readme`, which also puts a badge into each row above."""
 SPARING = spec.Training(batch_size=8, device_batch=8, gradient_checkpointing=True)
-TEXTS = {"length": 128, "beams": 1, "new_tokens": 64}  # of the prediction: tokens of rows and answers
+TEXTS: dict[str, Any] = {"length": 128, "beams": 1, "new_tokens": 64}  # of the prediction: tokens of rows and answers
 FEW = ("zero-shot", "icl-3", "rag-3", "lora", "full")  # whose operations and style are told apart
 REAL = ("method", "em@1", "em@10", "codebleu", "chrf", "prompt_tokens", "train_seconds", "seeds")
 SHOWN = (

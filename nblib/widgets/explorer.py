@@ -16,7 +16,7 @@ from nblib.columns import COSTS, SCORES, head
 from nblib.plots import NOTHING_FOR_PROMPTS
 from nblib.tables import Table, names, paragraph
 from nblib.tables.protocol import Example
-from nblib.widgets.jobs import alert, sentence
+from nblib.widgets.jobs import alert, page, sentence
 from nblib.widgets.run_details import differences, predictions, run
 
 __all__ = ["Explorer", "differences", "export", "figure", "front", "predictions", "run", "runs", "show", "table"]
@@ -167,7 +167,7 @@ class Explorer:
         self.x = menu(options=named, value=_first(x, usual, of=axes), description="x")
         self.y = menu(options=named, value=_first(y, "em@1", "strict_accuracy", *axes, of=axes), description="y")
         self.picture = ClickableFigure()
-        self.hint, self.detail, self.status = (ipywidgets.HTML() for _ in range(3))
+        self.hint, self.detail, self.status = ipywidgets.HTML(), page(), ipywidgets.HTML()
         self.chosen = ipywidgets.Select(options=[], rows=8, description="run", layout=WIDE)
         self.other = menu(options=[(NOBODY, "")], description="compare", layout=WIDE)
         self.downloads = {kind: ipywidgets.Button(description=kind.upper(), icon="download") for kind in KINDS}

@@ -102,6 +102,7 @@ def _turn(watch: Watch) -> Iterator[None]:
 def _run(model: str, task: str, name: str, beams: int, settings: dict) -> Run:
     """A method's run as a comparison of the study has it, but for the number of beams."""
     kind, _, count = (name, "", SHOTS) if name in ("icl", "rag") else name.rpartition("-")
+    kinds: list[str | spec.Method]
     kinds, shots = ([kind], [int(count)]) if kind in ("icl", "rag") and count.isdigit() else ([name], [])
     if adapter := _adapter(name):
         trained = read(adapter)["facts"]["settings"]

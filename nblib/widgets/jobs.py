@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from html import escape
 
+import ipywidgets
+
 from nblib.progress import clock
 
 CANCELLED = "Cancelled."
@@ -69,7 +71,13 @@ def sentence(error: BaseException) -> str:
 
 def alert(text: str) -> str:
     """An error as HTML that looks like one, in the page's own red, and that a screen reader says at once."""
-    return f'<b role="alert" style="color: var(--jp-error-color1, #c62828)">⚠ {escape(text)}</b>'
+    style = "color: var(--jp-error-color1, #c62828); line-height: 1.4"
+    return f'<div role="alert" style="{style}"><b>⚠ Error:</b> {escape(text)}</div>'
+
+
+def page() -> ipywidgets.HTML:
+    """A place for HTML whose tables look as those of a notebook's other outputs."""
+    return ipywidgets.HTML().add_class("jp-RenderedHTMLCommon")
 
 
 def pace(share: float, seconds: float) -> str:

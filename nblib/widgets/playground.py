@@ -12,7 +12,7 @@ from nblib import models, presets, spec, tasks
 from nblib.study.fitting import Base
 from nblib.widgets.answers import Answer, compared, first_code, prompts, top
 from nblib.widgets.inference import MAX_METHODS, Watch, answer, examples
-from nblib.widgets.jobs import CANCELLED, Job, alert, pace
+from nblib.widgets.jobs import CANCELLED, Job, alert, pace, page
 
 __all__ = ["Base", "Playground", "answer", "compared", "examples", "prompts", "show", "top"]
 
@@ -72,7 +72,7 @@ class Playground:
         self.intent = ipywidgets.Textarea(intent, placeholder=hint, description="intent", layout=WIDE)
         self.ask = ipywidgets.Button(description="Answer", button_style="primary", icon="play")
         self.cancel = ipywidgets.Button(description="Cancel", icon="stop", disabled=True)
-        self.status, self.asked, self.summary, self.all = (ipywidgets.HTML() for _ in range(4))
+        self.status, self.asked, self.summary, self.all = ipywidgets.HTML(), ipywidgets.HTML(), page(), page()
         self.columns = [ipywidgets.HTML(layout={"width": "24%", "min_width": "16em"}) for _ in range(MAX_METHODS)]
         choices, buttons = [self.model, self.task, self.precision, self.beams], [self.ask, self.cancel, self.status]
         rows = [choices, self.methods, [self.example], [self.intent], buttons, [self.asked], self.columns]
