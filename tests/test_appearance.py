@@ -32,7 +32,7 @@ def texts(svg: ElementTree.Element) -> Iterator[tuple[str, Bbox]]:
     for node in svg.iter(f"{SVG}text"):
         style = dict(part.split(": ", 1) for part in node.get("style", "").split("; "))
         size, weight = float(style["font-size"].removesuffix("px")), int(style.get("font-weight", 400))
-        font = FontProperties("DejaVu Sans", style=style.get("font-style", "normal"), weight=weight, size=size)
+        font = FontProperties(family="DejaVu Sans", style=style.get("font-style", "normal"), weight=weight, size=size)
         box = TextPath((0, 0), node.text, prop=font).get_extents()
         left = {"middle": -box.width / 2, "end": -box.width}.get(style.get("text-anchor", "start"), 0.0)
         turned = re.search(r"rotate\((\S+?)[ )]", node.get("transform"))
