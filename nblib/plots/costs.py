@@ -145,7 +145,7 @@ def _scale(axes: Axes, which: str, low: pd.Series, high: pd.Series, *, is_score:
     elif len(low) and not most:
         getattr(axes, f"set_{which}lim")(-0.04, 1.0)  # no ticks below nothing
     else:
-        getattr(axes, f"set_{which}margin")(0.18)
+        getattr(axes, f"set_{which}margin")(0.25)
 
 
 def _lines(axes: Axes, points: pd.DataFrame) -> list[str]:

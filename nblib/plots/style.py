@@ -337,7 +337,7 @@ def finding(frame: pd.DataFrame, metric: str, name: str = "method", *, within: s
     ties = frame.loc[frame.get(f"{metric}_tie", pd.Series(False, frame.index)).fillna(False).astype(bool), name]
     others = listed(ties) if len(ties) < 3 else f"{len(ties)} others"
     which = "Highest" if metric in SCORES else "Lowest"
-    return f"{which} {short(metric)}: {best}" + f"; {others} may be as good" * bool(len(ties) and not within)
+    return f"{which} {short(metric)}: {best}" + f"; {others} not told apart" * bool(len(ties) and not within)
 
 
 def _best(frame: pd.DataFrame, metric: str, name: str) -> str:
