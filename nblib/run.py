@@ -1,6 +1,7 @@
 """A study file run from a shell: `python -m nblib.run study.yaml --store results`; one part of it with `--shard 3/8`.
 
-Exit status 0: every run has a result; 1: a run failed or ran out of memory, which its row says; 2: nothing was begun.
+Exit status 0: every run has a result; 1: a run failed or ran out of memory, which its row says; 2: the study was
+refused, or could not go on.
 """
 
 import argparse
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nblib import results, study
+from nblib.models import launched
 from nblib.results import Row
 from nblib.study import Planned
 from nblib.study.parallel import ENGINES
@@ -20,11 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         described = study.from_yaml(args.study)
-        runs = replace(described, limit=args.limit or described.limit).runs()
+        runs = replace(described, limit=described.limit if args.limit is None else args.limit).runs()
         consent = {"allow_code_execution": args.allow_code_execution}
         planned = study.plan(runs, **consent)
         own = shard(planned, *args.shard)
-        print(f"{args.study}: {len(own)} of {len(planned)} runs, results in {args.store}", flush=True)
+        if launched.rank() == 0:
+            print(f"{args.study}: {len(own)} of {len(planned)} runs, results in {args.store}", flush=True)
         rows = study.run_all(own, args.store, force=args.force, processes=args.processes, engine=args.engine, **consent)
     except (ValueError, OSError, ImportError) as problem:
         if os.environ.get("NBLIB_DEBUG"):
@@ -41,9 +44,9 @@ def shard(planned: Sequence[Planned], part: int, parts: int) -> list[Planned]:
 def _said(rows: Sequence[Row], own: Sequence[Planned]) -> int:
     """Prints how the runs ended; returns the exit status."""
     failed = [row for row in rows if row.status != results.OK]
-    print(f"{len(rows) - len(failed)} of {len(own)} runs have results")
-    for row in failed:
-        print(f"{row.id}: {row.status}: {row.error}")
+    lines = [f"{row.id}: {row.status}: {row.error}" for row in failed]
+    if launched.rank() == 0:
+        print(f"{len(rows) - len(failed)} of {len(own)} runs have results", *lines, sep="\n")
     return int(len(rows) - len(failed) < len(own))
 
 
@@ -55,8 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--engine", choices=ENGINES, default="local", help="where runs go: this machine, or Ray")
     parser.add_argument("--shard", type=_shard, default=(1, 1), help="3/8 does the third of eight parts")
-    parser.add_argument("--limit", type=_count, help="only so many test examples, instead of the file's limit")
-    parser.add_argument("--processes", type=_count, help="side by side on this machine (default: as many as pay)")
+    parser.add_argument("--limit", type=int, help="only so many test examples, instead of the file's limit")
+    parser.add_argument("--processes", type=int, help="side by side on this machine (default: as many as pay)")
     parser.add_argument("--force", action="store_true", help="repeat finished runs, too")
     parser.add_argument("--allow-code-execution", action="store_true", help="run answers where isolation is weak")
     return parser
@@ -67,12 +70,6 @@ def _shard(text: str) -> tuple[int, int]:
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise argparse.ArgumentTypeError(f"must be a part and their number, such as 3/8, from 1 on; got {text!r}")
     return int(part), int(parts)
-
-
-def _count(text: str) -> int:
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more; got {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -73,10 +73,8 @@ class Store:
         self.fs.mv(f"{folder}/{part}", self.path(name))
 
     def read(self, name: str, folder: Path) -> None:
-        part = (folder / name).with_name(f".{PurePosixPath(name).name}.part")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        self.fs.get_file(self.path(name), str(part))
-        part.replace(folder / name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        self.fs.get_file(self.path(name), str(folder / name))
 
     def renewed(self, claim: str) -> AbstractContextManager:
         """Inside, a claim at that path is renewed by this process, whoever took it."""

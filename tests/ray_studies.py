@@ -8,6 +8,7 @@ The last line is JSON: what happened.
 """
 
 import json
+import math
 import os
 import random
 import signal
@@ -15,13 +16,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
 
-from nblib import presets, spec, study
+from nblib import presets, spec, stores, study
+from nblib.train import checkpoints
 
 BRIEF = spec.Training(epochs=2, optimizer="adamw_torch", evaluations_an_epoch=2)
 SETTINGS = presets.Preset(
@@ -53,17 +56,25 @@ def planned(model: str, data_dir: str) -> list[study.Planned]:
 def cluster(nodes: int, cpus: int = 1) -> Cluster:
     """A head that does no work, and nodes that do."""
     settings = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
-    for attempt in range(3):  # a busy machine may need more than Ray's 30 seconds
-        try:
-            made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **settings})
-            for _ in range(nodes):
-                add(made, cpus)
-            break
-        except Exception:
-            if attempt == 2:
-                raise
+    made = Cluster()
+    repeated(lambda: made.add_node(num_cpus=0, **settings))
+    for _ in range(nodes):
+        repeated(lambda: add(made, cpus))
     os.environ["RAY_ADDRESS"] = made.address
     return made
+
+
+def repeated(start):
+    """A busy machine may need more than Ray's 30 seconds."""
+    for _ in range(2):
+        with suppress(Exception):
+            return start()
+    return start()
+
+
+def often() -> None:
+    """In each worker: what a run has is copied all the time, and checkpoints are written at each validation."""
+    stores.PUSH_SECONDS, checkpoints.MIN_INTERVAL_SECONDS, checkpoints.MAX_OVERHEAD = 0.1, 0.0, math.inf
 
 
 def add(made: Cluster, cpus: int = 1):
@@ -74,6 +85,8 @@ def disturb(folder: str, model: str, data_dir: str, kills: str, seed: str, addre
     """Whether each kill came in the middle of a run is chance; rows tell when the next one is due."""
     runs, chance, done = planned(model, data_dir), random.Random(int(seed)), []
     made, over = cluster(2), threading.Event()
+    hook = {"worker_process_setup_hook": "ray_studies.often"}
+    ray.init(runtime_env=hook, log_to_driver=False, logging_level="ERROR")
     nodes = list(made.worker_nodes)
     begun = time.monotonic()
 
@@ -88,17 +101,19 @@ def disturb(folder: str, model: str, data_dir: str, kills: str, seed: str, addre
             killed = nodes.pop(chance.randrange(len(nodes)))
             made.remove_node(killed, allow_graceful=False)
             done.append(rows(folder))
-            nodes.append(add(made))
+            nodes.append(repeated(lambda: add(made)))
 
     thread = threading.Thread(target=kill_now_and_then)
     thread.start()
     found = study.run_all(runs, address or folder, engine="ray")
+    took = time.monotonic() - begun
     over.set()
     thread.join()
+    ray.shutdown()
     made.shutdown()
     told = {"status": [row.status for row in found], "errors": [row.error for row in found if row.error]}
     resumed = sum("training_resumed" in row.notes or "answers_resumed" in row.notes for row in found)
-    return told | {"rows_at_kills": done, "resumed": resumed, "seconds": time.monotonic() - begun}
+    return told | {"rows_at_kills": done, "resumed": resumed, "seconds": round(took)}
 
 
 def rows(folder: str) -> int:

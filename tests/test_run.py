@@ -67,7 +67,7 @@ def test_a_run_that_fails_is_said_and_counts_in_the_exit_status(file, tmp_path, 
         ({"model": "nowhere", "task": "conala-mini"}, [], "nowhere"),
         ({"model": "tiny"}, [], "has no task"),
         ({"model": "tiny", "task": "conala-mini"}, ["--shard", "9/8"], "such as 3/8, from 1 on; got '9/8'"),
-        ({"model": "tiny", "task": "conala-mini"}, ["--limit", "0"], "1 or more; got '0'"),
+        ({"model": "tiny", "task": "conala-mini"}, ["--limit", "0"], "1 or more; got 0"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence_before_any_work(text, arguments, reason, tmp_path, capsys):

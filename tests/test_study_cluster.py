@@ -77,11 +77,11 @@ def told(place, command, folder, *more) -> dict:
 @needs_ray
 @pytest.mark.slow
 def test_nodes_that_are_killed_change_nothing(place, undisturbed):
-    said = told(place, "disturb", place / "disturbed", 3, 1)
+    said = told(place, "disturb", place / "by 100% disturbed", 3, 1)
     assert len(said["rows_at_kills"]) == 3
     assert said["errors"] == []
     assert len(undisturbed) == 24
-    assert what_counts(place / "disturbed") == undisturbed
+    assert what_counts(place / "by 100% disturbed") == undisturbed
 
 
 @needs_ray

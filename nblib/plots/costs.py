@@ -38,14 +38,14 @@ def scatter(
     lines: bool = False,
     chosen: object = None,
 ) -> Figure:
-    """A point a line of the frame over two of its numbers, with the interval of y, and its name (a column) beside it.
+    """One point per line of the frame over two of its numbers, with the interval of y and the point's name (a column).
 
-    Of more than 20 points only those on the Pareto front, or with `lines` those of ICL and RAG, have their names. With
-    `lines`, ICL and RAG are joined over their numbers of examples, and the best PEFT method is a level across. Where
-    the frame has a column `pareto`, those on the Pareto front are filled and joined, all others hollow; the point
-    with the index `chosen` is ringed. Points have `run:<index>` as their ids in the SVG. A cost that spans far gets
-    a logarithmic axis; methods that train nothing get a panel of their own, side by side.
-    Raises ValueError for a column that is not there.
+    Of more than 20 points, we name only those on the Pareto front, or with `lines` those of ICL and RAG. With `lines`,
+    we join ICL and RAG over their numbers of examples, and draw the best PEFT method as a level line. If the frame has
+    a column `pareto`, points on the front are filled and joined, all others hollow; the point with the index `chosen`
+    gets a ring. Points have `run:<index>` as their ids in the SVG. Costs that span far get a logarithmic axis; methods
+    that train nothing get a panel of their own.
+    Raises ValueError for a column that does not exist.
     """
     frame = style.tidy(frame, x, y, name)
     points = _points(frame, x, y)
@@ -179,12 +179,12 @@ def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> 
 
 
 def break_even(frame: pd.DataFrame, *, methods: Sequence[str] = ()) -> Figure:
-    """Cost against number of queries: the trained method, which starts at the cost of training, and prompting ones;
-    where they cross, the number of queries. Tokens above, seconds below, each over its own numbers of queries.
+    """Cost against number of questions: the trained method, which starts at the cost of training, and prompting ones.
 
-    `methods` are lines of the frame; empty: the ICL and the RAG method that score best. For `tokens` and `seconds` it
-    has the costs `_once` (of training), `_base` and `_method` (of a query), and `_queries`, or `_why` there is none.
-    Raises ValueError for a method that is no line.
+    Tokens above, seconds below; a number says where two methods cross. `methods` are lines of the frame; empty: the ICL
+    and the RAG method that score best. For `tokens` and `seconds`, the frame has the costs `_once` (training), `_base`
+    and `_method` (per question), and `_queries`, or `_why` there is none.
+    Raises ValueError for a method that is not a line.
     """
     frame = style.tidy(frame).set_index("method", drop=False)
     for label in methods:
@@ -231,10 +231,10 @@ def _crossings(axes: Axes, unit: str, chosen: pd.DataFrame) -> list[str]:
 
 
 def memory_by_kind(frame: pd.DataFrame, *, cards: Mapping[str, float] | None = None, about: str = "") -> Figure:
-    """A bar a line of the frame (column `label`), stacked by what memory holds, a panel a model.
+    """One bar per line of the frame (column `label`), stacked by what memory holds, with one panel per model.
 
-    `cards` are sizes in GiB by name: a dashed line for each that is near. `about` begins the line under the title.
-    The kinds of a prediction, which need not be there at the same time, are stacked up to the predicted peak.
+    `cards` are sizes in GiB by name; those in reach get a dashed line. `about` begins the line under the title. Kinds
+    of a prediction need not peak at the same time; we stack them up to the predicted peak.
     """
     frame, cards = style.tidy(frame, "memory_bytes", "model", "label"), cards or {}
     largest = frame[frame["model"] == frame["model"].iloc[-1]] if len(frame) else frame
@@ -284,7 +284,7 @@ def _memory(axes: Axes, block: pd.DataFrame, sizes: Sequence[float]) -> set[floa
 
 
 def stack(axes: Axes, table: pd.DataFrame, shades: Sequence[str], names: Iterable[object]) -> None:
-    """A bar a line of the table, the first at the top, a part a column."""
+    """One bar per line of the table, the first at the top, with one part per column."""
     looks: dict[str, Any] = {"width": 0.7, "edgecolor": page().ground, "linewidth": 0.5, "legend": False}
     table.plot.barh(stacked=True, ax=axes, color=[fill(shade) for shade in shades], **looks)
     axes.set(ylim=(len(table) - 0.45, -0.55), ylabel="")

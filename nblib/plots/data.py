@@ -27,9 +27,9 @@ ENDINGS = {  # in the order of the bars: what it is called, and its colour
 
 
 def lengths(texts: Mapping[str, Sequence[int]], *, limits: Mapping[str, int] | None = None) -> Figure:
-    """How many tokens the texts of each column have (`{"intent": […], "code": […]}`), a panel each on one axis.
+    """How many tokens the texts of each column have (`{"intent": […], "code": […]}`), one panel each on a common axis.
 
-    A limit is a line, and it is said how many texts are longer. The axis ends where nearly all texts do.
+    Limits are lines, with the number of longer texts. The axis ends where nearly all texts do.
     Raises ValueError for a column without texts.
     """
     if not texts or not all(len(counts) for counts in texts.values()):
@@ -60,8 +60,10 @@ def lengths(texts: Mapping[str, Sequence[int]], *, limits: Mapping[str, int] | N
 
 
 def similarities(frame: pd.DataFrame) -> Figure:
-    """Queries by the similarity of their nearest example, right and wrong answers stacked; above each bar the share
-    that is right. `frame` has a line a query: its `similarity` and `score`."""
+    """Queries by the similarity of their nearest example, right and wrong answers stacked, with the share right.
+
+    `frame` has one line per query: its `similarity` and `score`.
+    """
     near, score = (frame[name].to_numpy(dtype=float) for name in ("similarity", "score"))
     low, high = (near.min(), max(near.max(), near.min() + 0.05)) if near.size else (0.0, 1.0)
     edges = np.array(MaxNLocator(12, steps=[1, 2, 5, 10]).tick_values(low, high + 1e-9))  # round numbers
@@ -99,7 +101,7 @@ def similarities(frame: pd.DataFrame) -> Figure:
 
 
 def endings(frame: pd.DataFrame, *, subtitle: str = "") -> Figure:
-    """A stacked bar a method, in a panel a `difficulty`: shares `ended passed`, `ended wrong`… of the first answers."""
+    """One stacked bar per method, one panel per `difficulty`: shares `ended passed`, `ended wrong`… of answers."""
     parts = {
         f"ended {kind}": name
         for kind, (name, _) in ENDINGS.items()

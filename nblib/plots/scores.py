@@ -1,4 +1,4 @@
-"""Scores: dots with intervals, a matrix of what was trained on and what is asked, curves over epochs and rates."""
+"""Figures of scores: dots with intervals, a matrix of training and test tasks, curves over epochs and rates."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,15 +32,15 @@ def forest(
     marks: str = "",
     beside: str = "",
 ) -> Figure:
-    """A line a method: its value as a dot, its interval (`<metric>_low`, `<metric>_high`) as a band, both in numbers.
+    """One line per method: its value as a dot, its interval (`<metric>_low`, `<metric>_high`) as a band, and numbers.
 
-    Scores run from best to worst; what has none stands below and says why. Columns that may be asked for:
+    Scores run from best to worst; methods without a score come last and say why. You can name columns:
         name: what a line is called
-        sections: a panel each, such as `model`, in the frame's order; a dashed line goes through all of them at the
+        sections: one panel each, such as `model`, in the frame's order; a dashed line goes through all of them at the
             line whose `reference` is true
-        marks: a line has a dot for each of these, such as `group`, told apart by its shape
-        beside: a second value, as a diamond; at the right stands how far it is from the first
-    Raises ValueError for a column that is not there, and for more marks than there are shapes.
+        marks: one dot each on a line, such as `group`, with shapes of their own
+        beside: a second value, as a diamond; at the right we say how far it is from the first
+    Raises ValueError for a column that does not exist, and for more marks than there are shapes.
     """
     by = [column for column in (sections, name, marks) if column]
     frame = style.tidy(frame, metric, *by, *filter(None, [beside]))
@@ -154,7 +154,7 @@ def heat_map(frame: pd.DataFrame, metric: str = "em@1") -> Figure:
 def curves(
     frame: pd.DataFrame, x: str = "epoch", y: str = "loss", *, chosen: Mapping[str, float] | None = None
 ) -> Figure:
-    """A panel a method, the best first, with the others in grey behind it: a loss over epochs, a score over rates.
+    """One panel per method, the best first, with the others in grey behind it: a loss over epochs, a score over rates.
 
     Lines are means over seeds. Dots are the lines of the frame whose `kept` is true; rings the x that is `chosen`, by
     method; a cross on the axis is a line without y. The number at the right of a panel is the lowest loss, or how far
@@ -241,10 +241,10 @@ def _limits(axes: Axes, frame: pd.DataFrame, x: str, y: str, ticks: int) -> None
 
 
 def loss_curve(frame: pd.DataFrame, *, epochs: float | None = None) -> Figure:
-    """Training loss by epoch as a line, validation losses as dots, the kept checkpoint ringed.
+    """Training loss by epoch as a line, validation losses as dots, a ring around the checkpoint we keep.
 
-    `frame` has a line a loss: `of` (training or validation), `epoch`, `loss`, `kept`, and `method`, `kind`, `model` and
-    `task`, which are the same in all lines. `epochs` is where the axis ends: a running training grows towards it.
+    `frame` has one line per loss: `of` (training or validation), `epoch`, `loss`, `kept`, and `method`, `kind`, `model`
+    and `task`, which are the same in all lines. `epochs` is where the axis ends: a running training grows towards it.
     """
     training, validation = (frame[frame["of"] == name].set_index("epoch") for name in ("training", "validation"))
     smooth, kept = training["loss"].rolling(STEPS, min_periods=1).mean(), validation[validation["kept"].astype(bool)]

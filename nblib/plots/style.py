@@ -73,7 +73,7 @@ OTHER = "#989662"  # a kind that has no colour of its own
 
 
 def use(name: str) -> None:
-    """Has all figures from here on made for a page that is `light` (as at the start) or `dark`.
+    """Draws all later figures for a page that is `light` (as at the start) or `dark`.
 
     Raises ValueError for another page.
     """

@@ -8,8 +8,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,10 +39,13 @@ def work(waiting: Sequence[Planned], store: str | Path, options: dict) -> None:
     Raises ImportError without Ray and for a machine with other packages, ConnectionError where Ray cannot be reached,
     OSError where a machine does not see `store` or cannot write to it.
     """
-    ray = _package()
-    address = str(store) if stores.is_address(store) else Path(store).expanduser().absolute().as_uri()
-    with stores.Claims(address).kept() as claims, _connected(ray):
-        _Study(ray, address, options, claims, _needs(ray, waiting)).run(parallel.groups(waiting))
+    ray = _connected()
+    address = str(store) if stores.is_address(store) else f"file://{Path(store).expanduser().absolute()}"
+    seconds, known = weights(waiting, stores.rows_here(store))
+    processes = int(ray.cluster_resources().get("CPU", 1))
+    progress = Progress(len(waiting), sum(seconds.values()), known=known, processes=processes)
+    with stores.Claims(address).kept() as claims:
+        _Study(ray, address, options, claims, _needs(ray, waiting)).run(parallel.groups(waiting), seconds, progress)
 
 
 @dataclass
@@ -59,34 +61,33 @@ class _Study:
     data: dict[int, Any] = field(default_factory=dict)  # references of rows that tasks read: they travel once
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def run(self, undone: list[list[Planned]]) -> None:
+    def run(self, undone: list[list[Planned]], seconds: dict[str, float], progress: Progress) -> None:
         """Until all is done."""
-        every = [one for group in undone for one in group]
-        seconds, known = weights(every, stores.rows_here(self.address))
-        progress, done = Progress(len(every), sum(seconds.values()), known=known, processes=self._cpus()), []
+        done: list[Planned] = []
         try:
             while undone or self.running:
-                self._submit(undone)
-                progress.begin(self._described(), 0.0)
+                whole, free = self.ray.cluster_resources(), self.ray.available_resources()
+                used = [f"{whole[name] - free.get(name, 0):g} {name}s" for name in ("CPU", "GPU") if name in whole]
+                progress.begin(f"{' and '.join(used)} of {sum(node['Alive'] for node in self.ray.nodes())} nodes", 0.0)
+                self._submit(undone, int(whole.get("CPU", 1)) + AHEAD - len(self.running))
                 for reference in self._ended():
                     group = self.running.pop(reference)
                     left = self._collect(reference, group)
                     undone += [left] if left else []
                     self.claims.release(parallel.shared(group[0]))
-                    done += [one.id for one in group[: len(group) - len(left)]]
-                    progress.end(len(done), sum(seconds[id] for id in done))
+                    done += group[: len(group) - len(left)]
+                    progress.end(len(done), sum(seconds[one.id] for one in done))
         except KeyboardInterrupt:
             self._interrupted(sum(map(len, undone)))
             raise
 
-    def _submit(self, undone: list[list[Planned]]) -> None:
+    def _submit(self, undone: list[list[Planned]], count: int) -> None:
         """Hands out as much as the cluster can soon begin with."""
-        room = self._cpus() + AHEAD - len(self.running)
         for group in list(undone):
-            if room > 0 and self.claims.take(parallel.shared(group[0])):
+            if count > 0 and self.claims.take(parallel.shared(group[0])):
                 undone.remove(group)
                 self.running[self._task(group)] = group
-                room -= 1
+                count -= 1
 
     def _task(self, group: list[Planned]) -> Any:
         for one in group:
@@ -97,9 +98,6 @@ class _Study:
         bare = [replace(one, data=None) for one in group]  # type: ignore[arg-type]  # it comes by its reference
         remote = self.ray.remote(max_retries=RETRIES, retry_exceptions=False, **self.needs[group[0].id])(_work)
         return remote.remote(facts, self.address, bare, self.options, *[self.data[id(one.data)] for one in group])
-
-    def _cpus(self) -> int:
-        return int(self.ray.cluster_resources().get("CPU", 1))
 
     def _ended(self) -> Sequence:
         if self.running:
@@ -116,21 +114,16 @@ class _Study:
             self._cancel([*self.running])
             raise problem.cause from None
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError) as problem:
-            rows = stores.rows_here(self.address)
-            left = [one for one in group if not results.finished(rows, one.id)]
-            for one in left[:1]:
-                self._write_dead(one, problem)
+            status = results.OUT_OF_MEMORY if isinstance(problem, errors.OutOfMemoryError) else results.FAILED
+            error = f"{type(problem).__name__}: its process died: {str(problem).strip().splitlines()[0]}"
+            with stores.worked_on(self.address, *[f"{one.id}.json" for one in group]) as folder:
+                left = [one for one in group if results.written(folder, one.id) is None]
+                for one in left[:1]:
+                    made = provenance.collect() | {"data": one.data.content}
+                    row = results.Row(one.id, spec.settings(one.run), status, {}, {}, {}, made, error)
+                    results.write(folder, row)
             return left[1:]
         return []
-
-    def _write_dead(self, planned: Planned, problem: Exception) -> None:
-        is_memory = isinstance(problem, self.ray.exceptions.OutOfMemoryError)
-        status = results.OUT_OF_MEMORY if is_memory else results.FAILED
-        error = f"{type(problem).__name__}: its process died, in the end with: {str(problem).strip().splitlines()[0]}"
-        made = provenance.collect() | {"data": planned.data.content}
-        with stores.worked_on(self.address) as folder:
-            row = results.Row(planned.id, spec.settings(planned.run), status, {}, {}, {}, made, error)
-            results.write(folder, row)
 
     def _interrupted(self, undone: int) -> None:
         """Cancels what has not begun, and says what goes on."""
@@ -150,12 +143,6 @@ class _Study:
         for reference in references:
             self.ray.cancel(reference, force=False)
 
-    def _described(self) -> str:
-        nodes = sum(node["Alive"] for node in self.ray.nodes())
-        whole, free = self.ray.cluster_resources(), self.ray.available_resources()
-        used = {name: whole[name] - free.get(name, 0) for name in ("CPU", "GPU") if name in whole}
-        return " and ".join(f"{used[name]:g} of {whole[name]:g} {name}s" for name in used) + f" on {nodes} nodes"
-
 
 def _work(facts: dict, address: str, group: list[Planned], options: dict, *rows: Any) -> None:
     """A task, on its machine. Raises ImportError where packages differ, OSError where the store is out of sight."""
@@ -163,11 +150,12 @@ def _work(facts: dict, address: str, group: list[Planned], options: dict, *rows:
 
     ray.experimental.internal_kv._internal_kv_put(facts["key"], b"begun", overwrite=True)
     _require_same(facts["versions"])
-    if not stores.Store(address).fs.exists(facts["claim"]):
+    store = stores.Store(address)
+    if not store.fs.exists(facts["claim"]):
         shared = "give a folder that all machines share, or an address such as s3://bucket/study"
         raise OSError(f"machine {os.uname().nodename} does not see {address}: {shared}")
     whole = [replace(one, data=data) for one, data in zip(group, rows, strict=True)]
-    with stores.Store(address).renewed(facts["claim"]):
+    with store.renewed(facts["claim"]):
         parallel.work_at(whole, address, options | {"processes": int(ray.cluster_resources()["CPU"])}, kept=BASE)
 
 
@@ -180,7 +168,8 @@ def _require_same(versions: dict) -> None:
 # --- the cluster ------------------------------------------------------------------------------------------------------
 
 
-def _package() -> Any:
+def _connected() -> Any:
+    """Ray, connected to the cluster that runs, or to one that it starts; it stays so, for the next study."""
     try:
         import ray
         import ray.experimental.internal_kv
@@ -189,44 +178,20 @@ def _package() -> Any:
             "engine = 'ray' needs the package ray, which is not installed: pip install \"nblib[ray]\", or take "
             "engine = 'local'"
         ) from problem
-    return ray
-
-
-@contextmanager
-def _connected(ray: Any) -> Iterator[None]:
-    """The cluster that runs, or one of this machine; a connection that was made before stays.
-
-    So it does after an interrupt, for the tasks that go on.
-    """
     os.environ |= {name: os.environ.get(name, value) for name, value in SETTINGS.items()}
-    if ray.is_initialized():
-        yield
-        return
-    if url := _started(ray).dashboard_url:
-        print(f"Ray's dashboard: http://{url}")
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        ray.shutdown()
-        raise
-    ray.shutdown()
-
-
-def _started(ray: Any) -> Any:
     for attempt in range(1, STARTS + 1):
         try:
-            return ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            context = None if ray.is_initialized() else ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            if context and context.dashboard_url:
+                print(f"Ray's dashboard: http://{context.dashboard_url}")
+            return ray
         except Exception as problem:  # a time limit within Ray, in several kinds
+            print(f"Ray did not start or could not be reached, attempt {attempt} of {STARTS}: {problem}")
             ray.shutdown()
-            if attempt == STARTS:
-                raise ConnectionError(
-                    f"Ray could not be started or reached ({problem}): name a running cluster in RAY_ADDRESS, try "
-                    "again when this machine is less busy, or take engine = 'local'"
-                ) from problem
-            print("Ray did not start in time; trying again.")
-    raise AssertionError
+    raise ConnectionError(
+        "Ray could not be started or reached: name a running cluster in RAY_ADDRESS, try again when this machine is "
+        "less busy, or take engine = 'local'"
+    )
 
 
 def _needs(ray: Any, waiting: Sequence[Planned]) -> dict[str, dict]:

@@ -123,7 +123,7 @@ def _work_launched(waiting: Sequence[Planned], folder: Path, options: dict) -> N
         begin(None)
     while launched.rank() and (planned := begin(None)):
         with tempfile.TemporaryDirectory() as place:
-            stores.Store(folder.absolute().as_uri()).pull(Path(place), *_names(planned)[1:])  # all but its row
+            stores.Store(f"file://{folder.absolute()}").pull(Path(place), *_names(planned))
             gather_object([])  # now the first one may begin
             run.run_one(planned, place, **options)
 

@@ -292,7 +292,7 @@ def claim_5(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
     verdict = FAILS if (joint["own_verdict"] == "lower").any() else HOLDS if is_safe.all() else OPEN
     own = frame[frame["own"].astype(bool)].set_index("task")[metric]
     numbers = joint.rename(columns={f"own_{name}": name for name in TESTED}).assign(
-        line=joint["trained_on"] + ", asked on " + joint["task"],
+        line=joint["trained_on"] + ", tested on " + joint["task"],
         base="its own adapter",
         score=joint[metric],
         base_score=joint["task"].map(own),

@@ -124,7 +124,7 @@ def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> T
     heads = {"card_bytes": "memory", "device_batch": "rows a pass", "accumulation": "passes a step"}
     heads |= {"card_share": "of the card (%)", "peak_bytes": "peak", "gradient_checkpointing": "checkpointing"}
     note = "Predicted from the configuration. We keep 8 % of a card and 0.5 GiB free."
-    shown = ("card", "method", "precision", "device_batch", "gradient_checkpointing", "peak_bytes", "card_share", "why")
+    shown = ("card", "method", "precision", "device_batch", "gradient_checkpointing", "peak_bytes", "why")
     return Table(frame, (note,), columns=shown, heads=heads, group="card")
 
 

@@ -86,7 +86,7 @@ def table(frame: pd.DataFrame, x: str = "train_seconds", y: str = "em@1") -> Tab
         return paragraph("There are no such runs.")
     lines = frame.sort_values(y, ascending=y in COSTS, kind="stable").rename_axis("run").reset_index()
     lines["on the front"] = lines["run"].isin(front(frame, x, y))
-    varied = [name for name in ("model", "task", "precision") if frame[name].nunique() > 1]
+    varied = [name for name in ("model", "task") if frame[name].nunique() > 1]
     wide = ("on the front", "label", "model", "task", "precision", "seed", y, x, "run")
     columns = ("on the front", "label", *varied, "seed", y, x)
     note = "Runs of several tasks or limits: their scores do not compare, so no front."

@@ -43,13 +43,13 @@ def main() -> None:
 
 def kills(place: Path, count: int, seed: int) -> None:
     """Raises AssertionError where a row differs from that of a study on this machine."""
-    found = told(place, "disturb", place / "disturbed", count, seed)
+    print(told(place, "disturb", place / "disturbed", count, seed), flush=True)
     study.run_all(ray_studies.planned(str(place / "base"), str(place / "data")), place / "alone")
     rows, others = (results.read(place / name) for name in ("alone", "disturbed"))
     assert [(row.id, row.scores) for row in rows] == [(row.id, row.scores) for row in others]
     for row in rows:
         assert results.predictions(place / "alone", row.id) == results.predictions(place / "disturbed", row.id)
-    print(found | {"rows": len(rows)})
+    print(f"{len(rows)} rows are those of an undisturbed study")
 
 
 def told(place: Path, command: str, folder: Path, *more: object) -> dict:
