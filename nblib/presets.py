@@ -58,8 +58,10 @@ class Preset:
 STUDY = ("zero-shot", "icl", "lora", "ia3", "prompt-tuning", "prefix-tuning")  # what its first question compares
 
 PRESETS = {
-    # For the embedded model on a CPU. Learning rates: the best of five for each method, see RATES. Adapters have no
-    # dropout: drawing it took a third of a training step on a CPU. Budgets are equal in rates only: LoRA, DoRA and
+    # For the embedded model on a CPU. Learning rates: the best of five for each method (RATES), searched on an earlier
+    # draw of conala-mini, whose answers had one style. On today's draw we tried three around them for some methods:
+    # LoRA, IA3 and full tuning keep theirs, prompt tuning is at its grid's edge (docs/tried.md).
+    # Adapters have no dropout: drawing it took a third of a CPU step. Budgets are equal in rates only: LoRA, DoRA and
     # AdaLoRA had a second alpha tried, 64, with which seeds agreed more on other data (docs/tried.md).
     "default": Preset(
         methods=(
