@@ -1,5 +1,6 @@
 """Data and answers in numbers: how long texts are, how near examples were, how executed answers ended."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,7 +109,7 @@ def endings(frame: pd.DataFrame, *, subtitle: str = "") -> Figure:
         if f"ended {kind}" in frame and frame[f"ended {kind}"].sum() > 0
     }
     whole = frame[frame["difficulty"] == frame["difficulty"].iloc[0]] if len(frame) else frame
-    title = style.finding(whole.rename(columns={"ended passed": "strict_accuracy"}), "strict_accuracy")
+    title = style.finding(whole.assign(strict_accuracy=whole.get("ended passed", math.nan)), "strict_accuracy")
     words = describe(frame, "", title, by=["difficulty", "method"], parts=parts)[1]
     shades = [dict(ENDINGS.values())[name] for name in parts.values()]
     with style.context():
