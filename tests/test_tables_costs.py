@@ -85,7 +85,7 @@ class TestMemory:
         table = tables.cards(plans, {"large": 16, "small": 2})
         assert list(table.frame["card"]) == ["small", "large"]
         for words in ("nothing fits", "it does not fit: take nf4", "8.0 GiB", "50.0"):
-            assert words in table.text
+            assert words in tables.full(table).text
 
 
 class TestBreakEven:

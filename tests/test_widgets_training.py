@@ -48,7 +48,7 @@ def test_every_step_and_every_validation_has_a_loss_and_they_are_those_of_the_tr
 def test_the_picture_grows_and_the_last_one_has_the_validation_losses(watched):
     _, _, shown = watched
     assert len(shown) >= 2
-    assert shown[0].alt.startswith("Loss of lora by epoch: training from")
+    assert shown[0].alt.startswith("Loss of lora by epoch. training from")
     assert "validation" not in shown[0].alt
     assert re.search(r"validation from .* to .*, the checkpoint of epoch [12] is kept", shown[-1].alt)
 
@@ -58,7 +58,7 @@ def test_what_is_trained_already_is_read_and_said_to_be(planned, watched):
     again = training.train(planned, store, shown=lambda picture: None)
     assert (first.here, again.here) == (True, False)
     assert set(again.losses["of"]) == {"validation"}
-    assert "by an earlier run, whose adapter is read" in repr(again)
+    assert "by an earlier run, whose adapter we load" in repr(again)
     assert repr(first).endswith(f"adapters/{again.folder.name}.")
 
 

@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from nblib import files
+from nblib import files, provenance
 from nblib.columns import MEANINGS, NAMES, SCORES, listed, scale, short, unit, written
 
 WIDTH, EDGE, DPI = 8.0, 0.2, 150  # inches, as wide as GitHub shows them; inches around everything; dots an inch
@@ -357,6 +357,10 @@ def capital(text: str) -> str:
 class Picture(display.Image):
     """A figure that Jupyter shows as PNG, with its alternative text, which nbconvert reads and a terminal prints."""
 
+    def __init__(self, png: bytes, alt: str):
+        super().__init__(png, format="png", width=round(100 * WIDTH))
+        self.alt = alt  # no argument of older IPythons, such as Colab's
+
     def __repr__(self) -> str:
         return self.alt
 
@@ -368,7 +372,13 @@ def alternative(figure: Figure) -> str:
 
 def shown(figure: Figure) -> Picture:
     """The figure for the end of a cell: drawn at 1200 pixels and shown at 800, which is sharp on fine screens."""
-    return Picture(_png(figure), format="png", alt=alternative(figure), width=round(100 * WIDTH))
+    return Picture(_png(figure), alternative(figure))
+
+
+def shipped(name: str) -> Picture:
+    """The figure of that name that the repository ships, with its alternative text."""
+    png = (provenance.ROOT / "figures" / f"{name}.png").read_bytes()
+    return Picture(png, Image.open(io.BytesIO(png)).text["Description"])  # type: ignore[attr-defined]
 
 
 def save(figure: Figure, folder: str | Path, name: str) -> list[Path]:

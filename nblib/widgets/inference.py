@@ -156,7 +156,8 @@ def _answer(planned: Planned, adapter: Path | None, question: Example, base: Bas
             raise
         base.drop()
         raise MemoryError(f"{label} found no memory left: take a smaller model, or precision int8 or nf4") from None
-    (prediction,) = metrics.score([question], predictions) if question.code else predictions
+    scored = partial(metrics.score, [question], house_style=tasks.of(run).house_style)
+    (prediction,) = scored(predictions) if question.code else predictions
     known = {example.id: example for example in planned.data.train}
     shots = tuple(known[id] for id in prediction.shots)
     (prompt,) = planning.build_prompts(run, [question], [shots], tokenizer)
