@@ -7,7 +7,7 @@ where they keep it. Kernels are those of the CPU; where a GPU's hold something e
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Self
@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nblib.memory import shapes
-from nblib.train import losses
+from nblib.train import attention, losses
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,12 @@ def train(make: Callable[[], nn.Module], sizes: Sizes, *, checkpointing: bool, a
     `make` gives the model with the method on it, on the meta device; `how` is for `_tracked`. A step that accumulates
     has gradients of the rows before.
     """
-    with _tracked(make, **how) as (model, tracker, mixed), losses.lean(model):
+    slow = how["device"] == "cpu" and how["autocast"] == torch.bfloat16
+    with (
+        _tracked(make, **how) as (model, tracker, mixed),
+        losses.lean(model),
+        attention.wide(model) if slow else nullcontext(),
+    ):
         if checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         model.config.use_cache = False  # as the Trainer sets it

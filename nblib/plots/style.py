@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from nblib import files, provenance
+from nblib import files, results
 from nblib.columns import MEANINGS, NAMES, SCORES, listed, scale, short, unit, written
 
 WIDTH, EDGE, DPI = 8.0, 0.2, 150  # inches, as wide as GitHub shows them; inches around everything; dots an inch
@@ -377,7 +377,7 @@ def shown(figure: Figure) -> Picture:
 
 def shipped(name: str) -> Picture:
     """The figure of that name that the repository ships, with its alternative text."""
-    png = (provenance.ROOT / "figures" / f"{name}.png").read_bytes()
+    png = (results.SHIPPED.parents[1] / "figures" / f"{name}.png").read_bytes()
     return Picture(png, Image.open(io.BytesIO(png)).text["Description"])  # type: ignore[attr-defined]
 
 
