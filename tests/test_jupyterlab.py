@@ -199,7 +199,7 @@ def choose_theme(page, name):
     page.get_by_role("menuitem", name="Settings", exact=True).click()
     for label in ("Theme", f"JupyterLab {name}"):
         page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{label}$")).click()
-    page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for()
+    page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for(state="attached")
 
 
 # --- the tests ------------------------------------------------------------------------------------------------------
