@@ -67,3 +67,17 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real corpora in {REAL_DATA}; NBLIB_REAL_DATA may name their folder")
     return REAL_DATA
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; where there is none, or no client for it, the tests are skipped."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright: pip install nblib[browser]")
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("needs the browser Chromium: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        # Without its own sandbox, which needs a user other than root; only our own pages are opened.
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield opened
+        opened.close()

@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
@@ -93,22 +92,15 @@ def shown() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def measure():
+def measure(browser):
     """Gives the width of each table of a page in Chromium, and the heights of its cells that end with an interval."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright: pip install nblib[browser]")
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("needs the browser Chromium: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        page = browser.new_page(viewport={"width": WIDTH, "height": 600})
+    page = browser.new_page(viewport={"width": WIDTH, "height": 600})
 
-        def measured(tables: list[str]) -> list:
-            page.set_content(STYLE + "".join(tables))
-            return page.evaluate(MEASURED)
+    def measured(tables: list[str]) -> list:
+        page.set_content(STYLE + "".join(tables))
+        return page.evaluate(MEASURED)
 
-        yield measured
-        browser.close()
+    return measured
 
 
 @pytest.mark.xfail(reason="some tables are up to 123 pixels too wide, some intervals take two lines", strict=True)

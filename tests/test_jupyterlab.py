@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -45,20 +44,6 @@ SETTINGS = {  # of a user who has all cells on the page and wants no news
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium; where there is none, or no client for it, the tests are skipped."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright: pip install nblib[browser]")
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("needs the browser Chromium: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        # Without its own sandbox, which needs a user other than root; only our own pages are opened.
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -265,7 +265,7 @@ def test_attention_in_fp32_gives_a_bf16_step_gradients_as_near_to_exact_ones(tmp
         rows = rows or train.encode_all(small.DATA.train[:8], tokenizer, TASK, encoder_decoder=half)
         batch = train.collate(rows, tokenizer.pad_token_id)
         kind = base.config._attn_implementation
-        step = attention.wide(model) if wide else nullcontext()
+        step = attention.wide(model, "cpu", torch.bfloat16) if wide else nullcontext()
         with step, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             model(**batch).loss.backward()
         assert base.config._attn_implementation == kind

@@ -117,9 +117,7 @@ def _search(
     decoding: Decoding,
 ) -> torch.Tensor:
     """New tokens of shape (rows x returned, tokens of the longest)."""
-    new_tokens = 1 + settings.num_beams * (
-        settings.max_new_tokens - 1
-    )  # a prompt's last token, then those of the beams
+    new_tokens = 1 + settings.num_beams * (settings.max_new_tokens - 1)  # a prompt's last token, then the beams'
     prompts = prefill(model, rows, start, tokenizer, new_tokens)
     stops = StopStringCriteria(tokenizer, settings.stop_strings)
     return search.search(

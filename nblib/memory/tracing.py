@@ -7,7 +7,7 @@ where they keep it. Kernels are those of the CPU; where a GPU's hold something e
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Self
@@ -130,11 +130,10 @@ def train(make: Callable[[], nn.Module], sizes: Sizes, *, checkpointing: bool, a
     `make` gives the model with the method on it, on the meta device; `how` is for `_tracked`. A step that accumulates
     has gradients of the rows before.
     """
-    slow = how["device"] == "cpu" and how["autocast"] == torch.bfloat16
     with (
         _tracked(make, **how) as (model, tracker, mixed),
         losses.lean(model),
-        attention.wide(model) if slow else nullcontext(),
+        attention.wide(model, how["device"], how["autocast"]),
     ):
         if checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

@@ -14,18 +14,19 @@ WIDE = "sdpa_fp32"  # its name among transformers' kinds of attention
 
 
 @contextmanager
-def wide(model: nn.Module) -> Iterator[None]:
-    """Inside, a model that computes in bf16 attends in fp32.
+def wide(model: nn.Module, device: str, dtype: torch.dtype | None) -> Iterator[None]:
+    """Inside, a model that computes in bf16 on a CPU attends in fp32; with another device or type, nothing changes.
 
-    On a CPU, the backward pass of PyTorch's attention is slower in bf16 than in fp32, and less exact. A model whose
+    The backward pass of PyTorch's attention is slower there in bf16 than in fp32, and less exact. A model whose
     attention is not PyTorch's (`sdpa`) stays as it is.
     """
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     kind = base.config._attn_implementation
+    is_slow = kind == "sdpa" and device == "cpu" and dtype == torch.bfloat16
     AttentionInterface.register(WIDE, _attend)
     AttentionMaskInterface.register(WIDE, sdpa_mask)
     try:
-        base.set_attn_implementation(WIDE if kind == "sdpa" else kind)
+        base.set_attn_implementation(WIDE if is_slow else kind)
         yield
     finally:
         base.set_attn_implementation(kind)

@@ -3,7 +3,6 @@
 import difflib
 import math
 import tempfile
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -85,8 +84,8 @@ def fit(
         )
         trainer.remove_callback(PrinterCallback)  # it would print a line an evaluation
         trainer.model_accepts_loss_kwargs = True  # so that accumulated steps are weighed by their tokens, T5's too
-        slow = models.device() == "cpu" and models.compute_dtype(precision) == torch.bfloat16
-        with losses.lean(model), attention.wide(model) if slow else nullcontext(), state.explained():
+        attends = attention.wide(model, models.device(), models.compute_dtype(precision))
+        with losses.lean(model), attends, state.explained():
             done = trainer.train(resume_from_checkpoint=state.latest_checkpoint())
     state.restore_best()
     return Fitted(
