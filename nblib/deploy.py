@@ -60,8 +60,10 @@ class Assistant:
             finally:
                 streamer.end()  # also of a generation that failed, whose reader would wait for ever
 
-        Thread(target=write, daemon=True).start()
+        writer = Thread(target=write, daemon=True)
+        writer.start()
         yield from streamer
+        writer.join()  # the last piece comes before generation ends: PEFT has yet to take the virtual tokens off the model
 
 
 def use(adapter: str | Path) -> Assistant:

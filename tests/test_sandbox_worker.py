@@ -82,7 +82,7 @@ def test_children_of_short_calls_are_watched(worker):
         "import os, time\ndef f(x):\n    for _ in range(6 if x == 0 else 0):\n        if os.fork() == 0:\n"
         "            kept = b'x' * (60 * 2**20)\n            time.sleep(99)\n    return sum(range(100000))"
     )
-    job = Function(code, "f", tuple(f"[{number}]" for number in range(600)))
+    job = Function(code, "f", tuple(f"[{number}]" for number in range(3000)))
     assert "out_of_memory" in {found.status for found in run_job(worker, job, SHORT)}
 
 
