@@ -7,7 +7,7 @@ import time
 import pytest
 
 from nblib import tasks
-from nblib.metrics.compare import PASSED, PASSED_LOOSELY, WRONG, printed, returned
+from nblib.metrics.verdicts import PASSED, PASSED_LOOSELY, WRONG, printed, returned
 
 LONG = "9" * 5000
 

@@ -8,15 +8,15 @@ from itertools import combinations
 import pytest
 
 from nblib import metrics, sandbox
-from nblib.metrics import compare, execution, jobs
+from nblib.metrics import execution
 from nblib.metrics import verdicts as judged
 from nblib.results import Prediction
 from nblib.sandbox import Checked, Function, Limits, Outcome, Script
 from nblib.tasks import Example
 
-WRONG = compare.WRONG
+WRONG = judged.WRONG
 LETTERS = {
-    ".": compare.PASSED, "~": compare.PASSED_LOOSELY, "w": WRONG, "r": sandbox.RUNTIME_ERROR,
+    ".": judged.PASSED, "~": judged.PASSED_LOOSELY, "w": WRONG, "r": sandbox.RUNTIME_ERROR,
     "c": sandbox.COMPILE_ERROR, "t": sandbox.TIME_OUT, "m": sandbox.OUT_OF_MEMORY,
 }  # fmt: skip
 
@@ -83,33 +83,33 @@ def test_an_answer_ends_as_its_first_test_that_it_did_not_pass():
 
 
 def test_tests_make_a_script_a_function_or_a_checked_program():
-    assert jobs.job(script(), "print(1)") == Script("print(1)", ("in0",))
+    assert execution.job(script(), "print(1)") == Script("print(1)", ("in0",))
     called = script(entry_point="f", starter_code="def f(x):\n    return ")
-    assert jobs.job(called, "def f(y): return y") == Function("def f(y): return y", "f", ("in0",))
-    assert jobs.job(called, "x + 1").code == "def f(x):\n    return x + 1"  # it goes on from the starter code
+    assert execution.job(called, "def f(y): return y") == Function("def f(y): return y", "f", ("in0",))
+    assert execution.job(called, "x + 1").code == "def f(x):\n    return x + 1"  # it goes on from the starter code
     example = Example("a", "", "x = 1", tests=("assert x == 1",), test_setup="import re")
-    assert jobs.job(example, "x = 2") == Checked("x = 2", ("assert x == 1",), "import re", None, ("x",))
-    assert jobs.job(replace(example, entry_point="f"), "x = 2").name == "f"
+    assert execution.job(example, "x = 2") == Checked("x = 2", ("assert x == 1",), "import re", None, ("x",))
+    assert execution.job(replace(example, entry_point="f"), "x = 2").name == "f"
 
 
 def test_names_that_the_published_metric_imports_are_there_and_no_others():
-    assert jobs.with_imports("print(1)") == "print(1)"
+    assert execution.with_imports("print(1)") == "print(1)"
     code = "def f(x: List[int]): return gcd(2, 4), np.array(x)"
     lines = ["from math import gcd", "from typing import List", "import numpy as np", code]
-    assert jobs.with_imports(code).splitlines() == lines
-    for line in jobs.IMPORTS.values():
+    assert execution.with_imports(code).splitlines() == lines
+    for line in execution.IMPORTS.values():
         exec(line, {})
     future = "from __future__ import annotations\nx: List = 1"
-    assert jobs.with_imports(future) == future  # which stays first
+    assert execution.with_imports(future) == future  # which stays first
 
 
 def test_references_of_tests_that_only_call_a_function_are_not_run():
     plain = Example("a", "", "def f(x): return x", ("assert f(3) == 3", "assert max(f(1), f(2)) > 1"),
                     "import math", entry_point="f")  # fmt: skip
-    assert jobs.self_contained(jobs.job(plain, plain.code))
+    assert execution.self_contained(execution.job(plain, plain.code))
     for test in ("assert f(3).x == 3", "f(3)\nassert open('x')", "import os\nassert f(3)", "assert g(3)"):
         example = replace(plain, tests=(test,))
-        assert not jobs.self_contained(jobs.job(example, example.code)), test
+        assert not execution.self_contained(execution.job(example, example.code)), test
 
 
 # --- execute, with a sandbox that answers by the program's name -----------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from nblib import metrics, tables, tasks
 from nblib.metrics import verdicts
-from nblib.metrics.jobs import has_tests
+from nblib.metrics.execution import has_tests
 from nblib.results import Prediction
 from nblib.sandbox import Limits
 from nblib.tasks import Example

@@ -10,11 +10,11 @@ to, and sees neither expected values nor checks. CPU time decides, so that a bus
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from nblib.sandbox.inside import wire
+from nblib.sandbox import wire
 from nblib.sandbox.jobs import (  # noqa: F401
     COMPILE_ERROR,
     FAILED,
@@ -46,29 +46,21 @@ def run_all(
     limits: Limits = _DEFAULT,
     workers: int | None = None,
     allow_code_execution: bool = False,
-    report: Callable[[float], None] = lambda share: None,
 ) -> list[tuple[Outcome, ...]]:
     """Runs each job and returns its outcomes, in the order of the jobs, whatever the number of workers.
 
-    `limits` hold for each outcome; `workers` is the number of jobs at a time, by default one per core; `report` gets
-    the share that is done. Raises PermissionError where isolation is weak and `allow_code_execution` is not given,
-    OSError on Windows.
+    `limits` hold for each outcome; `workers` is the number of jobs at a time, by default one per core.
+    Raises PermissionError where isolation is weak and `allow_code_execution` is not given, OSError on Windows.
     """
     require(allow_code_execution)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be above 0, or None for one a core; got {workers}")
-    jobs = list(jobs)
-    results: list[tuple[Outcome, ...]] = [()] * len(jobs)
     crew, threads = _Crew(limits), ThreadPoolExecutor(workers or _cores())
     try:
-        waiting = {threads.submit(crew.outcomes, job): number for number, job in enumerate(jobs)}
-        for finished, future in enumerate(as_completed(waiting), start=1):
-            results[waiting[future]] = future.result()
-            report(finished / len(jobs))
+        return list(threads.map(crew.outcomes, jobs))
     finally:
         crew.close()
         threads.shutdown(cancel_futures=True)
-    return results
 
 
 def layers() -> dict[str, bool]:
@@ -128,7 +120,7 @@ class _Crew:
     def _start(self) -> Worker:
         worker = Worker()
         self.started.append(worker)
-        if self.closed:  # meanwhile, by an error of the caller
+        if self.closed:  # meanwhile, by an error of the caller or an interrupt
             self.close()
             raise wire.ClosedError("the run has ended")
         return worker

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from nblib import metrics, tasks
-from nblib.metrics import compare
+from nblib.metrics import verdicts
 from nblib.results import Prediction
 from nblib.tasks import Example
 
@@ -40,7 +40,7 @@ def main() -> None:
     with _timed(f"{len(HOSTILE)} hostile outputs of half a megabyte or more, each against three expected ones"):
         for output in HOSTILE:
             for expected in "1", "1 2\n" * 1000, "1 2\n" * 100_000:
-                compare.printed(output, expected)
+                verdicts.printed(output, expected)
 
 
 @contextmanager
