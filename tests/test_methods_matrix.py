@@ -1,9 +1,5 @@
 """Methods over families and precisions: each learns, is taken off, and answers the same from disk."""
 
-import json
-import os
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -43,7 +39,7 @@ def test_methods_learn_come_off_and_answer_the_same_from_disk(tmp_path, chosen):
         place = small.folder(tmp_path / family / "base", family)
         for precision, kinds in by_precision.items():
             go_through(place, tmp_path / family, precision, kinds)
-    answered = answered_in_a_new_process([tmp_path / family for family in chosen])
+    answered = small.said_by("small_methods.py", *(tmp_path / family for family in chosen))
     assert len(answered) == sum(len(kinds) for by_precision in chosen.values() for kinds in by_precision.values())
     assert [name for name, same in answered.items() if not same] == []
 
@@ -74,17 +70,3 @@ def go_through(place: str, folder: Path, precision: str, kinds) -> None:
         assert all(tensor.equal(after[key]) for key, tensor in before.items()), case
         with torch.inference_mode():
             assert base(**rows).logits.equal(logits), case
-
-
-def answered_in_a_new_process(folders: list[Path]) -> dict[str, bool]:
-    """Adapter -> whether it answers as it did."""
-    done = subprocess.run(
-        [sys.executable, small_methods.__file__, *map(str, folders)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
