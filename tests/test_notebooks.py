@@ -1,4 +1,4 @@
-"""Executes the notebooks as a user does, on a few rows; what they say in full is the business of .ci/run."""
+"""Notebooks as a user has them: executed on a few rows or over the shipped ones; `.ci/run` executes all of them from nothing."""
 
 import itertools
 import json
@@ -179,7 +179,6 @@ SHOWN: dict[str, tuple[str, dict[str, str]]] = {  # cells with a picture, and wh
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_committed_notebook_shows_its_tables_figures_and_answers(root, name):
-    """Of the whole run: `.ci/run` executes each again."""
     notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
     drawn, shown = SHOWN[name]
     assert pictures(notebook) == set(drawn.split())
