@@ -1,4 +1,4 @@
-"""Notebooks as a user has them: executed on a few rows or over the shipped ones; `.ci/run` executes all of them from nothing."""
+"""Notebooks as a user has them: on a few rows, or over the shipped ones; `.ci/run` executes all of them."""
 
 import itertools
 import json
