@@ -116,7 +116,7 @@ def _address(runtime: Path, server: subprocess.Popen, log: Path) -> str:
 def opened(browser, lab, name):
     """The notebook in JupyterLab, all of its cells running."""
     page = browser.new_page(viewport=ROOM)
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(200_000)
     page.goto(f"{lab[0]}lab/workspaces/{uuid.uuid4().hex}/tree/{name}.ipynb?token=secret")  # nothing else is open there
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
@@ -200,7 +200,7 @@ def test_start_here_draws_the_loss_while_it_trains_and_then_all_that_it_promises
     assert "*" in training.locator(".jp-InputArea-prompt").inner_text(), "the curve came only after the training"
     training.get_by_text(re.compile(r"^\d+ %, about \d+:\d\d left$")).wait_for()
     first = picture.get_attribute("src")
-    expect(picture).not_to_have_attribute("src", first, timeout=60_000)  # another picture in its place
+    expect(picture).not_to_have_attribute("src", first, timeout=200_000)  # another picture in its place
     photograph(page, "start_here_while_training")
     wait_until_done(page)
     assert picture.count() == 1
