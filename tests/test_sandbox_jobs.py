@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from nblib.sandbox import Checked, Function, Limits, Script
-from nblib.sandbox.jobs import run_job
+from nblib.sandbox import Checked, Function, Limits, Script, run_job
 from nblib.sandbox.worker import Worker
 
 SHORT = Limits(cpu_seconds=1.0, wall_seconds=30.0, memory_bytes=2**28, output_bytes=2**16)
