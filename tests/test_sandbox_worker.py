@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from nblib.sandbox import Checked, Function, Limits, Script, isolation
-from nblib.sandbox.jobs import run_job
+from nblib.sandbox import Checked, Function, Limits, Script, isolation, run_job
 from nblib.sandbox.worker import BrokenError, Worker
 
 NAMESPACES = ("user namespace", "mount namespace", "PID namespace", "network namespace", "IPC namespace")
