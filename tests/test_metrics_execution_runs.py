@@ -117,8 +117,15 @@ def test_a_failing_answer_is_shown_with_its_test_and_what_it_gives():
 # --- the shipped tasks ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "untested"), [("conala-mini", 19), ("codealpaca-mini", 4), ("apps-mini", 0)])
+@pytest.mark.parametrize(
+    ("name", "untested", "step"),
+    [
+        ("conala-mini", 19, 8),
+        ("codealpaca-mini", 4, 8),
+        ("apps-mini", 0, 8),
+        pytest.param("apps-mini", 0, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_references_of_a_shipped_task_pass_and_other_answers_fail(name, untested, step):
     examples = [row for row in tasks.load(name).test if has_tests(row)]
     assert len(examples) == 200 - untested
