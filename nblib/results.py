@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -360,29 +360,23 @@ def _lines(folder: str | Path, id: str) -> list[dict]:
 
 def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
     """A piece of the runs at a time: as lists, fields take several times the memory that they take as columns."""
-    pieces, counts = [], list[int]()
     known: dict = {}  # lists of shots: many queries have the same
-    for start in range(0, len(runs), PIECE):
-        found = [_lines(folder, id) for id in runs.index[start : start + PIECE]]
-        counts += map(len, found)
-        pieces.append(_columns([fields for lines in found for fields in lines], known))
-    answers = pd.concat(pieces, ignore_index=True) if pieces else _columns([], known)
-    answered = runs.loc[np.array([count > 0 for count in counts], dtype=bool)]
-    places = np.repeat(np.arange(len(answered)), [count for count in counts if count])
-    shared: dict = {"run": pd.Categorical(answered.index.astype("str")).take(places), "example": answers.pop("example")}
-    shared["example"] = shared["example"].astype("category")
-    shared |= {name: pd.Categorical(answered[name]).take(places) for name in TEXTS}
-    shared |= {name: answered[name].to_numpy()[places] for name in ANSWERED if name not in TEXTS}
-    for place, (name, values) in enumerate(shared.items()):
-        answers.insert(place, name, values)
-    return answers
+    pieces = [_columns(folder, runs.index[start : start + PIECE], known) for start in range(0, len(runs) or 1, PIECE)]
+    answers = pd.concat(pieces, ignore_index=True)
+    of_runs = runs.loc[answers["run"], list(ANSWERED)].reset_index(drop=True)
+    own = ["run", "example"]
+    answers = pd.concat([answers[own], of_runs, answers.drop(columns=own)], axis=1)
+    return answers.astype(dict.fromkeys((*own, *TEXTS), "category"))
 
 
-def _columns(lines: Sequence[dict], known: dict) -> pd.DataFrame:
+def _columns(folder: str | Path, ids: Iterable[str], known: dict) -> pd.DataFrame:
     """Lines of prediction files without the long texts."""
+    found = [(id, fields) for id in ids for fields in _lines(folder, id)]
+    lines = [fields for _, fields in found]
     scores = [fields.get("scores", {}) for fields in lines]
     metrics = dict.fromkeys(name for found in scores for name in found)
-    columns: dict = {"example": pd.array([fields["example"] for fields in lines], dtype="str")}
+    columns: dict = {"run": pd.array([id for id, _ in found], dtype="str")}
+    columns |= {"example": pd.array([fields["example"] for fields in lines], dtype="str")}
     columns |= {name: np.array([found.get(name) for found in scores], dtype=float) for name in metrics}
     columns |= {"verdict": pd.array([_verdict(fields) for fields in lines], dtype=object)}
     columns |= {"code": pd.array([(fields.get("codes") or [None])[0] for fields in lines], dtype="str")}

@@ -256,7 +256,7 @@ def test_large_models_train_over_4_bits_on_one_card():
 )
 def test_where_nothing_fits_the_smallest_change_is_named(model, device, sizes, change):
     with pytest.raises(ValueError, match=change):
-        plan(f"codellama-{model}-python", device, length=64, **sizes)
+        plan(f"codellama-{model}-python", device, length=64, batch_size=1, **sizes)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,7 @@
 """Runs on a Ray cluster: what it is asked for, and studies whose nodes and drivers are killed."""
 
 import importlib.util
-import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import small
@@ -47,8 +43,7 @@ def test_a_machine_with_other_packages_is_refused_with_the_difference(monkeypatc
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clustered")
-    small.folder(folder / "base")
-    small.rows(folder / "data")
+    small.base_and_data(folder)
     return folder
 
 
@@ -58,13 +53,8 @@ def what_counts(folder) -> dict:
 
 def told(place, command, folder, *more) -> dict:
     """What the other program says at its end."""
-    here = Path(__file__).parent
-    own = {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]), "XDG_CACHE_HOME": str(place / "cache")}
-    given = [command, str(folder), str(place / "base"), str(place / "data"), *map(str, more)]
-    line = [sys.executable, str(here / "ray_studies.py"), *given]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=600, check=False, env=os.environ | own)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    given = (command, folder, place / "base", place / "data", *more)
+    return small.said_by("ray_studies.py", *given, XDG_CACHE_HOME=str(place / "cache"))
 
 
 @needs_ray

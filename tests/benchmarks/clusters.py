@@ -7,9 +7,6 @@ Runs are trivial: one query, a model of two layers. Seconds are once everything 
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -33,8 +30,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        small.folder(place / "base")
-        small.rows(place / "data")
+        small.base_and_data(place)
         if asked.what == "kills":
             kills(place, asked.kills, asked.seed)
         for workers in asked.workers if asked.what == "overhead" else ():
@@ -53,13 +49,8 @@ def kills(place: Path, count: int, seed: int) -> None:
 
 
 def told(place: Path, command: str, folder: object, *more: object) -> dict:
-    given = [command, folder, place / "base", place / "data", *more]
-    line = [sys.executable, TESTS / "ray_studies.py", *given]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False, env=env)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-    return json.loads(done.stdout.splitlines()[-1])
+    given = (command, folder, place / "base", place / "data", *more)
+    return small.said_by("ray_studies.py", *given, OMP_NUM_THREADS="1")
 
 
 if __name__ == "__main__":
