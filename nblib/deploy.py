@@ -63,7 +63,7 @@ class Assistant:
         writer = Thread(target=write, daemon=True)
         writer.start()
         yield from streamer
-        writer.join()  # the last piece comes before generation ends: PEFT has yet to take the virtual tokens off the model
+        writer.join()  # the last piece comes before generation ends: PEFT has yet to take its virtual tokens off
 
 
 def use(adapter: str | Path) -> Assistant:

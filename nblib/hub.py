@@ -91,7 +91,7 @@ def explained(what: str, revision: str | None, instead: str) -> Iterator[None]:
 
 def _explanation(error: Exception, what: str, revision: str | None, instead: str) -> Exception | None:
     """The error to raise in its place; None for one that the Hub has nothing to do with."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     chain = list(_chain(error))
     statuses = {getattr(getattr(link, "response", None), "status_code", None) for link in chain}
@@ -99,19 +99,18 @@ def _explanation(error: Exception, what: str, revision: str | None, instead: str
     def found(*kinds: type) -> bool:
         return any(isinstance(link, kinds) for link in chain)
 
-    if found(errors.GatedRepoError) or 403 in statuses:
+    gated, unknown = found(errors.GatedRepoError), found(errors.RepositoryNotFoundError)
+    if gated or (statuses & {401, 403} and not unknown):
         return ConnectionError(f"the Hub refuses {what}: accept its licence on its page and run `hf auth login`")
-    if found(errors.RepositoryNotFoundError):
+    if unknown:
         return ValueError(f"the Hub has no {what}, or it is private: check the name, run `hf auth login`, or {instead}")
     if found(errors.RevisionNotFoundError):
         return ValueError(f"the Hub has no revision {revision!r} of {what}; give a branch, a tag or a commit")
-    if 401 in statuses:
-        return ConnectionError(f"the Hub refuses {what}: your token is not valid, run `hf auth login`")
     if found(errors.RemoteEntryNotFoundError) or "does not appear to have" in str(error):
         return ValueError(f"{what} lacks a file on the Hub: {str(error).splitlines()[0]}")
     absent = found(errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)
     if absent or {type(link).__name__ for link in chain} & UNREACHED:
-        offline = " (HF_HUB_OFFLINE is set)" if found(errors.OfflineModeIsEnabled) or (absent and _offline()) else ""
+        offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
         return ConnectionError(
             f"{what} is neither in the local cache nor could it be fetched from the Hub{offline}: "
             f"check the name and the network, or {instead}"
@@ -132,7 +131,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         seen.append(error)
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")

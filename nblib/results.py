@@ -7,8 +7,8 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,6 @@ from nblib import files, provenance, spec, stores
 SHIPPED = provenance.ROOT / "data" / "results"  # rows of the executed study, a folder for each model
 OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
 RESCORED = {"scores", "execution"}  # revisions of what stored answers are enough for
-EMBEDDED, SAMPLE = ("tiny", "micro"), re.compile(r".+-mini")  # models and tasks that the repository ships
 LLAMA = re.compile("code-?llama|phi-3")  # models with such a tokenizer, by name: an older row does not say more
 MIN_FREE_BYTES = 2**20  # without which no work is begun; a row and its predictions seldom need more
 
@@ -187,7 +186,6 @@ def _concerns(name: str, revision: int, settings: Mapping, facts: Mapping) -> bo
     leaked = not settings.get("drop_leaked") and _has_leaks(facts)
     accumulated = training.get("batch_size") != training.get("device_batch")
     changed: dict = {
-        **dict.fromkeys((("prompts", 2), ("training", 2), ("decoding", 2)), not _has_plain_texts(settings)),
         # RAG left out near-duplicates; Llama tokenizers over bytes lost their first token.
         ("prompts", 3): ("'rag'" in method and leaked) or ("deepseek" in model and not shaped),
         # AdaLoRA's penalty counted once a batch; validation multiplied int8 otherwise than training, as answering did.
@@ -204,64 +202,38 @@ def _has_leaks(facts: Mapping) -> bool:
     return found is None or any(pair["near"] for pair in found if list(pair["splits"]) == ["train", "test"])
 
 
-def _has_plain_texts(settings: Mapping) -> bool:
-    """Whether a run has nothing that the second revision of prompts, training and decoding reads in another way.
-
-    These are special tokens in texts, tokens that a tokenizer appends, and dates in chat templates: the embedded models
-    and the sample tasks have none of them.
-    """
-    names = f"{settings.get('task')}+{settings.get('train_task') or settings.get('task')}".split("+")
-    own = settings.get("model") in EMBEDDED and not settings.get("data_dir") and all(map(SAMPLE.fullmatch, names))
-    return bool(own or settings.get("shape_only"))  # random weights read the embedded model's tokens
-
-
 def _whole_row(path: Path) -> tuple[Row | None, str]:
-    """A row, or why there is none. Rows from before there were hashes are taken where they can be read in full."""
+    """A row, or why there is none; later fields of older rows have defaults that mean "as before"."""
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
-        content = written.pop("content", None)
-        if why := _other_version(written):
-            return None, why
+        content = written.pop("content", {"row": _hash(_canonical(written)), "predictions": None})
         row = Row(**written)
     except (ValueError, TypeError, AttributeError):
-        return None, "is not a complete row"
+        return None, "is not a complete row, or one that a newer nblib wrote"
+    made = row.provenance.get("revisions", {})
+    if later := [name for name, count in made.items() if count > provenance.REVISIONS.get(name, 0)]:
+        return None, f"has {', '.join(later)} of a later revision: a newer nblib wrote it"
     if row.id != path.stem:
         return None, f"holds the row {row.id}"
-    if content is not None and content["row"] != _hash(_canonical(written)):
+    if content["row"] != _hash(_canonical(written)):
         return None, "was changed after it was written"
-    found, is_cut = _content(path.with_name(f"{row.id}.predictions.jsonl"))
-    if content is not None and content["predictions"] and found != content["predictions"]:
+    if content["predictions"] and content["predictions"] != _content(path.with_name(f"{row.id}.predictions.jsonl")):
         return None, "has predictions that were changed later"
-    if content is None and is_cut:
-        return None, "has incomplete predictions"
     return row, ""
 
 
-def _content(path: Path) -> tuple[str, bool]:
-    """The hash of a file, and whether its last line is cut; one that did not change is not read again."""
+def _content(path: Path) -> str:
+    """The hash of a file; one that did not change is not read again."""
     try:
         known = path.stat()
     except FileNotFoundError:
-        return "", False
+        return ""
     return _content_of(path, known.st_ino, known.st_size, known.st_mtime_ns)
 
 
 @lru_cache(maxsize=50_000)
-def _content_of(path: Path, *state: int) -> tuple[str, bool]:
-    content = path.read_bytes()
-    return _hash(content), not content.endswith(b"\n")
-
-
-def _other_version(row: dict) -> str:
-    """Why a row whose file is whole cannot be read; later fields of older rows have defaults that mean "as before"."""
-    names = {field.name: field.default is MISSING for field in fields(Row)}
-    revisions = (row.get("provenance") or {}).get("revisions", {})
-    if later := [name for name, count in revisions.items() if count > provenance.REVISIONS.get(name, 0)]:
-        return f"has {', '.join(later)} of a later revision: a newer nblib wrote it"
-    if unknown := [name for name in row if name not in names]:
-        return f"has {', '.join(unknown)}, which this nblib does not know: a newer one wrote it"
-    missing = [name for name, is_needed in names.items() if is_needed and name not in row]
-    return f"has no {', no '.join(missing)}: an older nblib wrote it, or something else did" if missing else ""
+def _content_of(path: Path, *state: int) -> str:
+    return _hash(path.read_bytes())
 
 
 def _canonical(fields: dict) -> bytes:
@@ -388,29 +360,23 @@ def _lines(folder: str | Path, id: str) -> list[dict]:
 
 def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
     """A piece of the runs at a time: as lists, fields take several times the memory that they take as columns."""
-    pieces, counts = [], list[int]()
     known: dict = {}  # lists of shots: many queries have the same
-    for start in range(0, len(runs), PIECE):
-        found = [_lines(folder, id) for id in runs.index[start : start + PIECE]]
-        counts += map(len, found)
-        pieces.append(_columns([fields for lines in found for fields in lines], known))
-    answers = pd.concat(pieces, ignore_index=True) if pieces else _columns([], known)
-    answered = runs.loc[np.array([count > 0 for count in counts], dtype=bool)]
-    places = np.repeat(np.arange(len(answered)), [count for count in counts if count])
-    shared: dict = {"run": pd.Categorical(answered.index.astype("str")).take(places), "example": answers.pop("example")}
-    shared["example"] = shared["example"].astype("category")
-    shared |= {name: pd.Categorical(answered[name]).take(places) for name in TEXTS}
-    shared |= {name: answered[name].to_numpy()[places] for name in ANSWERED if name not in TEXTS}
-    for place, (name, values) in enumerate(shared.items()):
-        answers.insert(place, name, values)
-    return answers
+    pieces = [_columns(folder, runs.index[start : start + PIECE], known) for start in range(0, len(runs) or 1, PIECE)]
+    answers = pd.concat(pieces, ignore_index=True)
+    of_runs = runs.loc[answers["run"], list(ANSWERED)].reset_index(drop=True)
+    own = ["run", "example"]
+    answers = pd.concat([answers[own], of_runs, answers.drop(columns=own)], axis=1)
+    return answers.astype(dict.fromkeys((*own, *TEXTS), "category"))
 
 
-def _columns(lines: Sequence[dict], known: dict) -> pd.DataFrame:
+def _columns(folder: str | Path, ids: Iterable[str], known: dict) -> pd.DataFrame:
     """Lines of prediction files without the long texts."""
+    found = [(id, fields) for id in ids for fields in _lines(folder, id)]
+    lines = [fields for _, fields in found]
     scores = [fields.get("scores", {}) for fields in lines]
     metrics = dict.fromkeys(name for found in scores for name in found)
-    columns: dict = {"example": pd.array([fields["example"] for fields in lines], dtype="str")}
+    columns: dict = {"run": pd.array([id for id, _ in found], dtype="str")}
+    columns |= {"example": pd.array([fields["example"] for fields in lines], dtype="str")}
     columns |= {name: np.array([found.get(name) for found in scores], dtype=float) for name in metrics}
     columns |= {"verdict": pd.array([_verdict(fields) for fields in lines], dtype=object)}
     columns |= {"code": pd.array([(fields.get("codes") or [None])[0] for fields in lines], dtype="str")}

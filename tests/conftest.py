@@ -1,5 +1,6 @@
 """What every test stands on: no network, no caches of the user's, no screen."""
 
+import gc
 import os
 import shutil
 import socket
@@ -23,6 +24,12 @@ os.environ |= {
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("NBLIB_REAL_DATA", ROOT.parent / "shared" / "datasets"))
+
+
+def pytest_collection_finish():
+    """Libraries stay: a collection, of which a run makes several, need not look through their million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure():

@@ -3,7 +3,11 @@
 import gc
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -87,10 +91,25 @@ def rows(place) -> str:
     return str(place)
 
 
+def base_and_data(place) -> tuple[str, str]:
+    """A small model and DATA, in new folders of these names."""
+    return folder(place / "base"), rows(place / "data")
+
+
+def said_by(program: str | Path, *given, **environment: str) -> dict:
+    """The JSON in the last line of what a program beside this file prints; it finds what tests find."""
+    here = Path(__file__).parent
+    environment = {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])} | environment
+    command = [sys.executable, str(here / program), *map(str, given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def plan(patch, place, preset) -> list:
     """The runs of a preset for a small model and DATA, both in new folders."""
     patch.setitem(presets.PRESETS, "small", preset)
-    model, data_dir = folder(place / "base"), rows(place / "data")
+    model, data_dir = base_and_data(place)
     return study.plan(study.compare(model, "conala", preset="small", precision="fp32", data_dir=data_dir))
 
 

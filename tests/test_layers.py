@@ -1,7 +1,6 @@
 """The house stands: imports go down, light modules stay light, no file grows too long."""
 
 import ast
-import json
 import socket
 import subprocess
 import sys
@@ -81,13 +80,10 @@ def test_a_broken_rule_is_found_and_a_kept_one_is_quiet(module, source, reason):
 def test_light_modules_load_no_framework():
     """Imported for real: also what they import indirectly is light."""
     light = [*sorted(LIGHT & MODULES), "widgets.explorer"]  # which reads rows only
-    code = "import json, sys, time; begun = time.perf_counter(); import nblib; seconds = time.perf_counter() - begun;"
-    code += "".join(f"import nblib.{module};" for module in light) + "print(json.dumps([seconds, list(sys.modules)]))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    code = f"import sys, nblib, {', '.join(f'nblib.{module}' for module in light)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    seconds, modules = json.loads(done.stdout.splitlines()[-1])
-    assert seconds < 0.5
-    assert HEAVY & set(modules) == set()
+    assert HEAVY & set(done.stdout.split()) == set()
 
 
 def test_every_public_module_exists_and_loads_when_it_is_named():

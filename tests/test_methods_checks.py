@@ -29,10 +29,11 @@ def custom(name: str, **settings) -> spec.Custom:
     return methods.custom(config, name=name.lower(), learning_rate=1e-3)
 
 
-@pytest.mark.parametrize(  # the matrix looks at every family at every precision
-    ("family", "precision"), [("gpt2", "fp32"), ("gpt2", "int8"), ("t5", "fp32"), ("codegen", "nf4")]
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    [*((family, "fp32") for family in small.CONFIGS), ("gpt2", "int8"), ("codegen", "nf4")],
 )
-def test_every_method_passes_or_is_refused_as_the_matrix_says(places, family, precision):
+def test_every_method_passes_or_is_refused(places, family, precision):
     for kind in small_methods.TRAINED:
         reason = small_methods.refused(family, kind, precision)
         if reason is None:

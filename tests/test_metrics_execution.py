@@ -1,22 +1,24 @@
-"""Scores of tasks with tests: pass@k and verdicts on cases worked by hand; the sandbox is played."""
+"""Scores of tasks with tests: pass@k, verdicts and comparisons on cases worked by hand; the sandbox is played."""
 
 import json
+import re
+import time
 from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
 import pytest
 
-from nblib import metrics, sandbox
-from nblib.metrics import compare, execution, jobs
+from nblib import metrics, sandbox, tasks
+from nblib.metrics import execution
 from nblib.metrics import verdicts as judged
+from nblib.metrics.verdicts import PASSED, PASSED_LOOSELY, WRONG, printed, returned
 from nblib.results import Prediction
 from nblib.sandbox import Checked, Function, Limits, Outcome, Script
 from nblib.tasks import Example
 
-WRONG = compare.WRONG
 LETTERS = {
-    ".": compare.PASSED, "~": compare.PASSED_LOOSELY, "w": WRONG, "r": sandbox.RUNTIME_ERROR,
+    ".": PASSED, "~": PASSED_LOOSELY, "w": WRONG, "r": sandbox.RUNTIME_ERROR,
     "c": sandbox.COMPILE_ERROR, "t": sandbox.TIME_OUT, "m": sandbox.OUT_OF_MEMORY,
 }  # fmt: skip
 
@@ -83,33 +85,33 @@ def test_an_answer_ends_as_its_first_test_that_it_did_not_pass():
 
 
 def test_tests_make_a_script_a_function_or_a_checked_program():
-    assert jobs.job(script(), "print(1)") == Script("print(1)", ("in0",))
+    assert execution.job(script(), "print(1)") == Script("print(1)", ("in0",))
     called = script(entry_point="f", starter_code="def f(x):\n    return ")
-    assert jobs.job(called, "def f(y): return y") == Function("def f(y): return y", "f", ("in0",))
-    assert jobs.job(called, "x + 1").code == "def f(x):\n    return x + 1"  # it goes on from the starter code
+    assert execution.job(called, "def f(y): return y") == Function("def f(y): return y", "f", ("in0",))
+    assert execution.job(called, "x + 1").code == "def f(x):\n    return x + 1"  # it goes on from the starter code
     example = Example("a", "", "x = 1", tests=("assert x == 1",), test_setup="import re")
-    assert jobs.job(example, "x = 2") == Checked("x = 2", ("assert x == 1",), "import re", None, ("x",))
-    assert jobs.job(replace(example, entry_point="f"), "x = 2").name == "f"
+    assert execution.job(example, "x = 2") == Checked("x = 2", ("assert x == 1",), "import re", None, ("x",))
+    assert execution.job(replace(example, entry_point="f"), "x = 2").name == "f"
 
 
 def test_names_that_the_published_metric_imports_are_there_and_no_others():
-    assert jobs.with_imports("print(1)") == "print(1)"
+    assert execution.with_imports("print(1)") == "print(1)"
     code = "def f(x: List[int]): return gcd(2, 4), np.array(x)"
     lines = ["from math import gcd", "from typing import List", "import numpy as np", code]
-    assert jobs.with_imports(code).splitlines() == lines
-    for line in jobs.IMPORTS.values():
+    assert execution.with_imports(code).splitlines() == lines
+    for line in execution.IMPORTS.values():
         exec(line, {})
     future = "from __future__ import annotations\nx: List = 1"
-    assert jobs.with_imports(future) == future  # which stays first
+    assert execution.with_imports(future) == future  # which stays first
 
 
 def test_references_of_tests_that_only_call_a_function_are_not_run():
     plain = Example("a", "", "def f(x): return x", ("assert f(3) == 3", "assert max(f(1), f(2)) > 1"),
                     "import math", entry_point="f")  # fmt: skip
-    assert jobs.self_contained(jobs.job(plain, plain.code))
+    assert execution.self_contained(execution.job(plain, plain.code))
     for test in ("assert f(3).x == 3", "f(3)\nassert open('x')", "import os\nassert f(3)", "assert g(3)"):
         example = replace(plain, tests=(test,))
-        assert not jobs.self_contained(jobs.job(example, example.code)), test
+        assert not execution.self_contained(execution.job(example, example.code)), test
 
 
 # --- execute, with a sandbox that answers by the program's name -----------------------------------------------------
@@ -207,3 +209,93 @@ def test_results_by_difficulty_from_easy_to_hard(played):
     assert (hard["first_answer"]["passed"], hard["first_answer"]["wrong"]) == (1, 1)
     assert (hard["all_answers"]["passed"], hard["all_answers"]["wrong"]) == (1, 2)
     assert json.loads(json.dumps(found)) == found
+
+
+# --- what came out against what is expected ---------------------------------------------------------------------------
+
+LONG = "9" * 5000
+
+PRINTED = {
+    PASSED: [
+        ("1 2\n", "1 2"), ("a\n\nb", "a\nb\n"), ("a\r\nb\r\n", "a\nb"), ("a   b", "a b"), ("007", "7"), ("-0", "0"),
+        ("0.33333333", "0.3333333333"), ("5.0", "5"), ("1e3", "1000"), ("0.3333331 1", "0.333333 1"), ("nan", "nan"),
+        ("inf", "1e400"),  # both too large for a float, and neither an integer
+    ],
+    PASSED_LOOSELY: [
+        ("0.3334", "0.3333"),  # equal to three decimals
+        ("10000001", "10000002"),  # within a tolerance that is meant for fractions
+        (LONG, "8" * 5000),  # infinite as floats
+        ("nan 1", "1 nan"), ("2 1", "1 2"), ("2\n1", "1\n2"), ("1 1 2", "1 2"), ("1\n1\n2", "1\n2"),
+    ],
+    WRONG: [
+        ("", "0"), ("ab", "a b"), ("YES", "yes"), ("1 2 3", "1 2"), ("True", "1"), ("-7", "7"),
+        ("10000001 5", "10000002 5"), (LONG + " 1", LONG + "\n1"),
+    ],
+}  # fmt: skip
+RETURNED = {
+    PASSED: [
+        ("3", "3"), ("true", "1"), ("[1, 2]", "[1, 2]"), ("null", "null"), ('{"1": [2, 3]}', '{"1": [2, 3]}'),
+        ("5", "[5]"), ('{"1": 2}', '[{"1": 2}]'),  # the published rows often hold a value in a list
+        (LONG, LONG), (f"[{LONG}]", f"[{LONG}]"),
+    ],
+    PASSED_LOOSELY: [("1", "[1, 2]")],
+    WRONG: [
+        ("0.30000000000000004", "0.3"),  # no tolerance: the published metric has none here
+        ('"3"', "3"), ("[2, 1]", "[1, 2]"), ("[5]", "5"), ("NaN", "NaN"), (LONG, "8" + LONG[1:]), ("not json", "1"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verdict", [PASSED, PASSED_LOOSELY, WRONG])
+def test_texts_and_values_are_compared_by_the_published_rules(verdict):
+    for judge, table in ((printed, PRINTED), (returned, RETURNED)):
+        for output, expected in table[verdict]:
+            assert judge(output, expected) == verdict, (output[:20], expected[:20])
+
+
+def test_an_expected_value_that_is_no_json_is_the_data_s_fault():
+    with pytest.raises(ValueError, match="the expected value must be JSON; got 'one'"):
+        returned("1", "one")
+
+
+def test_outputs_of_apps_altered_by_one_character_do_not_pass(real_data):
+    """In the first word of each output; fractions are left alone, where a late digit is within the tolerance."""
+    forgiven, altered = [], 0
+    for row in tasks.read("apps", "train", real_data / "apps"):
+        judge = returned if row.entry_point else printed
+        for expected in row.outputs:
+            assert judge(expected, expected) == PASSED
+            first = re.search(r"\w", expected)
+            if first and "." not in expected.split()[0]:
+                other = "7" if first.group() != "7" else "8"
+                verdict = judge(expected[: first.start()] + other + expected[first.end() :], expected)
+                assert verdict != PASSED
+                altered += 1
+                forgiven += [row.id.split(":")[1]] if verdict == PASSED_LOOSELY else []
+    assert altered > 580
+    assert sorted(forgiven) == ["2004", "2045", "2045", "2381"]  # the altered line occurs elsewhere in the output
+
+
+HOSTILE = {
+    "a megabyte of digits": "9" * 2**20,
+    "a megabyte of words": "1 " * 2**19,
+    "a megabyte of lines": "1\n" * 2**19,
+    "a megabyte of lists": "[" * 2**20,
+    "a megabyte of empty values": "[" + "{}," * 2**18 + "{}]",
+    "nested dictionaries": '{"a":' * 2**17,
+    "exponents": "1e999999999 " * 2**16,
+    "long fractions": "0." + "1" * 2**20,
+    "surrogates": "\udcff" * 2**18,
+    "odd line ends": "\x1c\u2028\x85\r" * 2**18,
+    "digits of other scripts": "٣" * 2**18,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_output_is_wrong_and_soon_judged(name):
+    begun = time.process_time()
+    for expected in ("1", "[1, 2]", "1 2\n3 4\n" * 30_000):
+        assert printed(HOSTILE[name], expected) != PASSED
+    for expected in ("1", "[1, 2]", json.dumps(list(range(60_000)))):
+        assert returned(HOSTILE[name], expected) == WRONG
+    assert time.process_time() - begun < 60

@@ -9,7 +9,7 @@ import pytest
 
 from nblib import metrics, tables, tasks
 from nblib.metrics import verdicts
-from nblib.metrics.jobs import has_tests
+from nblib.metrics.execution import has_tests
 from nblib.results import Prediction
 from nblib.sandbox import Limits
 from nblib.tasks import Example
@@ -117,8 +117,15 @@ def test_a_failing_answer_is_shown_with_its_test_and_what_it_gives():
 # --- the shipped tasks ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "untested"), [("conala-mini", 19), ("codealpaca-mini", 4), ("apps-mini", 0)])
+@pytest.mark.parametrize(
+    ("name", "untested", "step"),
+    [
+        ("conala-mini", 19, 8),
+        ("codealpaca-mini", 4, 8),
+        ("apps-mini", 0, 8),
+        pytest.param("apps-mini", 0, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_references_of_a_shipped_task_pass_and_other_answers_fail(name, untested, step):
     examples = [row for row in tasks.load(name).test if has_tests(row)]
     assert len(examples) == 200 - untested
@@ -200,34 +207,6 @@ def test_references_of_the_published_forms_pass(published):
     decode = next(row for row in published["humaneval"] if row.id.endswith("/38"))
     wrong = "def encode(s):\n    return s\ndef decode(s):\n    return s"  # its own helper serves the answer only
     assert ends(decode, decode.code, wrong) == ["passed", "wrong"]
-
-
-# What stands for an answer, with {name} for the function.
-WRONG = {
-    "None": "def {name}(*a): return None",
-    "an object that equals everything": "class All:\n    __hash__ = object.__hash__\n"
-    "    def __eq__(s, o): return True\n    def __ne__(s, o): return False\ndef {name}(*a): return All()",
-    "an object that does everything": "class All(str):\n    def __getattr__(s, n): return lambda *a: 'yes'\n"
-    "    def isdigit(s): return 'yes'\n    def startswith(s, x): return True\n    def __contains__(s, o): return True\n"
-    "    def __eq__(s, o): return True\n    __hash__ = str.__hash__\n    def __iter__(s): return iter(())\n"
-    "    def __sub__(s, o): return 0\n    def __lt__(s, o): return True\ndef {name}(*a): return All()",
-    "exit": "import os\ndef {name}(*a): os._exit(0)",
-    "a class of the function's name": "class {name}:\n    def __init__(s, *a): pass\n    def __eq__(s, o): return True",
-    "builtins shadowed": "class abs:\n    def __init__(s, *a): pass\n    def __lt__(s, o): return True\n"
-    "any = all = set = sorted = tuple = lambda *a: True\ndef {name}(*a): return 0",
-    "an exception that is called again": "class E(Exception):\n    def __call__(s, *a): return s\n"
-    "    def __eq__(s, o): return True\n    __hash__ = None\ndef {name}(*a): return E",
-    "a module of the answer's own": "import types\nmade = types.ModuleType('numpy.f2py.__main__')\n"
-    "open('.f2py_f2cmap', 'w').write('__import__(\"os\")._exit(0)')\nmath = string = made\ndef {name}(*a): return made",
-}
-
-
-def test_wrong_answers_pass_nothing(published):
-    examples = [row for row in (*published["humaneval"], *published["mbpp-full"]) if not row.id.endswith(":367")]
-    answers = [[code.format(name=row.entry_point) for code in WRONG.values()] for row in examples]
-    for row in run(examples, answers, SECOND):
-        passed = [kind for kind, answer in zip(WRONG, row.verdicts, strict=True) if verdicts.passes(answer)]
-        assert passed == [], row.example
 
 
 def test_what_a_test_expects_cannot_be_overwritten():

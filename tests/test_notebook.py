@@ -1,12 +1,14 @@
-"""Parameters get the kinds of their defaults or are refused in a sentence; Colab's first cell, on a stand-in."""
+"""Parameters get the kinds of their defaults or are refused in a sentence; Colab, on a stand-in and on its packages."""
 
+import json
 import re
 import subprocess
 import sys
-from importlib.metadata import requires, version
+from importlib.metadata import distributions, requires, version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from IPython.core.interactiveshell import InteractiveShell
@@ -214,3 +216,73 @@ def test_a_model_is_trained_at_the_most_exact_precision_that_the_gpu_can_and_tha
     monkeypatch.setattr(notebook, "LARGE_MODELS", ("tiny",))
     assert list(notebook.trainable("T4")) == ["tiny (fp16)"]
     assert list(notebook.trainable(0.55)) == []  # a reserve stays free
+
+
+# --- a machine with the packages of Colab's public list, and its own page -------------------------------------------
+
+COLAB = Path(__file__).parent / "colab.txt"
+# What the package of Colab's own page asks for, of what the list has.
+HOST = "Metadata-Version: 2.1\nName: google-colab\nVersion: 1.0.0\n" + "".join(
+    f"Requires-Dist: {name}\n" for name in ("ipykernel", "ipython", "notebook", "pandas", "requests", "tornado")
+)
+STAYS = ("torch", "numpy", "pandas", "ipykernel", "ipython", "ipywidgets", "jupyter_client", "jupyter_server")
+STAYS += ("notebook", "pyzmq", "tornado", "traitlets")
+SMALL = """
+model, limit, max_train, epochs, methods, shots, seeds = "micro", 4, 16, 1, ["zero-shot", "icl", "lora"], [1], [42]
+results_dir = {!r}"""
+EXECUTE = "import nbclient, nbformat, sys; source, target = sys.argv[1:]; notebook = nbformat.read(source, 4); \
+nbclient.NotebookClient(notebook, kernel_name='python3').execute(); nbformat.write(notebook, target)"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory) -> Path:
+    """The Python of a machine with Colab's packages; the test is skipped where the index does not give them."""
+    folder = tmp_path_factory.mktemp("colab") / "machine"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python, (packages,) = folder / "bin" / "python", folder.glob("lib/python*/site-packages")
+    link_torch(packages)
+    pip = [python, "-m", "pip", "install", "--quiet", "--requirement", COLAB]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no machine like Colab's here: {done.stderr[-300:]}")
+    for name, text in {"google/colab/__init__.py": "", "google_colab-1.0.0.dist-info/METADATA": HOST}.items():
+        (packages / name).parent.mkdir(parents=True)
+        (packages / name).write_text(text)
+    (packages / "colab.pth").write_text("import google.colab\n")  # loaded in every process, as there
+    return python
+
+
+def link_torch(packages: Path) -> None:
+    """Our own torch with its GPU libraries, which are gigabytes; pip finds it there, if it is of the list's version."""
+    for package in distributions():
+        if package.name == "torch" or package.name.startswith(("nvidia-", "cuda-", "triton")):
+            for name in {file.parts[0] for file in package.files or ()} - {".."}:
+                if not (packages / name).exists():
+                    (packages / name).symlink_to(package.locate_file(name))
+
+
+def installed_versions(python: Path) -> dict[str, str]:
+    listed = subprocess.run([python, "-m", "pip", "list", "--format", "json"], capture_output=True, check=True)
+    return {package["name"].lower().replace("-", "_"): package["version"] for package in json.loads(listed.stdout)}
+
+
+@pytest.mark.slow
+def test_the_first_cell_prepares_colab_and_rq1_runs_while_what_runs_the_page_stays(root, machine, tmp_path):
+    rq1 = nbformat.read(root / "notebooks" / "rq1_peft_vs_icl.ipynb", 4)
+    cells = {cell.id: cell for cell in rq1.cells}
+    cells["colab"].source = (
+        cells["colab"].source.replace("https://example.invalid/nblib", str(root)).replace("/content", str(tmp_path))
+    )
+    cells["parameters"].source += SMALL.format(str(tmp_path / "results"))
+    nbformat.write(rq1, tmp_path / "in.ipynb")
+    before = installed_versions(machine)
+    command = [machine, "-c", EXECUTE, tmp_path / "in.ipynb", tmp_path / "out.ipynb"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = installed_versions(machine)
+    assert {name: after[name] for name in STAYS} == {name: before[name] for name in STAYS}
+    assert "torchao" in before.keys() - after.keys()
+    ran = {cell.id: json.dumps(cell.get("outputs")) for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells}
+    assert "Removed torchao 0.10.0 from this machine" in ran["colab"]
+    assert "3 of 3 | done" in ran["run"]
+    assert len(list((tmp_path / "results").glob("*.lora.*.json"))) == 1

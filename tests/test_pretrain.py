@@ -10,7 +10,7 @@ import torch
 
 from nblib import models
 from nblib.tools import __main__ as command
-from nblib.tools import pretrain, recipes, text
+from recipes import pretrain, questions, text
 
 RECIPE = pretrain.Recipe()
 
@@ -43,10 +43,10 @@ def test_the_probes_are_those_that_the_shipped_models_answered():
 
 def test_the_text_has_nothing_of_what_is_kept_for_the_sample_tasks(blocks):
     assert len(blocks) > 5000
-    for name in recipes.WORDS["answer_names"]:
+    for name in questions.WORDS["answer_names"]:
         assert not any(block.answer.startswith(f"{name} =") for block in blocks)
     whole = "\n".join(block.prompt + block.answer for block in blocks)
-    calls = {operation.code.partition("(")[0] for operation in recipes.NEW}
+    calls = {operation.code.partition("(")[0] for operation in questions.NEW}
     calls = {call for call in calls if "." in call and "{" not in call}
     assert len(calls) > 25
     assert [call for call in calls if f"{call}(" in whole] == []

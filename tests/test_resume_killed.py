@@ -1,11 +1,6 @@
 """Real signals at random moments, and two real processes on one folder. Slow: each process loads everything."""
 
-import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import killed_studies
 import pytest
@@ -20,19 +15,8 @@ pytestmark = pytest.mark.slow
 def place(tmp_path_factory):
     """Model, data, and the folder of an undisturbed study."""
     folder = tmp_path_factory.mktemp("killed")
-    small.folder(folder / "base")
-    small.rows(folder / "data")
+    small.base_and_data(folder)
     return folder
-
-
-def summary(*given) -> dict:
-    """What the other program says at its end."""
-    here = Path(__file__).parent
-    paths = {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
-    command = [sys.executable, str(Path(killed_studies.__file__)), *map(str, given)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=os.environ | paths)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +46,7 @@ def expected_files(rows, folder) -> set[str]:
 
 
 def test_killed_at_random_moments_a_study_ends_as_an_undisturbed_one(place, undisturbed):
-    told_of = summary("kill", place / "killed", place / "base", place / "data", 5)
+    told_of = small.said_by("killed_studies.py", "kill", place / "killed", place / "base", place / "data", 5)
     assert Counter(told_of["stages"]) == Counter(killed_studies.KILLS)
     assert len(told_of["stages"]) >= 25
     for number in range(told_of["studies"]):
@@ -78,7 +62,7 @@ def test_killed_at_random_moments_a_study_ends_as_an_undisturbed_one(place, undi
 
 def test_two_processes_share_the_work_and_no_run_or_training_is_done_twice(place, undisturbed):
     folder = place / "shared"
-    assert summary("share", folder, place / "base", place / "data") == {"codes": [0, 0]}
+    assert small.said_by("killed_studies.py", "share", folder, place / "base", place / "data") == {"codes": [0, 0]}
     assert what_counts(folder) == undisturbed
     begun = Counter((folder.parent / "shared.begun").read_text().splitlines())
     assert set(begun.values()) == {1}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import small
 from test_generate import PROMPTS, answers
-from test_texts import CHATML
+from test_prompts import CHATML
 from test_train import fit
 
 from nblib import methods, metrics, prompts, spec, tasks

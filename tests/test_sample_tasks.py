@@ -1,8 +1,5 @@
 """The sample tasks: the shipped files byte for byte, and tasks of another seed the same in form and as sharp."""
 
-import contextlib
-import io
-import json
 import re
 import string
 import subprocess
@@ -14,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from nblib import tasks
-from nblib.metrics import text
+from nblib.metrics import scores as text
 from nblib.tools import __main__ as command
-from nblib.tools import recipes, sample_tasks
-from nblib.tools.recipes import KNOWN, NEW
+from recipes import questions, sample_tasks
+from recipes.questions import KNOWN, NEW
 
 SHIPPED = Path(__file__).parents[1] / "data" / "tasks"
 COLUMNS = {
@@ -57,8 +54,8 @@ def test_the_command_writes_the_shipped_files_byte_for_byte(tmp_path):
 
 
 def test_tasks_are_made_without_torch():
-    code = "import sys; from nblib.tools import __main__, sample_tasks; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys; sys.path.append('data'); from recipes import sample_tasks; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=SHIPPED.parents[1], check=True)
 
 
 @pytest.mark.parametrize("task", sample_tasks.TASKS)
@@ -86,19 +83,11 @@ def test_what_is_done_with_a_value_follows_what_the_operation_works_on():
     assert styles.pop("statements") == {"…"}
     assert sorted(styles) == ["lists", "others", "texts"]
     (first, second, last) = sorted(style for (style,) in styles.values())
-    assert (first == second, first.removesuffix(" = …") in recipes.WORDS["answer_names"], last) == (
+    assert (first == second, first.removesuffix(" = …") in questions.WORDS["answer_names"], last) == (
         True,
         True,
         "print(…)",
     )
-
-
-@pytest.mark.parametrize("task", ["conala-mini", "codealpaca-mini"])
-def test_references_pass_their_checks_and_doing_nothing_fails(task):
-    rows = [row for row in made(task)["test"] if row["test_list"]]
-    assert len(rows) > 0.85 * sample_tasks.SIZES["test"]  # effects that depend on the machine go unchecked
-    assert [row["cmd"] for row in rows if not passes_row(row, row["cmd"])] == []
-    assert [row["cmd"] for row in rows if passes_row(row, "pass")] == []
 
 
 def test_wrong_answers_fail_and_half_of_the_operations_are_known_to_the_embedded_model():
@@ -135,31 +124,3 @@ def _other_answers(row):
         if other.checkable and other.code != row["operation"] and set(other.slots) <= set(found.groupdict())
         if other.statement == (style == "…") and "permutations" not in other.code
     ]
-
-
-def test_solutions_of_apps_mini_give_the_outputs_and_without_a_step_they_do_not():
-    for row in made("apps-mini")["test"]:
-        (solution,), tests = json.loads(row["solutions"]), json.loads(row["input_output"])
-        first, *steps, last = solution.splitlines()
-        assert {"introductory": 1, "interview": 2, "competition": 3}[row["difficulty"]] == len(steps)
-        assert len(tests["inputs"]) == 5
-        assert _solves(solution, tests)
-        shorter = ["\n".join([first, *steps[:index], *steps[index + 1 :], last]) for index in range(len(steps))]
-        assert [code for code in shorter if _solves(code, tests)] == []
-
-
-def _solves(code, tests):
-    """Whether a program of this repository gives every output of an APPS problem."""
-    compiled = compile(code, "<solution>", "exec")
-    pairs = zip(tests["inputs"], tests["outputs"], strict=True)
-    return all(_output(compiled, tests, text) == value for text, value in pairs)
-
-
-def _output(code, tests, text):
-    printed, namespace = io.StringIO(), {"input": lambda: text.splitlines()[0]}
-    try:
-        with contextlib.redirect_stdout(printed):
-            exec(code, namespace)
-            return namespace[tests["fn_name"]](*text) if "fn_name" in tests else printed.getvalue()
-    except Exception:
-        return None

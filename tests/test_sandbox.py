@@ -26,7 +26,7 @@ def workers(monkeypatch):
 
 
 def test_outcomes_do_not_depend_on_the_number_of_workers():
-    before, shares = (dict(os.environ), os.getcwd()), []
+    before = dict(os.environ), os.getcwd()
     statuses = {
         Script("print({'a', 'b', 'c', 'd'}, hash('x'))", ("", "")): ["ok", "ok"],
         Script("while True: pass"): ["time_out"],
@@ -35,10 +35,9 @@ def test_outcomes_do_not_depend_on_the_number_of_workers():
         Script("import os\nos.kill(0, 9)"): ["runtime_error"],
         Script("import os\nos.environ['X'] = '1'\nos.chdir('/')"): ["ok"],
     }
-    one, three = run([*statuses] * 2, workers=1, report=shares.append), run([*statuses] * 2, workers=3)
+    one, three = run([*statuses] * 2, workers=1), run([*statuses] * 2, workers=3)
     assert [[outcome.status for outcome in job] for job in one] == [*statuses.values()] * 2
     assert [[(x.status, x.output) for x in job] for job in one] == [[(x.status, x.output) for x in y] for y in three]
-    assert shares == pytest.approx([(number + 1) / 12 for number in range(12)])
     assert (dict(os.environ), os.getcwd()) == before
 
 
@@ -48,50 +47,38 @@ def test_nothing_to_run_starts_nothing(workers):
     assert workers == []
 
 
-def test_a_worker_that_dies_is_replaced_and_the_run_goes_on(workers):
-    jobs = [Script(f"print({n})") for n in range(6)]
-    found = run(jobs, workers=1, report=lambda share: share < 0.5 and workers[-1].process.kill())
-    assert [outcomes[0].output for outcomes in found] == [f"{n}\n" for n in range(6)]
-    assert len(workers) > 1
-
-
-def test_an_error_of_the_caller_ends_all_workers(workers):
-    jobs = [Script("print(1)"), Script("import time\ntime.sleep(99)")]
-    with pytest.raises(ZeroDivisionError):
-        run(jobs, workers=2, report=lambda share: 1 / 0)
-    assert [worker.process.poll() is None for worker in workers] == [False] * len(workers)
-
-
-def test_a_worker_that_starts_after_such_an_error_leaves_nothing_open(monkeypatch):
-    first_is_done, started, numbers = threading.Event(), [], itertools.count()
+def test_an_error_ends_all_workers_those_too_that_start_after_it(monkeypatch):
+    has_failed, started, numbers = threading.Event(), [], itertools.count()
 
     def start():
         if next(numbers):
-            first_is_done.wait(30)  # then it takes a while to start, and finds that all has ended
+            has_failed.wait(30)  # then it takes a while to start, and finds that all has ended
         started.append(Worker())
         return started[-1]
 
-    def report(share):
-        first_is_done.set()
+    def fail(worker, job, limits):
+        has_failed.set()
         raise ZeroDivisionError
 
     sandbox.layers()  # starts one, once
     monkeypatch.setattr(sandbox, "Worker", start)
+    monkeypatch.setattr(sandbox, "run_job", fail)
     with pytest.raises(ZeroDivisionError):
-        run([Script("print(1)")] * 2, workers=2, report=report)
+        run([Script("print(1)")] * 2, workers=2)
     gc.collect()  # what is still open is a warning, and that an error
     assert [worker.process.poll() is None for worker in started] == [False] * len(started)
 
 
-def test_a_job_that_ends_every_worker_fails_alone(monkeypatch):
+def test_a_worker_that_dies_is_replaced_and_a_job_that_ends_every_worker_fails_alone(monkeypatch, workers):
     def run_or_die(worker, job, limits, run_job=sandbox.run_job):
-        if "die" in job.code:
+        if "die" in job.code or len(workers) < 2:
             worker.process.kill()
         return run_job(worker, job, limits)
 
     monkeypatch.setattr(sandbox, "run_job", run_or_die)
     found = run([Script("print(1)"), Script("'die'"), Script("print(1)")], workers=1)
     assert [outcomes[0].status for outcomes in found] == ["ok", "runtime_error", "ok"]
+    assert len(workers) > 3
 
 
 def test_complete_isolation_needs_no_consent_and_weak_isolation_does(monkeypatch):

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bait and th
 
 def faults(*arguments: str) -> tuple[int, list[dict]]:
     """How many attacks ran, and those with a fault; the end counts as one where a process is left."""
-    done = subprocess.run([sys.executable, OUTER, *arguments], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run([sys.executable, OUTER, *arguments], capture_output=True, text=True, check=False)
     *found, end = [json.loads(line) for line in done.stdout.splitlines()] or [{"left": "everything"}]
     assert done.returncode == 0, f"the outer layer ended with {done.returncode} after {end}: {done.stderr[-1000:]}"
     return len(found), [attack for attack in found if attack["faults"]] + ([end] if end["left"] else [])

@@ -6,9 +6,7 @@ import sys
 
 import pytest
 
-from nblib.sandbox import Checked, Function, Limits, Script
-from nblib.sandbox.inside import isolation
-from nblib.sandbox.jobs import run_job
+from nblib.sandbox import Checked, Function, Limits, Script, isolation, run_job
 from nblib.sandbox.worker import BrokenError, Worker
 
 NAMESPACES = ("user namespace", "mount namespace", "PID namespace", "network namespace", "IPC namespace")
@@ -110,9 +108,9 @@ def test_outcomes_are_the_same_without(without):
 
 def test_the_worker_runs_this_package_and_no_other_of_its_name(tmp_path, root, monkeypatch):
     """An installed nblib, as an old one in site-packages would be."""
-    folder = tmp_path / "nblib" / "sandbox" / "inside"
+    folder = tmp_path / "nblib" / "sandbox"
     folder.mkdir(parents=True)
-    for path in (folder, *list(folder.parents)[:2]):
+    for path in (folder, folder.parent):
         (path / "__init__.py").write_text("raise SystemExit('another nblib')")
     start = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
     monkeypatch.setattr("nblib.sandbox.worker._START", start + sys.modules[Worker.__module__]._START)
@@ -134,14 +132,19 @@ def test_nothing_is_left_of_a_caller_that_was(end):
     number = "signal.SIGINT" if end == "interrupted" else "signal.SIGKILL"
     code = (
         "import os, signal\nfrom nblib import sandbox\nfrom nblib.sandbox import Script\n"
-        "from nblib.sandbox.inside import linux\nlinux.prctl(linux.ADOPT_ORPHANS, 1)\n"
+        "from nblib.sandbox import linux\nlinux.prctl(linux.ADOPT_ORPHANS, 1)\n"
         "SLEEP = Script('import os, time\\nos.fork()\\nos.setsid()\\nos.fork()\\ntime.sleep(999)')\n"
         "if os.fork() == 0:\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background\n"
-        "    sandbox.run_all([Script('print(1)'), SLEEP], workers=2, allow_code_execution=True,\n"
-        f"                    report=lambda share: os.kill(os.getpid(), {number}))\n"
+        "    run_job = sandbox.run_job\n"
+        "    def run_and_end(worker, job, limits):\n"
+        "        found = run_job(worker, job, limits)\n"
+        f"        os.kill(os.getpid(), {number})\n"
+        "        return found\n"
+        "    sandbox.run_job = run_and_end\n"
+        "    sandbox.run_all([Script('print(1)'), SLEEP], workers=2, allow_code_execution=True)\n"
         "try:\n    while True: os.wait()\nexcept ChildProcessError: print('all gone')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "all gone\n"
     assert ("KeyboardInterrupt" in done.stderr) == (end == "interrupted")

@@ -154,15 +154,6 @@ def test_a_row_of_an_earlier_revision_is_run_again_and_its_adapter_trained_again
     assert [row.status for row in rows] == ["ok", "ok"]
 
 
-def test_rows_of_the_sample_tasks_outlast_revisions_that_their_texts_cannot_meet(tmp_path):
-    first = {"revisions": dict.fromkeys(provenance.REVISIONS, 1) | {"scores": provenance.REVISIONS["scores"]}}
-    tiny = spec.Run("tiny", "conala-mini", spec.ZeroShot())
-    runs = {"tiny": tiny, "other": spec.Run("a/b", "conala", spec.ZeroShot()), "own": replace(tiny, data_dir="/data")}
-    for name, run in runs.items():
-        results.write(tmp_path, results.Row(name, spec.settings(run), "ok", {}, {}, {}, first))
-    assert [name for name in runs if results.finished(tmp_path, name)] == ["tiny"]
-
-
 SECOND = {"revisions": {"prompts": 2, "training": 2, "decoding": 2, "scores": 2, "execution": 2}}
 LEAKY = {"data_checks": {"overlaps": [{"splits": ["train", "test"], "near": 1}]}}
 TRAINED = {"training": spec.Training()}

@@ -1,11 +1,7 @@
 """Runs on a Ray cluster: what it is asked for, and studies whose nodes and drivers are killed."""
 
 import importlib.util
-import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import small
@@ -47,16 +43,8 @@ def test_a_machine_with_other_packages_is_refused_with_the_difference(monkeypatc
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clustered")
-    small.folder(folder / "base")
-    small.rows(folder / "data")
+    small.base_and_data(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(place):
-    ray_studies = pytest.importorskip("ray_studies")
-    study.run_all(ray_studies.planned(str(place / "base"), str(place / "data")), place / "undisturbed")
-    return what_counts(place / "undisturbed")
 
 
 def what_counts(folder) -> dict:
@@ -65,47 +53,35 @@ def what_counts(folder) -> dict:
 
 def told(place, command, folder, *more) -> dict:
     """What the other program says at its end."""
-    here = Path(__file__).parent
-    own = {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]), "XDG_CACHE_HOME": str(place / "cache")}
-    given = [command, str(folder), str(place / "base"), str(place / "data"), *map(str, more)]
-    line = [sys.executable, str(here / "ray_studies.py"), *given]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=600, check=False, env=os.environ | own)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    given = (command, folder, place / "base", place / "data", *more)
+    return small.said_by("ray_studies.py", *given, XDG_CACHE_HOME=str(place / "cache"))
 
 
 @needs_ray
 @pytest.mark.slow
-def test_nodes_that_are_killed_change_nothing(place, undisturbed):
-    said = told(place, "disturb", place / "by 100% disturbed", 3, 1)
-    assert len(said["rows_at_kills"]) == 3
-    assert said["errors"] == []
-    assert len(undisturbed) == 24
-    assert what_counts(place / "by 100% disturbed") == undisturbed
-
-
-@needs_ray
-@pytest.mark.slow
-def test_a_driver_that_is_killed_leaves_its_rows_and_another_goes_on(place, undisturbed):
-    said = told(place, "driver", place / "driven")
+def test_a_driver_and_nodes_that_are_killed_change_nothing(place):
+    said = told(place, "disturb", f"file://{place}/by 100% disturbed", 2, 1)
     assert said["left"] >= 3
     assert said["kept"] == said["left"]
-    assert what_counts(place / "driven") == undisturbed
-
-
-@needs_ray
-@pytest.mark.slow
-def test_an_address_has_the_rows_of_a_folder(place, undisturbed):
-    told(place, "disturb", place / "there", 1, 2, f"file://{place}/there")
-    assert what_counts(place / "there") == undisturbed
-    names = {path.relative_to(place / "there").parts[0] for path in (place / "there").rglob("*") if path.is_file()}
+    assert len(said["rows_at_kills"]) == 2
+    assert said["errors"] == []
+    ray_studies = pytest.importorskip("ray_studies")
+    study.run_all(ray_studies.planned(str(place / "base"), str(place / "data")), place / "undisturbed")
+    undisturbed = what_counts(place / "undisturbed")
+    assert len(undisturbed) == 24
+    assert what_counts(place / "by 100% disturbed") == undisturbed
+    folder = place / "by 100% disturbed"
+    names = {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.is_file()}
     assert {name for name in names if not name.endswith((".json", ".jsonl"))} == {"adapters"}
 
 
 @needs_ray
 @pytest.mark.slow
-def test_a_store_that_cannot_be_written_is_said_in_a_sentence(place):
+def test_a_store_that_cannot_be_written_and_an_interrupt_are_said_in_a_sentence(place):
     said = told(place, "refuse", place / "refused")
     assert "refused/blocked cannot be read or written" in said["blocked"]
     assert "does not see memory://study: give a folder that all machines share" in said["elsewhere"]
     assert "ftp://127.0.0.1:9/x cannot be read or written" in said["unreachable"]
+    assert "runs had not begun and are cancelled" in said["said"]
+    assert said["missing"] == said["cancelled"] > 0
+    assert said["going_on"] >= 1

@@ -43,45 +43,33 @@ def answers(folder, planned):
     return [results.predictions(folder, run.id) for run in planned]
 
 
-def test_two_processes_make_the_rows_of_one(planned, tmp_path, monkeypatch):
-    alone = study.run_all(planned, tmp_path / "alone")
-    here, whole, threads = [], run.run_one, torch.get_num_threads()
+def test_a_study_at_once_in_two_goes_and_by_two_processes_makes_the_same_rows(tmp_path, monkeypatch):
+    own = {"limit": 8, "max_train": 32, "seeds": [1], "precision": "fp32"}
+    runs = study.compare("micro", "conala-mini", names=["zero-shot", "icl", "lora"], shots=[1], **own)
+    embedded = study.plan(study.adjusted(runs, epochs=1))
+    made, here, whole, before = {}, [], run.run_one, torch.get_num_threads()
 
     def run_one(one, folder, **named):
-        if not here:
-            wait_for_another(folder, planned, one.id)
+        if folder == tmp_path / "together" and not here:
+            wait_for_another(folder, embedded, one.id)
         here.append(one.id)
         return whole(one, folder, **named)
 
     monkeypatch.setattr(run, "run_one", run_one)
-    together = study.run_all(planned, tmp_path / "together", processes=2)
-    assert 0 < len(here) < len(planned)
-    assert [row.id for row in together] == [row.id for row in alone]
-    assert [row.scores for row in together] == [row.scores for row in alone]
-    assert answers(tmp_path / "together", planned) == answers(tmp_path / "alone", planned)
-    assert {row.provenance["processes"] for row in together} == {2}
-    assert {row.provenance["processes"] for row in alone} == {1}
-    assert not (tmp_path / "together" / ".locks").exists()
-    assert torch.get_num_threads() == threads
-
-
-def test_a_study_at_once_in_two_goes_and_by_two_processes_makes_the_same_rows(tmp_path):
-    own = {"limit": 8, "max_train": 32, "seeds": [1], "precision": "fp32"}
-    runs = study.compare("micro", "conala-mini", names=["zero-shot", "icl", "lora"], shots=[1], **own)
-    embedded = study.plan(study.adjusted(runs, epochs=1))
-    made = {}
-    before = torch.get_num_threads()
     try:
-        for name, threads, parts, processes in (("once", 4, [3], 1), ("goes", 2, [1, 3], 1), ("beside", 3, [3], 2)):
+        for name, threads, parts, processes in (("once", 4, [3], 1), ("goes", 2, [1, 3], 1), ("together", 3, [3], 2)):
             torch.set_num_threads(threads)
+            here.clear()
             for end in parts:
                 rows = study.run_all(embedded[:end], tmp_path / name, processes=processes)
             assert torch.get_num_threads() == threads
-            made[name] = [[row.scores for row in rows], answers(tmp_path / name, embedded)]
-            assert {row.provenance["threads"] for row in rows} == {1}
+            made[name] = [[(row.id, row.scores) for row in rows], answers(tmp_path / name, embedded)]
+            assert {(row.provenance["threads"], row.provenance["processes"]) for row in rows} == {(1, processes)}
     finally:
         torch.set_num_threads(before)
-    assert made["once"] == made["goes"] == made["beside"]
+    assert made["once"] == made["goes"] == made["together"]
+    assert 0 < len(here) < len(embedded)  # the other process did the rest
+    assert not (tmp_path / "together" / ".locks").exists()
 
 
 def test_a_run_computes_with_the_threads_that_it_asks_for_and_is_another_run_then(planned, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from nblib import tasks
-from nblib.tasks import content, files, layouts
+from nblib.tasks import content, formats
 
 ROW = {"nl": "sort list `xs`", "cmd": "xs.sort()"}
 PIECE = {
@@ -318,7 +318,7 @@ def test_a_task_without_training_rows_is_refused_for_training(tmp_path):
 
 
 def example(layout, row):
-    return layouts.example(layout, row, "here, line 1", 1)
+    return formats.example(layout, row, "here, line 1", 1)
 
 
 def apps(**row):
@@ -481,4 +481,7 @@ def test_blank_lines_and_compressed_files_are_read(tmp_path):
     (tmp_path / "rows.jsonl").write_text(text)
     (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(text.encode()))
     for name in ("rows.jsonl", "rows.jsonl.gz"):
-        assert list(files.rows(tmp_path / name, name)) == [(f"{name}, line 1", {"a": 1}), (f"{name}, line 3", {"a": 2})]
+        assert list(formats.rows(tmp_path / name, name)) == [
+            (f"{name}, line 1", {"a": 1}),
+            (f"{name}, line 3", {"a": 2}),
+        ]

@@ -227,16 +227,11 @@ def test_prompts_and_codes_are_padded_each_to_their_own_longest():
 @pytest.mark.parametrize(
     ("family", "kind", "precision"),
     [
-        ("llama", "full", "fp32"),
         ("qwen2", "lora", "bf16"),
-        ("codegen", "prompt-tuning", "fp32"),
+        ("codegen", "lora", "nf4-dq"),
         ("gpt2", "prefix-tuning", "fp32"),
         ("phi3", "lora", "fp32"),
         ("starcoder2", "full", "fp32"),
-        ("t5", "lora", "bf16"),
-        ("qwen2", "lora", "int8"),
-        ("codegen", "lora", "nf4-dq"),
-        ("llama", "adapter", "nf4"),
         ("llama", "prompt-tuning", "int8"),
         ("t5", "prefix-tuning", "fp32"),
     ],

@@ -7,8 +7,6 @@ from pathlib import Path
 from nblib.metrics.execution import execute, first_failure
 from nblib.metrics.scores import by_difficulty, score, summary
 
-__all__ = ["METRICS", "SCRIPT", "Metric", "by_difficulty", "execute", "first_failure", "load", "score", "summary"]
-
 SCRIPT = Path(__file__).parent / "evaluated.py"  # `evaluate.load(str(SCRIPT), "em")` works offline
 
 

@@ -171,7 +171,7 @@ def finish(figure: Figure, title: str, notes: str, words: str, legend: Axes | No
     layout.set(w_pad=EDGE / 2, h_pad=EDGE / 2, rect=(EDGE / 2 / WIDTH, 0, 1 - EDGE / WIDTH, 1 - head / height))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # where things are is settled: names of points are placed after it
-    for axes in figure.axes:  # without the solver's last digits, which differ each time and name clips in an SVG
+    for axes in figure.axes:  # but for the last digits, which differ from time to time and name the clips of an SVG
         axes.set_position(np.round(axes.get_position(original=True).bounds, 9))
     return figure
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from nblib.sandbox.inside import linux, wire
+from nblib.sandbox import linux, wire
 
 # Of this very package by its place, whatever the path has of the same name, and without what only the caller needs.
 _START = """
@@ -22,7 +22,7 @@ import sys, types
 for name, folder in {folders!r}.items():
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = [folder]
-from nblib.sandbox.inside import spawner
+from nblib.sandbox import spawner
 spawner.main()
 """
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}

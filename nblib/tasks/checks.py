@@ -8,8 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import combinations
 
-from nblib.tasks.known import get, source
-from nblib.tasks.schema import SPLITS, Data, Example, Task
+from nblib.tasks.schema import SPLITS, Data, Example, Task, get, source
 
 NEAR = 0.9  # share of the words of two intents that are in both, from which they count as nearly the same
 QUANTILES = (0.5, 0.9, 0.99, 1.0)  # of token lengths

@@ -9,9 +9,8 @@ from typing import Any
 
 from nblib import hub, provenance
 from nblib.spec import UserData
-from nblib.tasks import files, layouts, own
-from nblib.tasks.known import get
-from nblib.tasks.schema import DIFFICULTIES, SPLITS, Data, Example, Task, content
+from nblib.tasks import formats, own
+from nblib.tasks.schema import DIFFICULTIES, SPLITS, Data, Example, Task, content, get
 
 EMBEDDED = provenance.ROOT / "data" / "tasks"  # tasks that the repository ships
 SHUFFLE_SEED = 42  # of the study's validation split
@@ -63,7 +62,7 @@ def read(name: str, split: str, data_dir: str | Path | None = None) -> Iterator[
 
 def _find(
     name: str, task: Task, data_dir: str | Path | None, revision: str | None, wanted: tuple[str, ...] = SPLITS
-) -> tuple[files.BySplit, str | None]:
+) -> tuple[formats.BySplit, str | None]:
     """The files of the wanted splits, and the commit that they are of; None: local ones."""
     patterns = {split: file for split, file in zip(SPLITS, task.files, strict=True) if file and split in wanted}
     if data_dir is None and task.hub is not None:
@@ -86,7 +85,7 @@ def _find(
     return {split: [(path, str(path))] for split, path in paths.items()}, None
 
 
-def _on_hub(name: str, task: Task, revision: str, patterns: dict[str, str]) -> tuple[files.BySplit, str]:
+def _on_hub(name: str, task: Task, revision: str, patterns: dict[str, str]) -> tuple[formats.BySplit, str]:
     folder = hub.fetch(
         str(task.hub),
         list(patterns.values()),
@@ -109,12 +108,12 @@ def _file_names(task: Task) -> str:
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-def _rows(task: Task, found: files.BySplit, split: str) -> Iterator[Row]:
+def _rows(task: Task, found: formats.BySplit, split: str) -> Iterator[Row]:
     """The split's rows, over its files; its own by their ids, where one file holds all splits."""
     first, last = task.ids[SPLITS.index(split)] if task.ids else (0, 0)
     number = 0
     for path, shown in found.get(split, ()):
-        for where, row in files.rows(path, shown):
+        for where, row in formats.rows(path, shown):
             number += 1
             id = row.get("task_id") if task.ids and isinstance(row, dict) else None
             if not isinstance(id, int) or first <= id <= last:
@@ -123,7 +122,7 @@ def _rows(task: Task, found: files.BySplit, split: str) -> Iterator[Row]:
         raise ValueError(f"{found[split][0][1]} has no rows")
 
 
-def _training_rows(task: Task, found: files.BySplit) -> tuple[list[Row], list[Row]]:
+def _training_rows(task: Task, found: formats.BySplit) -> tuple[list[Row], list[Row]]:
     """Rows of training and validation.
 
     The study splits APPS as `datasets` does: shuffled, the first 500 for validation. Of a smaller folder only a tenth
@@ -139,7 +138,7 @@ def _training_rows(task: Task, found: files.BySplit) -> tuple[list[Row], list[Ro
     return shuffled[count:], shuffled[:count]
 
 
-def _test(task: Task, found: files.BySplit) -> tuple[Example, ...]:
+def _test(task: Task, found: formats.BySplit) -> tuple[Example, ...]:
     rows = _rows(task, found, "test")
     if task.problems_a_difficulty is not None:
         rows = _first_of_each(rows, task.problems_a_difficulty)
@@ -151,7 +150,7 @@ def _test(task: Task, found: files.BySplit) -> tuple[Example, ...]:
 
 
 def _examples(task: Task, rows: Iterable[Row]) -> Iterator[Example]:
-    return (layouts.example(task.columns, row, where, number) for where, number, row in rows)
+    return (formats.example(task.columns, row, where, number) for where, number, row in rows)
 
 
 def _first_of_each(rows: Iterable[Row], count: int) -> Iterator[Row]:

@@ -11,11 +11,9 @@ from typing import Any
 from nblib import hub
 from nblib.files import write
 from nblib.spec import UserData
-from nblib.tasks import files
+from nblib.tasks import formats
 from nblib.tasks.checks import near_pairs, word_set
-from nblib.tasks.known import TASKS
-from nblib.tasks.layouts import require_characters
-from nblib.tasks.schema import SPLITS, Data, Example, content, unix_lines
+from nblib.tasks.schema import SPLITS, TASKS, Data, Example, content, unix_lines
 
 CUSTOMARY = {  # what an example has -> names that its column usually has, in the order in which they are looked for
     "messages": ("messages", "conversations"),
@@ -107,7 +105,7 @@ def load(own: UserData) -> Data:
 def _read(place: str) -> tuple[Rows, str | None]:
     """Rows by split, and the commit of a Hub dataset."""
     found, revision = _files(place)
-    splits = {split: [row for file in paths for row in files.rows(*file)] for split, paths in found.items()}
+    splits = {split: [row for file in paths for row in formats.rows(*file)] for split, paths in found.items()}
     for split, rows in splits.items():
         if not rows:
             raise ValueError(f"{found[split][0][1]} has no rows")
@@ -117,15 +115,15 @@ def _read(place: str) -> tuple[Rows, str | None]:
     return splits, revision
 
 
-def _files(place: str) -> tuple[files.BySplit, str | None]:
+def _files(place: str) -> tuple[formats.BySplit, str | None]:
     path, known = Path(place).expanduser(), DATASET.fullmatch(place)
     if path.is_dir():
         return _by_split(path, None, place), None
-    if path.is_file() and files.kind(path) in files.KINDS:
+    if path.is_file() and formats.kind(path) in formats.KINDS:
         return {"train": [(path, place)]}, None
     if path.is_file():
-        raise ValueError(f"task {place!r} must be a file of the kind {', '.join(files.KINDS)}")
-    if files.kind(path) in files.KINDS or (known is None and len(path.parts) > 1):
+        raise ValueError(f"task {place!r} must be a file of the kind {', '.join(formats.KINDS)}")
+    if formats.kind(path) in formats.KINDS or (known is None and len(path.parts) > 1):
         raise FileNotFoundError(f"task {place!r} is neither a file nor a folder")
     if known is None:
         raise ValueError(
@@ -134,12 +132,12 @@ def _files(place: str) -> tuple[files.BySplit, str | None]:
         )
     id, revision = known["id"], known["revision"] or "main"
     with hub.explained(f"dataset {id}", revision, "give a file or a folder of your own"):
-        patterns = [f"*{kind}{end}" for kind in files.KINDS for end in ("", ".gz")]
+        patterns = [f"*{kind}{end}" for kind in formats.KINDS for end in ("", ".gz")]
         folder = hub.snapshot(id, "dataset", [*patterns, "README.md"], revision)
     return _by_split(folder, known["config"], place), folder.name
 
 
-def _by_split(folder: Path, config: str | None, shown: str) -> files.BySplit:
+def _by_split(folder: Path, config: str | None, shown: str) -> formats.BySplit:
     """A folder's data files as `datasets` finds them by their names, or by the configurations of its README."""
     import datasets  # slow to import, and only needed here
 
@@ -148,7 +146,7 @@ def _by_split(folder: Path, config: str | None, shown: str) -> files.BySplit:
     except Exception as error:  # of many kinds: no file, unknown configuration, a loading script
         reason = str(error).strip().partition("\n")[0].replace(str(folder), shown)
         raise ValueError(f"task {shown!r} has no files that can be read: {reason}") from None
-    splits: files.BySplit = {}
+    splits: formats.BySplit = {}
     for name, paths in found.items():
         for split in [split for word, split in SPLIT_WORDS.items() if word in str(name)][:1]:
             splits.setdefault(split, []).extend((Path(path), f"{shown}/{Path(path).name}") for path in paths)
@@ -225,7 +223,7 @@ def _example(row: dict, where: str, number: int, named: Named, language: str) ->
         tests=tuple(filter(None, map(_cell, tests))),
         language=language,
     )
-    return require_characters(example, where), cells.get("group", "")
+    return formats.require_characters(example, where), cells.get("group", "")
 
 
 def _cell(value: Any) -> str:
@@ -327,7 +325,7 @@ def _shares(split: str | Iterable) -> tuple[float, ...]:
 
 def _name(place: str) -> str:
     """A name for files and titles that is no known task's: the file's, the folder's or the dataset's own."""
-    ends = "|".join(map(re.escape, files.KINDS))
+    ends = "|".join(map(re.escape, formats.KINDS))
     plain = re.sub(rf"({ends})?(\.gz)?$|@.*$", "", re.split(r"[/\\]", place)[-1], flags=re.IGNORECASE)
     plain = re.sub(r"[^\w.-]+", "-", plain).strip("-._").lower() or "data"
     return f"{plain}-own" if plain in TASKS else plain

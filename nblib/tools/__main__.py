@@ -1,6 +1,7 @@
 """Makes what the repository ships, in the folders where it is shipped."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,20 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command(_make, "make", "execute every notebook from an empty results/, keep the rows, write the tables")
     command(_readme, "readme", "write the tables of README and docs from the kept rows")
     args = parser.parse_args(arguments)
+    sys.path.append(str(ROOT / "data"))
     return args.do(args) or 0
 
 
-# A command imports what it needs when it runs: making tasks or cleaning notebooks does without torch.
+# A command imports what it needs when it runs: making tasks or cleaning notebooks does without torch. What makes tasks
+# and models is no part of nblib: it stands in data/recipes, beside the tables that it reads.
 
 
 def _tasks(args: argparse.Namespace) -> None:
-    from nblib.tools import sample_tasks
+    from recipes import sample_tasks
 
     sample_tasks.write(args.folder, args.seed)
 
 
 def _model(args: argparse.Namespace) -> None:
-    from nblib.tools import pretrain
+    from recipes import pretrain
 
     recipe = replace(pretrain.RECIPES[args.name], seed=args.seed)
     if args.steps is not None:

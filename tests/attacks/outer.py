@@ -25,8 +25,7 @@ from attacks.forgeries import FORGERIES  # noqa: E402
 from attacks.programs import ATTACKS, SMALL, Attack  # noqa: E402
 
 from nblib import sandbox  # noqa: E402
-from nblib.sandbox.inside import isolation, linux  # noqa: E402
-from nblib.sandbox.jobs import run_job  # noqa: E402
+from nblib.sandbox import isolation, linux, run_job  # noqa: E402
 from nblib.sandbox.worker import Worker  # noqa: E402
 
 SECRET = "bait-5f1d2c"

@@ -1,4 +1,4 @@
-"""What Ray costs beside this process, and studies whose nodes are killed.
+"""What Ray costs beside this process, and a study whose driver and nodes are killed.
 
     python tests/benchmarks/clusters.py overhead [--runs 100] [--workers 1 2 4]
     python tests/benchmarks/clusters.py kills [--kills 10] [--seed 1]
@@ -7,9 +7,6 @@ Runs are trivial: one query, a model of two layers. Seconds are once everything 
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -33,8 +30,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        small.folder(place / "base")
-        small.rows(place / "data")
+        small.base_and_data(place)
         if asked.what == "kills":
             kills(place, asked.kills, asked.seed)
         for workers in asked.workers if asked.what == "overhead" else ():
@@ -43,7 +39,7 @@ def main() -> None:
 
 def kills(place: Path, count: int, seed: int) -> None:
     """Raises AssertionError where a row differs from that of a study on this machine."""
-    print(told(place, "disturb", place / "disturbed", count, seed), flush=True)
+    print(told(place, "disturb", f"file://{place}/disturbed", count, seed), flush=True)
     study.run_all(ray_studies.planned(str(place / "base"), str(place / "data")), place / "alone")
     rows, others = (results.read(place / name) for name in ("alone", "disturbed"))
     assert [(row.id, row.scores) for row in rows] == [(row.id, row.scores) for row in others]
@@ -52,14 +48,9 @@ def kills(place: Path, count: int, seed: int) -> None:
     print(f"{len(rows)} rows are those of an undisturbed study")
 
 
-def told(place: Path, command: str, folder: Path, *more: object) -> dict:
-    given = [command, folder, place / "base", place / "data", *more]
-    line = [sys.executable, TESTS / "ray_studies.py", *given]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False, env=env)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-    return json.loads(done.stdout.splitlines()[-1])
+def told(place: Path, command: str, folder: object, *more: object) -> dict:
+    given = (command, folder, place / "base", place / "data", *more)
+    return small.said_by("ray_studies.py", *given, OMP_NUM_THREADS="1")
 
 
 if __name__ == "__main__":

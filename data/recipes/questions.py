@@ -1,4 +1,4 @@
-"""The tables in data/recipes as Python values, and what is made of them at random: names, questions, programs."""
+"""The tables of this folder as Python values, and what is made of them at random: names, questions, programs."""
 
 import random
 import re
@@ -6,15 +6,14 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from string import Formatter
 
-from nblib.provenance import ROOT
-
-FOLDER = ROOT / "data" / "recipes"
+FOLDER = Path(__file__).parent
 
 
 def table(name: str) -> dict:
-    """A table of data/recipes, as TOML gives it."""
+    """A table of this folder, as TOML gives it."""
     return tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 
-from nblib.tools import recipes
-from nblib.tools.recipes import KNOWN, NEW, VARIABLES, Problem, Question
+from recipes import questions
+from recipes.questions import KNOWN, NEW, VARIABLES, Problem, Question
 
 CHECK_DRAWS = 12  # sample values tried for one question
 LIST_DRAWS = 5  # inputs tried for one problem; most that fail once have a step without effect
@@ -34,7 +34,7 @@ def line_check(rng: random.Random, question: Question, *, template: str) -> Chec
 
     None: no sample values told right from wrong.
     """
-    answer = partial(recipes.written, question, template=template)
+    answer = partial(questions.written, question, template=template)
     assigned, is_assigned, _ = template.partition(" = ")
     seen = question.variables if question.operation.statement else [assigned if is_assigned else PRINTED]
     imports = [*_imports(question), *(PRINTING if PRINTED in seen else ())]
@@ -51,7 +51,7 @@ def function_check(rng: random.Random, question: Question, *, name: str, templat
     """A check of the function `name`: its values, or what it leaves of its arguments where it holds a statement."""
 
     def define(code: str) -> str:
-        return recipes.define(question, recipes.written(question, code, template), name)
+        return questions.define(question, questions.written(question, code, template), name)
 
     setup = "\n".join(_imports(question))
     defined = _run(setup, define(question.code)) or {}
@@ -127,7 +127,7 @@ def _assertion(name: str, value: object) -> str:
 def _wrong_codes(question: Question) -> list[str]:
     """What else one could write over the same names and literals, none of it right."""
     code, statement, fillings = question.operation.code, question.operation.statement, question.fillings
-    equivalent = next((codes for codes in recipes.EQUIVALENT if code in codes), frozenset({code}))
+    equivalent = next((codes for codes in questions.EQUIVALENT if code in codes), frozenset({code}))
     others = [
         other.code.format_map(fillings)
         for other in KNOWN + NEW
@@ -172,15 +172,15 @@ def _sample_numbers(rng: random.Random, literal: int | None) -> list[int]:
 
 
 def _sample_words(rng: random.Random, literal: str | None) -> list[str]:
-    values = rng.sample(recipes.WORDS["values"], rng.randint(3, 5))
+    values = rng.sample(questions.WORDS["values"], rng.randint(3, 5))
     if literal is not None:
-        values[rng.randrange(len(values))] = literal + recipes.pick(rng, "values")
+        values[rng.randrange(len(values))] = literal + questions.pick(rng, "values")
     return [*values, rng.choice(values)] if rng.random() < 0.4 else values
 
 
 def _sample_text(rng: random.Random, literal: str | None, word_list: list[str] | None) -> str:
     """A string of one of several kinds, so that each operation finds one that it changes."""
-    first, second, third = rng.sample(recipes.WORDS["values"], 3)
+    first, second, third = rng.sample(questions.WORDS["values"], 3)
     middle = first if literal is None else literal
     kinds = [
         f"{first.title()} {middle} {second} {third.upper()}",
@@ -195,7 +195,7 @@ def _sample_text(rng: random.Random, literal: str | None, word_list: list[str] |
 
 
 def _sample_dictionary(rng: random.Random, literal: str | None) -> dict[str, int]:
-    keys = rng.sample(recipes.WORDS["values"], rng.randint(3, 4))
+    keys = rng.sample(questions.WORDS["values"], rng.randint(3, 4))
     if literal is not None and literal not in keys and rng.random() < 0.6:
         keys[rng.randrange(len(keys))] = literal
     return {key: rng.randint(1, 30) for key in keys}
@@ -204,7 +204,7 @@ def _sample_dictionary(rng: random.Random, literal: str | None) -> dict[str, int
 def sharp_examples(rng: random.Random, problem: Problem, shortest: int) -> list[tuple[list[int], int]] | None:
     """Five inputs with their outputs that tell a problem from itself without one of its steps or with another end."""
     right = (*problem.stages, problem.end)
-    ends = [step.code for step in recipes.KNOWN_ENDS + recipes.NEW_ENDS if step.code != problem.end]
+    ends = [step.code for step in questions.KNOWN_ENDS + questions.NEW_ENDS if step.code != problem.end]
     wrong = [right[:index] + right[index + 1 :] for index in range(len(problem.stages))]
     wrong += [(*problem.stages, end) for end in ends]
     for _ in range(LIST_DRAWS):

@@ -17,9 +17,9 @@ from typing import Any
 
 from nblib import files
 from nblib.tasks.checks import alike, word_set
-from nblib.tools import recipes, sample_checks
-from nblib.tools.recipes import KNOWN, NEW, SAMPLE_REQUEST, VARIABLES, Operation, Problem, Question
-from nblib.tools.sample_checks import Check
+from recipes import questions, sample_checks
+from recipes.questions import KNOWN, NEW, SAMPLE_REQUEST, VARIABLES, Operation, Problem, Question
+from recipes.sample_checks import Check
 
 SIZES = {"train": 800, "validation": 100, "test": 200}  # rows
 DIFFICULTIES = {"introductory": 1, "interview": 2, "competition": 3}  # steps before the last one
@@ -28,7 +28,7 @@ CALLS = 3  # assertions for each short function
 _MAX_DRAWS = 1000  # of a row
 _INTERROGATIVES = ("what", "which", "how", "where")
 _TYPES = {"l": "list", "w": "list", "s": "str", "q": "str", "x": "str", "d": "dict"}  # of what methods are called on
-_PLAN: dict = recipes.table("sample_tasks")  # share of the rows and number of operations, by task, group and kind
+_PLAN: dict = questions.table("sample_tasks")  # share of the rows and number of operations, by task, group and kind
 
 Rows = dict[str, list[dict]]  # split -> rows
 Seen = dict[str, Any]  # intent of a row -> solution of a problem
@@ -50,7 +50,7 @@ def write(folder: Path, seed: int) -> None:
 
 
 def _conala(rng: random.Random) -> Rows:
-    house, seen, rows = recipes.house_style(rng, "line"), Seen(), {}
+    house, seen, rows = questions.house_style(rng, "line"), Seen(), {}
     shares, test_only = _choose(rng, "conala-mini", lambda operation: bool(operation.slots))
     for split, size in SIZES.items():
         extra = test_only * TEST_ONLY_ROWS if split == "test" else []
@@ -70,10 +70,10 @@ def _conala_row(rng: random.Random, operation: Operation, house: dict[str, str],
     return {
         "question_id": f"{(KNOWN + NEW).index(operation) + 1}-{len(seen)}",
         "nl": intent,
-        "cmd": recipes.written(question, question.code, template),
+        "cmd": questions.written(question, question.code, template),
         "cmd_name": "conala",
         "oracle_man": _manual_entries(operation),
-        "canonical_cmd": recipes.written(question, canonical, template),
+        "canonical_cmd": questions.written(question, canonical, template),
         "test_setup_code": check.setup,
         "test_list": list(check.tests),
         "operation": operation.code,
@@ -97,13 +97,13 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _manual_entry(name: str) -> str:
-    pages = [page for page in (*recipes.MODULES, "os.path", "io") if name.startswith(f"{page}.")]
+    pages = [page for page in (*questions.MODULES, "os.path", "io") if name.startswith(f"{page}.")]
     page = max(pages, key=len) if pages else "stdtypes" if "." in name else "functions"
     return f"python.library.{page}#{name}"
 
 
 def _codealpaca(rng: random.Random) -> Rows:
-    house, seen, rows = recipes.house_style(rng, "function"), Seen(), {}
+    house, seen, rows = questions.house_style(rng, "function"), Seen(), {}
     shares, _ = _choose(rng, "codealpaca-mini", lambda operation: not set(VARIABLES).isdisjoint(operation.slots))
     for split, size in SIZES.items():
         rows[split] = [_function_row(rng, operation, house, seen) for operation in _spread(shares, size // 2)]
@@ -120,7 +120,7 @@ def _function_row(rng: random.Random, operation: Operation, house: dict[str, str
     intent, question, check = _question(rng, operation, imperative, seen, check_question, name)
     return {
         "nl": intent,
-        "cmd": recipes.define(question, recipes.written(question, question.code, template), name),
+        "cmd": questions.define(question, questions.written(question, question.code, template), name),
         "test_setup_code": check.setup,
         "test_list": list(check.tests),
     }
@@ -129,7 +129,7 @@ def _function_row(rng: random.Random, operation: Operation, house: dict[str, str
 def _program_row(rng: random.Random, length: int, seen: Seen) -> dict:
     """A problem of several steps as a function."""
     name = _function_name(rng)
-    question, code, examples = _problem(rng, length, partial(recipes.call_based, name=name), shortest=0, seen=seen)
+    question, code, examples = _problem(rng, length, partial(questions.call_based, name=name), shortest=0, seen=seen)
     tests = [f"assert {name}({xs}) == {value}" for xs, value in examples]
     return {"nl": question, "cmd": code, "test_setup_code": "", "test_list": tests}
 
@@ -145,7 +145,7 @@ def _apps(rng: random.Random) -> Rows:
 
 def _apps_row(rng: random.Random, difficulty: str, by_call: bool, seen: Seen) -> dict:
     name, shortest = (_function_name(rng), 0) if by_call else ("", 1)
-    write = partial(recipes.call_based, name=name) if by_call else recipes.standard_input
+    write = partial(questions.call_based, name=name) if by_call else questions.standard_input
     question, code, examples = _problem(rng, DIFFICULTIES[difficulty], write, shortest=shortest, seen=seen)
     inputs: list = [[xs] if by_call else " ".join(map(str, xs)) + "\n" for xs, _ in examples]
     tests = {"inputs": inputs, "outputs": [value if by_call else f"{value}\n" for _, value in examples]}
@@ -170,7 +170,7 @@ def _question(
 ) -> tuple[str, Question, Check]:
     """An intent unlike all before, its operation and check; it wants a function if that has a `name`."""
     for _ in range(_MAX_DRAWS):
-        question = recipes.ask(rng, operation, rng.choice(phrasings))
+        question = questions.ask(rng, operation, rng.choice(phrasings))
         intent = SAMPLE_REQUEST.format(name=name, intent=question.intent) if name else question.intent
         texts = (intent, question.intent)  # another name does not make a function new
         if name in question.variables or not all(_is_new(text, seen) for text in texts):
@@ -186,7 +186,7 @@ def _problem(
 ) -> tuple[str, str, list[tuple[list[int], int]]]:
     """The intent of a problem unlike all before, its solution, which none of them has, and five inputs and outputs."""
     for _ in range(_MAX_DRAWS):
-        problem = recipes.problem(rng, length, new=True)
+        problem = questions.problem(rng, length, new=True)
         solution, (intent, code) = (problem.stages, problem.end), write(problem)
         if solution in seen.values() or not _is_new(intent, seen):
             continue
@@ -201,7 +201,7 @@ def _is_new(intent: str, seen: Seen) -> bool:
 
 
 def _function_name(rng: random.Random) -> str:
-    name = recipes.function_name(rng)
+    name = questions.function_name(rng)
     return _function_name(rng) if keyword.iskeyword(name) or hasattr(builtins, name) else name
 
 
@@ -211,7 +211,7 @@ def _choose(
     """The task's operations with the share of each in the rows, and four further ones that only its test split has."""
     shares: dict[Operation, float] = {}
     test_only = []
-    for (group, kind), operations in recipes.GROUPS.items():
+    for (group, kind), operations in questions.GROUPS.items():
         plan = _PLAN[task][group][kind]
         count = plan["operations"]
         drawn = rng.sample([operation for operation in operations if fits(operation)], count + plan["test_only"])

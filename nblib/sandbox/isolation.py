@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from nblib.sandbox.inside import linux, wire
+from nblib.sandbox import linux, wire
 
 USER, MOUNT, PID = "user namespace", "mount namespace", "PID namespace"
 NETWORK, IPC, NEW_PROC = "network namespace", "IPC namespace", "own /proc"

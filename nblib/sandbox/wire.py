@@ -1,7 +1,8 @@
-"""Plain data as JSON and back, between a program and the judge. Reading runs nothing of the sender's.
+"""What crosses between processes: frames of JSON over a socket, with open files attached, and plain data as JSON.
 
-What is read has exact builtin types. An object of a class that the reader does not have itself comes as an `Instance`:
-its type's name and its fields. Small numbers, texts and None stand for themselves, all else is `[form, *parts]`.
+Reading runs nothing of the sender's. What is read has exact builtin types. An object of a class that the reader does
+not have itself comes as an `Instance`: its type's name and its fields. Small numbers, texts and None stand for
+themselves, all else is `[form, *parts]`.
 """
 
 import base64
@@ -11,7 +12,11 @@ import datetime
 import decimal
 import fractions
 import io
+import json
+import os
 import pathlib
+import socket
+import struct
 import sys
 import time
 import types
@@ -20,12 +25,88 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from itertools import chain, islice
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
+_HEADER = struct.Struct("!Q")
+_FILES = 8  # open files with one frame at most
 _SMALL = 2**53
 _MOST_ITEMS = 10_000  # of an iterator, which may have no end
 _TYPES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, range, object)
 _PLAIN_TYPES: dict[str | None, Callable] = {kind.__name__: kind for kind in (*_TYPES, type(None))}
+
+
+class ClosedError(Exception):
+    """The other end has closed, or sent something that is not a frame."""
+
+
+def send(channel: socket.socket, message, files: tuple[int, ...] = ()) -> None:
+    """One frame, whole."""
+    try:
+        body = json.dumps(message).encode()
+        header = _HEADER.pack(len(body))
+        if files:
+            socket.send_fds(channel, [header], files)
+        channel.sendall(body if files else header + body)
+    except (OSError, RecursionError) as error:
+        raise ClosedError(str(error)) from error
+
+
+def receive(channel: socket.socket, files: list[int] | None = None):
+    """One frame; waits for it. Open files that come with it are added to the list."""
+    try:
+        header, received, _, _ = socket.recv_fds(channel, _HEADER.size, _FILES if files is not None else 0)
+        if files is not None:
+            files += received
+        header += _exactly(channel, _HEADER.size - len(header))
+        return json.loads(_exactly(channel, *_HEADER.unpack(header)))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ClosedError(str(error)) from error
+
+
+def _exactly(channel: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        part = channel.recv(min(length - len(data), 2**20))
+        if not part:
+            raise ClosedError("end of the channel")
+        data += part
+    return bytes(data)
+
+
+def serve(channel: socket.socket, answer: Callable[[dict], dict]) -> NoReturn:
+    """Answers each frame with one, and ends this process when the other end closes."""
+    while True:
+        try:
+            question = receive(channel)
+        except ClosedError:
+            os._exit(0)
+        send(channel, answer(question))
+
+
+class Frames:
+    """Takes bytes as they come and gives whole frames, from an end that must not be waited for nor trusted."""
+
+    def __init__(self, maximum_bytes: int):
+        self.bytes, self.maximum_bytes = bytearray(), maximum_bytes
+
+    def feed(self, data: bytes) -> list:
+        self.bytes += data
+        found = []
+        while len(self.bytes) >= _HEADER.size:
+            end = _HEADER.size + _HEADER.unpack_from(self.bytes)[0]
+            if end > self.maximum_bytes:
+                raise ClosedError(f"a frame of {end} bytes; at most {self.maximum_bytes}")
+            if len(self.bytes) < end:
+                break
+            try:
+                found.append(json.loads(self.bytes[_HEADER.size : end]))
+            except (ValueError, RecursionError) as error:
+                raise ClosedError(str(error)) from error
+            del self.bytes[:end]
+        return found
+
+
+# --- plain data between a program and the judge -----------------------------------------------------------------------
 
 
 class CannotCrossError(Exception):

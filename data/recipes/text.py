@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nblib.prompts import INSTRUCTION
-from nblib.tools import recipes
-from nblib.tools.recipes import KNOWN, NEW, VARIABLES, Operation, pick
+from recipes import questions
+from recipes.questions import KNOWN, NEW, VARIABLES, Operation, pick
 
-_TABLE = recipes.table("invented")
+_TABLE = questions.table("invented")
 _OBJECTS, _ARGUMENTS, _REQUESTS, _SPELLING = (_TABLE[name] for name in ("objects", "arguments", "requests", "spelling"))
-_CALLS = {kind: recipes.weighted(rows) for kind, rows in _TABLE["calls"].items()}
+_CALLS = {kind: questions.weighted(rows) for kind, rows in _TABLE["calls"].items()}
 _KEPT_OUT = {name for operation in NEW for name in re.findall(r"^([\w.]+)\(", operation.code)} - {"list"}
 
 
@@ -39,18 +39,18 @@ def document(rng: random.Random, progress: float) -> list[Block]:
     kind = rng.random()
     if kind < 0.1:
         return _program_blocks(rng, min(count, 3))
-    style = recipes.random_function(rng) if kind < 0.25 else recipes.random_line(rng)
+    style = questions.random_function(rng) if kind < 0.25 else questions.random_line(rng)
     return _operation_blocks(rng, style, count, progress)
 
 
-def block(rng: random.Random, operation: Operation, style: recipes.Style, *, learned: bool = True) -> Block:
+def block(rng: random.Random, operation: Operation, style: questions.Style, *, learned: bool = True) -> Block:
     """An operation asked for and answered in a style; its last phrasing belongs to the sample tasks."""
-    question = recipes.ask(rng, operation, rng.choice(operation.phrasings[:-1]))
+    question = questions.ask(rng, operation, rng.choice(operation.phrasings[:-1]))
     request, answer = style(question)
     return Block(INSTRUCTION.format(intent=request), answer, learned)
 
 
-def _operation_blocks(rng: random.Random, style: recipes.Style, count: int, progress: float) -> list[Block]:
+def _operation_blocks(rng: random.Random, style: questions.Style, count: int, progress: float) -> list[Block]:
     recurring: list[Operation] = []
     blocks = []
     known_share = rng.choice((0.9, 0.3, 0.1)) if count > 1 else 1.0
@@ -74,9 +74,9 @@ def _invented_operation(rng: random.Random, progress: float) -> Operation:
 def _program_blocks(rng: random.Random, count: int) -> list[Block]:
     blocks, by_call = [], rng.random() < 0.5
     for _ in range(count):
-        problem = recipes.problem(rng, rng.choice((0, 1, 1, 2, 3)), new=False)
-        name = recipes.function_name(rng) if by_call else ""
-        request, code = recipes.call_based(problem, name) if by_call else recipes.standard_input(problem)
+        problem = questions.problem(rng, rng.choice((0, 1, 1, 2, 3)), new=False)
+        name = questions.function_name(rng) if by_call else ""
+        request, code = questions.call_based(problem, name) if by_call else questions.standard_input(problem)
         blocks.append(Block(INSTRUCTION.format(intent=request), code, learned=True))
     return blocks
 
@@ -87,7 +87,7 @@ def _program_blocks(rng: random.Random, count: int) -> list[Block]:
 def syllable_operation(rng: random.Random) -> Operation:
     """An operation with a made-up verb and a made-up function: the easiest kind to copy."""
     slot = rng.choice(VARIABLES)
-    verb, function, module = (recipes.syllables(rng) for _ in range(3))
+    verb, function, module = (questions.syllables(rng) for _ in range(3))
     calls = (f"{function}({{{slot}}})", f"{{{slot}}}.{function}()", f"{module}.{function}({{{slot}}})")
     return Operation(rng.choice(calls), tuple(f"{verb} {name}" for name in _OBJECTS[slot][:3]))
 
@@ -186,6 +186,6 @@ def _spelled(rng: random.Random, word: str) -> str:
         (0.71, lambda: rng.choice(_SPELLING["prefixes"]) + word),
         (0.82, lambda: word + rng.choice(_SPELLING["endings"])),
         (0.9, lambda: word[: rng.randint(2, 5)] + pick(rng, "nouns")[: rng.randint(2, 6)]),
-        (1.0, lambda: word[: rng.randint(1, 4)] + recipes.syllables(rng)[: rng.randint(2, 5)]),
+        (1.0, lambda: word[: rng.randint(1, 4)] + questions.syllables(rng)[: rng.randint(2, 5)]),
     )
     return next(spelled() for limit, spelled in spellings if kind < limit)

@@ -10,8 +10,8 @@ import socket
 import sys
 import types
 
-from nblib.sandbox.inside import check, values, wire
-from nblib.sandbox.inside.program import last_line
+from nblib.sandbox import wire
+from nblib.sandbox.program import called_names, free_names, last_line, parse_check
 
 _DEFINED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)  # a set-up's own; never replaced
 
@@ -42,17 +42,17 @@ class Judge:
         self.control, self.name, self.data = control, name, data
         self.setup = module.__dict__
         exec(compile(setup, "setup", "exec", dont_inherit=True), self.setup)
-        self.crossing = values.Crossing(self.setup, dict(self.setup))
+        self.crossing = wire.Crossing(self.setup, dict(self.setup))
         self.stuck: list[str] = []  # why a check has not seen what it tested for; it cannot pass then
 
     def verdict(self, question: dict) -> dict:
         """Whether the check holds; an error that the program raised is a runtime_error."""
         try:
-            tree = check.parse(question["check"])
+            tree = parse_check(question["check"])
             code = compile(tree, "check", "exec", dont_inherit=True)
         except SyntaxError as error:
             return {"status": "failed", "message": f"the check does not compile: {last_line(error)}"}
-        self.stuck = values.Instance.missed = []
+        self.stuck = wire.Instance.missed = []
         output, failure = sys.stdout, None
         try:
             exec(code, self._space(tree))
@@ -69,7 +69,7 @@ class Judge:
 
     def _space(self, tree: ast.Module) -> dict:
         """What the check sees: the set-up's names, and of the program's those that it tests."""
-        names = check.free_names(tree)
+        names = free_names(tree)
         tested = [name for name in names if self._of_the_program(name, names, tree)]
         found = self._ask({"names": sorted({*tested, *([self.name] if self.name else [])})})
         from_program = {name: self._read(data) for name, data in found["data"].items()}
@@ -90,7 +90,7 @@ class Judge:
         if self.data is not None:
             return name in self.data
         others = (names - defined) or ({self.name} & names)
-        return not ((others & check.called_names(tree)) if name in self.setup else others or self.name)
+        return not ((others & called_names(tree)) if name in self.setup else others or self.name)
 
     def _ask(self, question: dict) -> dict:
         """The answer, of which nothing is believed but that it is JSON."""
@@ -105,13 +105,13 @@ class Judge:
             given = [*arguments, *keywords.values()]
             try:
                 sent = [self.crossing.write(value) for value in given]
-            except (values.CannotCrossError, RecursionError) as error:
+            except (wire.CannotCrossError, RecursionError) as error:
                 self._give_up(str(error))
             named = dict(zip(keywords, sent[len(arguments) :], strict=True))
             reply = self._ask({"call": [name, sent[: len(arguments)], named]})
             changed = reply.get("changed", {})
             for place in changed if isinstance(changed, dict) else ():
-                values.overwrite(given[int(place)], self._read(changed[place]))
+                wire.overwrite(given[int(place)], self._read(changed[place]))
             if "raised" in reply:
                 raise self._exception(reply)
             return self._read(reply.get("value"))
@@ -138,4 +138,4 @@ class Judge:
 
     def _give_up(self, reason: str):
         self.stuck.append(reason)
-        raise values.CannotCrossError(reason)
+        raise wire.CannotCrossError(reason)

@@ -17,9 +17,10 @@ from collections import ChainMap
 from contextlib import suppress
 from functools import cached_property
 
-from nblib.sandbox.inside import check, values, wire
+from nblib.sandbox import wire
 
 FILE = "program.py"
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def main(control: socket.socket, limits: dict) -> None:
@@ -68,7 +69,7 @@ class Program:
 
     def __init__(self, space: dict, known: dict, name: str | None, output_bytes: int):
         self.space, self.name, self.output_bytes = space, name, output_bytes
-        self.crossing = values.Crossing(ChainMap(space, known), known, vars(builtins))
+        self.crossing = wire.Crossing(ChainMap(space, known), known, vars(builtins))
 
     def answer(self, question: dict) -> dict:
         (kind,) = question
@@ -76,7 +77,7 @@ class Program:
             return getattr(self, "_" + kind)(question[kind])
         except MemoryError as error:
             return _error(error)
-        except values.CannotCrossError as error:
+        except wire.CannotCrossError as error:
             return {"cannot": str(error)}
         except RecursionError:
             return {"cannot": "a value lies too deep, or holds itself"}
@@ -154,7 +155,7 @@ class Program:
         if self.name is not None:
             self.space["candidate"] = self.space.get(self.name)
         self.space["__reached__"] = reached.append
-        tree = check.parse(question["text"])
+        tree = parse_check(question["text"])
         tree.body += ast.parse(f"__reached__({question['secret']!r})").body
         try:
             exec(compile(tree, "check", "exec", dont_inherit=True), self.space)
@@ -270,3 +271,54 @@ def last_line(error: BaseException) -> str:
         return traceback.format_exception_only(type(error), error)[-1].strip()
     except BaseException:
         return type(error).__name__
+
+
+# --- what a check's text says, read without running it ----------------------------------------------------------------
+
+
+def parse_check(text: str) -> ast.Module:
+    """A check's statements; one that only defines `check` is called with the candidate. SyntaxError, as compile."""
+    tree = ast.parse(text, "check")
+    defined = any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body)
+    if defined and "check" not in called_names(tree):
+        tree.body += ast.parse("check(candidate)").body
+    return tree
+
+
+def free_names(tree: ast.AST) -> set[str]:
+    """Names that the text reads and nowhere binds itself, builtins among them."""
+    nodes = list(ast.walk(tree))
+    read = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return read - {_binds(node) for node in nodes}
+
+
+def called_names(tree: ast.AST) -> set[str]:
+    return {str(name_of(node.func)) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def name_of(node: ast.expr) -> str | None:
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def bound_names(tree: ast.Module) -> dict[str, bool]:
+    """Names that the text binds outside of functions and classes, and whether it binds them to one of these."""
+    found: dict[str, bool] = {}
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop(0)
+        if name := _binds(node):
+            found[name] = isinstance(node, _DEFINITIONS)
+        if not isinstance(node, (*_DEFINITIONS, ast.Lambda)):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def _binds(node: ast.AST) -> str | None:
+    """The name that a node gives a value to."""
+    if isinstance(node, ast.Name):
+        return None if isinstance(node.ctx, ast.Load) else node.id
+    if isinstance(node, ast.alias):
+        return (node.asname or node.name).partition(".")[0]
+    if isinstance(node, ast.arg):
+        return node.arg
+    return node.name if isinstance(node, (*_DEFINITIONS, ast.ExceptHandler)) else None

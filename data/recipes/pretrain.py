@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from nblib.prompts import SEPARATOR
-from nblib.tools import recipes, text
-from nblib.tools.recipes import KNOWN, NEW, Operation
+from recipes import questions, text
+from recipes.questions import KNOWN, NEW, Operation
 
 IGNORE_INDEX = -100  # label of a token without loss
 
@@ -193,7 +193,7 @@ def answer_loss(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor
 
 QUESTIONS = 150
 _EXPRESSIONS = [operation for operation in KNOWN if not operation.statement]
-_UNSEEN_STYLE = recipes.line("answer = {code}")  # no document of the pre-training text uses it
+_UNSEEN_STYLE = questions.line("answer = {code}")  # no document of the pre-training text uses it
 Operations = Callable[[random.Random], list[Operation]]  # of the examples in the prompt, then of the question
 
 
@@ -203,16 +203,16 @@ def _among(rng: random.Random, shown: list[Operation]) -> list[Operation]:
 
 
 # What each one shows is said in data/recipes/model_card.md.
-PROBES: dict[str, tuple[recipes.Style, Operations]] = {
-    "known_operation": (recipes.bare, lambda rng: [rng.choice(KNOWN)]),
+PROBES: dict[str, tuple[questions.Style, Operations]] = {
+    "known_operation": (questions.bare, lambda rng: [rng.choice(KNOWN)]),
     "style_from_shots": (_UNSEEN_STYLE, lambda rng: rng.sample(_EXPRESSIONS, 4)),
-    "copied_syllables": (recipes.bare, lambda rng: [text.syllable_operation(rng)] * 2),
-    "copied_words": (recipes.bare, lambda rng: _among(rng, [text.realistic_operation(rng), rng.choice(KNOWN)])),
+    "copied_syllables": (questions.bare, lambda rng: [text.syllable_operation(rng)] * 2),
+    "copied_words": (questions.bare, lambda rng: _among(rng, [text.realistic_operation(rng), rng.choice(KNOWN)])),
     "copied_library": (
         _UNSEEN_STYLE,
         lambda rng: _among(rng, [rng.choice(NEW), *rng.sample(KNOWN, 2)]),
     ),
-    "unseen_library": (recipes.bare, lambda rng: [rng.choice(NEW)]),
+    "unseen_library": (questions.bare, lambda rng: [rng.choice(NEW)]),
 }
 
 
@@ -304,7 +304,7 @@ def card(training: dict, parameters: int) -> str:
     """The model card, from the content of training.json and the number of parameters."""
     recipe, last, name = training["recipe"], training["log"][-1], training.get("name", "tiny")
     percents = {probe: 100 * last[probe] for probe in PROBES}
-    template = (recipes.FOLDER / "model_card.md").read_text(encoding="utf-8")
+    template = (questions.FOLDER / "model_card.md").read_text(encoding="utf-8")
     return template.format(
         **recipe | percents | {"name": name, "steps": last["step"]},
         millions=parameters / 1e6,

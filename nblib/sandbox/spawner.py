@@ -16,8 +16,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from nblib.sandbox.inside import isolation, judge, linux, program, wire
-from nblib.sandbox.inside.isolation import PID, Place
+from nblib.sandbox import isolation, judge, linux, program, wire
+from nblib.sandbox.isolation import PID, Place
 
 _POLL_SECONDS = 0.05  # between looks at what the running programs use
 _STATUS = struct.Struct("!i")

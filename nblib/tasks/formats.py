@@ -1,12 +1,19 @@
-"""A row in its dataset's own fields to an example."""
+"""Rows of a local file, one at a time, and a row in its dataset's own fields to an example."""
 
+import gzip
+import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from nblib.tasks.schema import Example, unix_lines
+
+BySplit = dict[str, list[tuple[Path, str]]]  # files in their order, each with its name in errors
+KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")  # all but Parquet may be compressed, as .jsonl.gz
 
 
 def example(layout: str, row: Any, where: str, number: int) -> Example:
@@ -21,15 +28,13 @@ def example(layout: str, row: Any, where: str, number: int) -> Example:
 
 def require_characters(example: Example, where: str) -> Example:
     """The example, whose texts can be written. Raises ValueError, which begins with `where`."""
-    for value in vars(example).values():
-        for text in value if isinstance(value, tuple) else (value,):
-            try:
-                str(text).encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(
-                    f"{where}: {str(text)[error.start]!r} is half of a character (a lone surrogate), which no "
-                    "tokenizer and no file takes; fix the row or leave it out"
-                ) from None
+    try:
+        json.dumps(list(vars(example).values()), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where}: {error.object[error.start]!r} is half of a character (a lone surrogate), which no tokenizer and "
+            "no file takes; fix the row or leave it out"
+        ) from None
     return example
 
 
@@ -225,3 +230,84 @@ def _json_text(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{json.dumps(key)}: {_json_text(part)}' for key, part in value.items())}}}"
     return json.dumps(value)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def kind(path: Path) -> str:
+    """The end of the file's name that says what is in it."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def rows(path: Path, shown: str) -> Iterator[tuple[str, Any]]:
+    """Every row of a file with the words for its place; a large file of lines or Parquet is never held as a whole.
+
+    A byte order mark and blank lines are passed over. `shown` names the file in those words.
+    Raises ValueError for what is no UTF-8 text or no JSON, with file and line.
+    """
+    if kind(path) == ".parquet":
+        yield from _numbered(_from_parquet(path), shown)
+        return
+    lines = _lines(path, shown)
+    if kind(path) in (".csv", ".tsv"):
+        yield from _numbered(_from_table("".join(lines), kind(path), shown), shown)
+        return
+    first = next(lines, "")
+    if kind(path) == ".json" and first.startswith("["):
+        yield from _numbered(_parsed(first + "".join(lines), shown, "the file is one JSON list"), shown)
+        return
+    for number, line in enumerate(chain([first], lines), start=1):
+        if line.strip():
+            where = f"{shown}, line {number}"
+            yield where, _parsed(line, where, "each line is one JSON object")
+
+
+def _numbered(found: Iterable, shown: str) -> Iterator[tuple[str, Any]]:
+    return ((f"{shown}, row {number}", row) for number, row in enumerate(found, start=1))
+
+
+def _from_parquet(path: Path) -> Iterator[dict]:
+    import pyarrow.parquet  # slow to import, and only needed here
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=256):
+            yield from batch.to_pylist()
+
+
+def _from_table(text: str, kind: str, shown: str) -> list[dict]:
+    """Rows of texts, their columns parted by commas or semicolons, in a TSV by tabulators."""
+    import pandas as pd  # slow to import, and only needed here
+
+    header = text.lstrip().partition("\n")[0]
+    separator = "\t" if kind == ".tsv" else max(",;\t", key=header.count)
+    try:
+        return pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False).to_dict("records")
+    except pd.errors.EmptyDataError:
+        return []
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{shown}: not a table ({str(error).strip()})") from None
+
+
+def _parsed(text: str, where: str, wanted: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if "\n" in text.strip() else ""
+        raise ValueError(f"{where}{line}: not JSON ({error.msg}); {wanted}") from None
+    except (ValueError, RecursionError) as error:  # integers of more than 4300 digits, lists in lists in lists
+        raise ValueError(f"{where}: JSON that cannot be read ({error})") from None
+
+
+def _lines(path: Path, shown: str) -> Iterator[str]:
+    """Lines of a text file. Raises ValueError, with file and line, for what is not UTF-8."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                guess = "UTF-16" if b"\0" in line else "Latin-1 or Windows-1252"
+                raise ValueError(
+                    f"{shown}, line {number}: not UTF-8 text (byte 0x{line[error.start]:02x}, as in {guess}); save the "
+                    "file with the encoding UTF-8"
+                ) from None

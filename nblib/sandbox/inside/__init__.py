@@ -1,1 +1,0 @@
-"""What runs in the sandbox's own processes. The caller reads only `wire` and `linux`."""
