@@ -10,11 +10,14 @@ from nblib.models.loading import (
     context_length,
     device,
     is_encoder_decoder,
+    is_split,
     load,
     load_shape,
     load_tokenizer,
     max_prompt_tokens,
+    processes,
     quantization,
+    rank,
 )
 from nblib.models.sources import (
     CONFIGS,
