@@ -9,7 +9,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nblib import results, study
+from nblib import models, results, study
+from nblib.memory import GIB
 from nblib.results import Row
 from nblib.study import Planned
 from nblib.study.parallel import ENGINES
@@ -25,13 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         consent = {"allow_code_execution": args.allow_code_execution}
         planned = study.plan(runs, **consent)
         own = shard(planned, *args.shard)
-        print(f"{args.study}: {len(own)} of {len(planned)} runs, results in {args.store}", flush=True)
+        if models.rank() == 0:
+            print(f"{args.study}: {len(own)} of {len(planned)} runs, results in {args.store}", flush=True)
         rows = study.run_all(own, args.store, force=args.force, processes=args.processes, engine=args.engine, **consent)
     except (ValueError, OSError, ImportError) as problem:
         if os.environ.get("NBLIB_DEBUG"):
             raise
         parser.error(str(problem))
-    return _said(rows, own)
+    return 0 if models.rank() else _said(rows, own)
 
 
 def shard(planned: Sequence[Planned], part: int, parts: int) -> list[Planned]:
@@ -43,6 +45,9 @@ def _said(rows: Sequence[Row], own: Sequence[Planned]) -> int:
     """Prints how the runs ended; returns the exit status."""
     failed = [row for row in rows if row.status != results.OK]
     lines = [f"{row.id}: {row.status}: {row.error}" for row in failed]
+    for row in rows:
+        if peaks := row.notes.get("train_peak_bytes_by_process"):
+            lines.append(f"{row.id}: trained with {', '.join(f'{peak / GIB:.1f}' for peak in peaks)} GiB a process")
     print(f"{len(rows) - len(failed)} of {len(own)} runs have results", *lines, sep="\n")
     return int(len(rows) - len(failed) < len(own))
 

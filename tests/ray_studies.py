@@ -1,22 +1,23 @@
-"""Studies on a Ray cluster of several nodes on this machine, whose nodes are killed or whose driver is.
+"""Studies on a Ray cluster of several nodes on this machine, whose driver is killed, and then nodes.
 
-python ray_studies.py disturb FOLDER MODEL DATA_DIR KILLS SEED [ADDRESS]: nodes come and are killed in the middle.
-python ray_studies.py driver FOLDER MODEL DATA_DIR: the driver is killed after its first rows, and started again.
-python ray_studies.py refuse FOLDER MODEL DATA_DIR: what is said of stores that cannot be written.
+python ray_studies.py disturb ADDRESS MODEL DATA_DIR KILLS SEED: the first driver is killed, then nodes come and are.
+python ray_studies.py refuse FOLDER MODEL DATA_DIR: what is said of stores that cannot be written, and of an interrupt.
 python ray_studies.py measure FOLDER MODEL DATA_DIR RUNS WORKERS: the same runs here and on so many workers.
 The last line is JSON: what happened.
 """
 
+import io
 import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from nblib import presets, spec, stores, study
+from nblib.study import parallel
 from nblib.train import checkpoints
 
 BRIEF = spec.Training(epochs=2, optimizer="adamw_torch", evaluations_an_epoch=2)
@@ -73,71 +75,75 @@ def repeated(start):
 
 
 def often() -> None:
-    """In each worker: what a run has is copied all the time, and checkpoints are written at each validation."""
+    """In each process: what a run has is copied all the time, with each validation a checkpoint; claims end soon."""
     stores.PUSH_SECONDS, checkpoints.MIN_INTERVAL_SECONDS, checkpoints.MAX_OVERHEAD = 0.1, 0.0, math.inf
+    stores.CLAIM_SECONDS = 15.0
 
 
 def add(made: Cluster, cpus: int = 1):
     return made.add_node(num_cpus=cpus, memory=2**32, object_store_memory=STORE_BYTES, include_dashboard=False)
 
 
-def disturb(folder: str, model: str, data_dir: str, kills: str, seed: str, address: str = "") -> dict:
+def disturb(address: str, model: str, data_dir: str, kills: str, seed: str) -> dict:
     """Whether each kill came in the middle of a run is chance; rows tell when the next one is due."""
-    runs, chance, done = planned(model, data_dir), random.Random(int(seed)), []
+    runs, chance, done, folder = (
+        planned(model, data_dir),
+        random.Random(int(seed)),
+        [],
+        Path(address.partition("://")[2]),
+    )
     made, over = cluster(2), threading.Event()
-    hook = {"worker_process_setup_hook": "ray_studies.often"}
-    ray.init(runtime_env=hook, log_to_driver=False, logging_level="ERROR")
+    left = killed_driver(address, folder, model, data_dir)
     nodes = list(made.worker_nodes)
-    begun = time.monotonic()
 
     def kill_now_and_then() -> None:
         for kill in range(int(kills)):
-            due = kill * len(runs) // (int(kills) + 1)
-            while rows(folder) <= due and not over.is_set():
+            due = len(left) + kill * (len(runs) - len(left)) // (int(kills) + 1)
+            while len(rows(folder)) <= due and not over.is_set():
                 time.sleep(0.05)
             over.wait(chance.uniform(0, 2))
             if over.is_set():
                 return
             killed = nodes.pop(chance.randrange(len(nodes)))
             made.remove_node(killed, allow_graceful=False)
-            done.append(rows(folder))
+            done.append(len(rows(folder)))
             nodes.append(repeated(lambda: add(made)))
 
     thread = threading.Thread(target=kill_now_and_then)
     thread.start()
-    found = study.run_all(runs, address or folder, engine="ray")
+    begun = time.monotonic()
+    found = drive(address, model, data_dir)
     took = time.monotonic() - begun
     over.set()
     thread.join()
     ray.shutdown()
     made.shutdown()
-    told = {"status": [row.status for row in found], "errors": [row.error for row in found if row.error]}
-    resumed = sum("training_resumed" in row.notes or "answers_resumed" in row.notes for row in found)
-    return told | {"rows_at_kills": done, "resumed": resumed, "seconds": round(took)}
+    kept = sum(rows(folder)[name] == at for name, at in left.items())
+    return found | {"left": len(left), "kept": kept, "rows_at_kills": done, "seconds": round(took)}
 
 
-def rows(folder: str) -> int:
-    return len(list(Path(folder).glob("*.json")))
-
-
-def driver(folder: str, model: str, data_dir: str) -> dict:
-    made = cluster(2)
-    command = [sys.executable, __file__, "drive", folder, model, data_dir]
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while rows(folder) < 3 and first.poll() is None:
+def killed_driver(address: str, folder: Path, model: str, data_dir: str) -> dict[str, int]:
+    """The rows that a driver leaves which is killed after its third."""
+    first = subprocess.Popen([sys.executable, __file__, "drive", address, model, data_dir], stdout=subprocess.DEVNULL)
+    while len(rows(folder)) < 3 and first.poll() is None:
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    left = {path.name: path.stat().st_mtime_ns for path in Path(folder).glob("*.json")}
-    second = subprocess.run(command, capture_output=True, text=True, check=True)
-    made.shutdown()
-    kept = sum((Path(folder) / name).stat().st_mtime_ns == at for name, at in left.items())
-    return {"left": len(left), "kept": kept, "said": second.stdout} | json.loads(second.stdout.splitlines()[-1])
+    return rows(folder)
 
 
-def drive(folder: str, model: str, data_dir: str) -> dict:
-    found = study.run_all(planned(model, data_dir), folder, engine="ray")
-    return {"status": [row.status for row in found]}
+def drive(address: str, model: str, data_dir: str) -> dict:
+    often()
+    hook = {"worker_process_setup_hook": "ray_studies.often"}
+    ray.init(runtime_env=hook, log_to_driver=False, logging_level="ERROR")
+    found = study.run_all(planned(model, data_dir), address, engine="ray")
+    resumed = sum("training_resumed" in row.notes or "answers_resumed" in row.notes for row in found)
+    return {"errors": [row.error for row in found if row.error], "resumed": resumed}
+
+
+def rows(folder: Path) -> dict[str, int]:
+    """Name -> when it was written, in nanoseconds."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
 
 
 def refuse(folder: str, model: str, data_dir: str) -> dict:
@@ -155,8 +161,33 @@ def refuse(folder: str, model: str, data_dir: str) -> dict:
             told[name] = [row.status for row in study.run_all(trained, store, engine="ray")]
         except OSError as problem:
             told[name] = str(problem)
+    told |= interrupted(Path(folder) / "interrupted", [one for one in planned(model, data_dir) if not one.training])
     made.shutdown()
     return told
+
+
+def interrupted(folder: Path, runs: list[study.Planned]) -> dict:
+    """What is said when a cell is interrupted after its first row, and how many rows are missing in the end."""
+
+    def interrupt() -> None:
+        while not rows(folder):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with redirect_stdout(io.StringIO()) as said, suppress(KeyboardInterrupt):
+        study.run_all(runs, folder, engine="ray")
+    cancelled, going_on = map(int, re.findall(r"\d+", said.getvalue()))
+    until = time.monotonic() + 60
+    while len(rows(folder)) < len(runs) - cancelled and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(2 * parallel.POLL_SECONDS)  # in which one that was not cancelled would begin
+    return {
+        "said": said.getvalue(),
+        "cancelled": cancelled,
+        "going_on": going_on,
+        "missing": len(runs) - len(rows(folder)),
+    }
 
 
 def measure(folder: str, model: str, data_dir: str, count: str, workers: str) -> dict:
@@ -185,5 +216,5 @@ def measure(folder: str, model: str, data_dir: str, count: str, workers: str) ->
 
 
 if __name__ == "__main__":
-    commands = {"disturb": disturb, "driver": driver, "drive": drive, "refuse": refuse, "measure": measure}
+    commands = {"disturb": disturb, "drive": drive, "refuse": refuse, "measure": measure}
     print(json.dumps(commands[sys.argv[1]](*sys.argv[2:])))

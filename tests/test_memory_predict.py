@@ -190,6 +190,32 @@ def test_options_fit_with_the_reserve_the_least_quantized_first():
         assert option.device_batch * option.accumulation == 8
 
 
+def test_several_cards_share_a_step_and_each_has_gradients_to_exchange(folder):
+    one, two = (plan(folder, "T4", methods=LORA, precisions=["fp32"], length=32, cards=cards)[0] for cards in (1, 2))
+    alone = plan(folder, "T4", methods=LORA, precisions=["fp32"], length=32, batch_size=4)[0]
+    assert [(found.device_batch, found.accumulation, found.is_split) for found in (one, two)] == [
+        (8, 1, False),
+        (4, 1, False),
+    ]
+    trained, shared = alone.prediction.train_peak_bytes, two.prediction.train_peak_bytes
+    assert shared == trained + two.prediction.gradients_bytes > trained
+    with pytest.raises(ValueError, match="batch_size must be a multiple of cards; got 8, 3"):
+        plan(folder, "T4", length=32, cards=3)
+
+
+@pytest.mark.slow
+def test_a_model_that_fits_no_card_is_split_over_two():
+    """34 billion weights over two cards of 24 GiB."""
+    sizes = {"length": 512, "methods": [spec.Lora()], "precisions": ["nf4-dq"]}
+    with pytest.raises(ValueError, match="does not fit on RTX 4090"):
+        plan("codellama-34b-python", "RTX 4090", **sizes)
+    split = plan("codellama-34b-python", "RTX 4090", cards=2, **sizes)[0]
+    assert split.is_split
+    assert split.prediction.weights_bytes / 2 < split.prediction.train_peak_bytes < 0.92 * 24 * GIB
+    small = plan("codellama-7b", "RTX 4090", cards=2, **sizes)[0]
+    assert not small.is_split
+
+
 @pytest.mark.slow
 def test_slower_ways_are_taken_one_after_the_other_as_the_card_gets_smaller(folder):
     sizes = {"length": 512, "methods": LORA, "precisions": ["bf16"]}

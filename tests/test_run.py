@@ -1,7 +1,12 @@
 """A study file from a shell."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import launched_run
 import pytest
 import small
 
@@ -78,8 +83,94 @@ def test_what_cannot_be_is_refused_in_a_sentence_before_any_work(text, arguments
     assert not (tmp_path / "rows").exists()
 
 
-def test_processes_that_are_launched_together_are_refused(file, monkeypatch, tmp_path):
-    for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2"}.items():
+STUDY = {
+    "model": "micro",
+    "task": "conala-mini",
+    "preset": "cpu-real",
+    "names": ["zero-shot", {"kind": "lora", "dropout": 0.0, "learning_rate": 0.002}, "full"],
+    "seeds": [1],
+    "max_train": 61,  # the last step has fewer rows than the others
+    "limit": 10,
+    "decoding": {"beams": 1, "returned": 1, "batch_size": 4},
+}
+FROM_A_NOTEBOOK = """
+import sys
+from accelerate import notebook_launcher
+
+def together(*given):
+    import launched_run
+    launched_run.write_noted(*given)
+
+notebook_launcher(together, sys.argv[1:], num_processes=2)
+"""
+SPLIT = {  # as accelerate launch --use_fsdp --fsdp_version 2 sets it
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+}
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    folder, quantized = tmp_path_factory.mktemp("launched"), STUDY | {"names": STUDY["names"][1:2], "precision": "nf4"}
+    for name, asked in {"plain": STUDY, "quantized": quantized}.items():
+        (folder / f"{name}.yaml").write_text(json.dumps(asked))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(studies):
+    return launched_run.main(str(studies / "alone"), [str(studies / f"{name}.yaml") for name in ("plain", "quantized")])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, SPLIT], ids=["whole", "split"])
+def test_two_processes_give_the_losses_and_answers_of_one(settings, studies, alone):
+    """With the same rows a step, and without dropout, whose draws depend on the rows of a batch."""
+    name = "split" if settings else "whole"
+    given = [str(studies / end) for end in (name, f"{name}-losses", "plain.yaml", "quantized.yaml")]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2"]
+    line = [*torchrun, launched_run.__file__, *given] if settings else ["-c", FROM_A_NOTEBOOK, *given]
+    env = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"} | settings
+    env["PYTHONPATH"] = str(Path(launched_run.__file__).parent)
+    done = subprocess.run([sys.executable, *line], capture_output=True, text=True, check=False, timeout=400, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in (0, 1):
+        noted = json.loads((studies / f"{name}-losses.{rank}").read_text())
+        assert len(noted) == len(alone) == 3
+        for one, both in zip(alone, noted, strict=True):
+            steps, losses = zip(*one["validation"], strict=True)
+            assert [step for step, _ in both["validation"]] == list(steps)
+            assert [loss for _, loss in both["validation"]] == pytest.approx(losses, rel=1e-3)
+            assert ("DTensor" in both["weights"]) == bool(settings)
+    rows, others = results.read(studies / "alone"), results.read(studies / name)
+    for row, other in zip(rows, others, strict=True):
+        assert row.id == other.id
+        assert other.notes.get("training_processes") == (2 if row.settings["training"] else None)
+        assert other.scores["chrf"]["mean"] == pytest.approx(row.scores["chrf"]["mean"], abs=0.02)
+        answers, other_answers = (results.predictions(studies / place, row.id) for place in ("alone", name))
+        assert sum(one.codes == two.codes for one, two in zip(answers, other_answers, strict=True)) >= 9
+    assert not list((studies / name).glob("partial*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "engine", "reason"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "local", "launch with --fsdp_version 2"),
+        ({}, "ray", "share each run: take engine = 'local'"),
+    ],
+)
+def test_what_launched_processes_cannot_do_is_refused(settings, engine, reason, file, monkeypatch, tmp_path):
+    planned = study.plan(study.from_yaml(file).runs())
+    for name, value in ({"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"} | settings).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="accelerate launch or torchrun cannot share a run yet"):
-        study.run_all(study.plan(study.from_yaml(file).runs()), tmp_path / "rows")
+    with pytest.raises(ValueError, match=reason):
+        study.run_all(planned, tmp_path / "rows", engine=engine)
+
+
+def test_a_batch_that_launched_processes_cannot_share_is_refused(file, monkeypatch):
+    for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="batch_size 8 cannot be split evenly over 3 processes"):
+        study.plan(study.from_yaml(file).runs())

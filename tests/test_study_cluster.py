@@ -47,13 +47,6 @@ def place(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def undisturbed(place):
-    ray_studies = pytest.importorskip("ray_studies")
-    study.run_all(ray_studies.planned(str(place / "base"), str(place / "data")), place / "undisturbed")
-    return what_counts(place / "undisturbed")
-
-
 def what_counts(folder) -> dict:
     return {row.id: (row.status, row.scores, results.predictions(folder, row.id)) for row in results.read(folder)}
 
@@ -66,36 +59,29 @@ def told(place, command, folder, *more) -> dict:
 
 @needs_ray
 @pytest.mark.slow
-def test_nodes_that_are_killed_change_nothing(place, undisturbed):
-    said = told(place, "disturb", place / "by 100% disturbed", 3, 1)
-    assert len(said["rows_at_kills"]) == 3
-    assert said["errors"] == []
-    assert len(undisturbed) == 24
-    assert what_counts(place / "by 100% disturbed") == undisturbed
-
-
-@needs_ray
-@pytest.mark.slow
-def test_a_driver_that_is_killed_leaves_its_rows_and_another_goes_on(place, undisturbed):
-    said = told(place, "driver", place / "driven")
+def test_a_driver_and_nodes_that_are_killed_change_nothing(place):
+    said = told(place, "disturb", f"file://{place}/by 100% disturbed", 2, 1)
     assert said["left"] >= 3
     assert said["kept"] == said["left"]
-    assert what_counts(place / "driven") == undisturbed
-
-
-@needs_ray
-@pytest.mark.slow
-def test_an_address_has_the_rows_of_a_folder(place, undisturbed):
-    told(place, "disturb", place / "there", 1, 2, f"file://{place}/there")
-    assert what_counts(place / "there") == undisturbed
-    names = {path.relative_to(place / "there").parts[0] for path in (place / "there").rglob("*") if path.is_file()}
+    assert len(said["rows_at_kills"]) == 2
+    assert said["errors"] == []
+    ray_studies = pytest.importorskip("ray_studies")
+    study.run_all(ray_studies.planned(str(place / "base"), str(place / "data")), place / "undisturbed")
+    undisturbed = what_counts(place / "undisturbed")
+    assert len(undisturbed) == 24
+    assert what_counts(place / "by 100% disturbed") == undisturbed
+    folder = place / "by 100% disturbed"
+    names = {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.is_file()}
     assert {name for name in names if not name.endswith((".json", ".jsonl"))} == {"adapters"}
 
 
 @needs_ray
 @pytest.mark.slow
-def test_a_store_that_cannot_be_written_is_said_in_a_sentence(place):
+def test_a_store_that_cannot_be_written_and_an_interrupt_are_said_in_a_sentence(place):
     said = told(place, "refuse", place / "refused")
     assert "refused/blocked cannot be read or written" in said["blocked"]
     assert "does not see memory://study: give a folder that all machines share" in said["elsewhere"]
     assert "ftp://127.0.0.1:9/x cannot be read or written" in said["unreachable"]
+    assert "runs had not begun and are cancelled" in said["said"]
+    assert said["missing"] == said["cancelled"] > 0
+    assert said["going_on"] >= 1

@@ -1,14 +1,15 @@
 """Which ways of training a model fit on a device, the best first."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from nblib import methods as room
 from nblib import spec
+from nblib.memory import shapes
 from nblib.memory.measuring import GIB
-from nblib.memory.predicting import Prediction, least_bytes, predict
+from nblib.memory.predicting import Prediction, compute_dtype, least_bytes, predict
 from nblib.rules import one_of, whole
 
 METHODS = (spec.Lora(), spec.FullTuning())
@@ -70,12 +71,13 @@ class Option:
     method: spec.Trained
     precision: str
     device_batch: int  # rows a pass
-    accumulation: int  # passes a step
+    accumulation: int  # passes a step, on each card
     gradient_checkpointing: bool
     optimizer: str
     peak_bytes: int  # of loading, training and generating
     share: float  # of the whole card
-    prediction: Prediction
+    prediction: Prediction  # for one card
+    is_split: bool = False  # over cards, of which each holds a part of the weights
 
     @property
     def label(self) -> str:
@@ -89,6 +91,7 @@ class _Search:
     model: str
     methods: Sequence[spec.Trained]
     batch_size: int
+    cards: int  # that share each step's rows
     texts: dict
 
     def options(self, card: Card, precisions: Sequence[str], **texts: Any) -> list[Option]:
@@ -101,32 +104,49 @@ class _Search:
         """Ways of training it that fit, the fastest first."""
         if isinstance(method, spec.FullTuning) and precision in spec.QUANTIZED:
             return
-        if least_bytes(self.model, method, precision) > card.usable_bytes:
-            return
-        for training in self._trainings(method):
+        fits = least_bytes(self.model, method, precision) <= card.usable_bytes
+        for is_split, training in product((False, True), self._trainings(method)):
+            if (is_split and self.cards == 1) or not (is_split or fits):
+                continue
             batch = training.device_batch
             predicted = predict(self.model, method, precision, training=training, batch=batch, **texts)
+            predicted = self._on_a_card(predicted, precision, is_split)
             if predicted.peak_bytes <= card.usable_bytes:
                 yield Option(
                     method=method,
                     precision=precision,
                     device_batch=batch,
-                    accumulation=self.batch_size // batch,
+                    accumulation=training.batch_size // batch,
                     gradient_checkpointing=training.gradient_checkpointing,
                     optimizer=training.optimizer,
                     peak_bytes=predicted.peak_bytes,
                     share=predicted.peak_bytes / (card.gib * GIB),
                     prediction=predicted,
+                    is_split=is_split,
                 )
+
+    def _on_a_card(self, predicted: Prediction, precision: str, is_split: bool) -> Prediction:
+        """What one of the cards needs: gradients once more, to exchange them; or a part of all that stays (FSDP).
+
+        Of split weights, two layers and the embeddings are there whole.
+        """
+        if not is_split:
+            exchanged = predicted.gradients_bytes if self.cards > 1 else 0
+            return replace(predicted, train_peak_bytes=(predicted.train_peak_bytes or 0) + exchanged)
+        config = shapes.configuration(self.model)
+        embeddings = 2 * config.vocab_size * config.hidden_size * compute_dtype(precision, "cuda").itemsize
+        gathered = 2 * predicted.weights_bytes // config.num_hidden_layers + embeddings
+        return predicted.split(self.cards, gathered, quantized=precision in spec.QUANTIZED)
 
     def _trainings(self, method: spec.Trained) -> Iterator[spec.Training]:
         """Ways to make the same step, the fastest first; small adapters' states are not worth a lesser optimizer."""
-        batches = [size for size in range(self.batch_size, 0, -1) if self.batch_size % size == 0]
+        own = self.batch_size // self.cards
+        batches = [size for size in range(own, 0, -1) if own % size == 0]
         optimizers = OPTIMIZERS if isinstance(method, spec.FullTuning) else OPTIMIZERS[:1]
         checkpointing = (False, True) if room.keeps_checkpointing(method) else (False,)
         for optimizer, checkpoints, device_batch in product(optimizers, checkpointing, batches):
             yield spec.Training(
-                batch_size=self.batch_size,
+                batch_size=own,
                 device_batch=device_batch,
                 optimizer=optimizer,
                 gradient_checkpointing=checkpoints,
@@ -157,18 +177,24 @@ def plan(
     methods: Sequence[spec.Trained] = METHODS,
     precisions: Sequence[str] = (),
     batch_size: int = 8,
+    cards: int = 1,
     **texts: Any,
 ) -> list[Option]:
     """The fastest way that fits, for every method at every precision; the least quantized first.
 
     `device` is a name in CARDS or a number of GiB; we keep a reserve free. An optimizer step takes `batch_size` rows,
-    split if they do not fit at once. `texts` are as in `predict`, `length` at least. Without `precisions`, we try all
-    that the device can do except fp32, which costs twice as much as bf16 and is hardly better. Ways that need more
-    passes are slower, then those that compute activations twice (checkpointing); 8-bit and paged optimizers come last.
+    split if they do not fit at once. Several such `cards` take equal parts of them; each holds the whole model, or
+    where that fits none, a part of it (estimated from what one card needs). `texts` are as in `predict`, `length` at
+    least. Without `precisions`, we try all that the device can do except fp32, which costs twice as much as bf16 and is
+    hardly better. Ways that need more passes are slower, then those that compute activations twice (checkpointing);
+    8-bit and paged optimizers come last.
     Raises ValueError for what cannot be, and if nothing fits: then it names the smallest change that would.
     """
     own = card(device)
-    whole(at_least=1).check("batch_size", batch_size)
+    for name, value in {"batch_size": batch_size, "cards": cards}.items():
+        whole(at_least=1).check(name, value)
+    if batch_size % cards:
+        raise ValueError(f"batch_size must be a multiple of cards; got {batch_size}, {cards}")
     if not methods:
         raise ValueError("methods must name at least one that is trained; got none")
     for method in methods:
@@ -179,7 +205,7 @@ def plan(
         if precision == "bf16" and own.name in NO_BF16:
             raise ValueError(f"precision bf16 needs a newer card than the {own.name}: take fp16")
     tried = list(precisions) or [precision for precision in own.precisions if precision != "fp32"]
-    search = _Search(model, methods, batch_size, texts)
+    search = _Search(model, methods, batch_size, cards, texts)
     if found := search.options(own, tried):
         return found
     raise ValueError(search.smallest_change(own, tried))

@@ -52,6 +52,20 @@ class Prediction:
         """The most of any phase."""
         return max(self.load_peak_bytes, self.train_peak_bytes or 0, self.generate_peak_bytes)
 
+    def split(self, cards: int, gathered_bytes: int, *, quantized: bool) -> "Prediction":
+        """Of one of several cards that each hold a part of what stays (FSDP); `gathered_bytes` of it are there whole.
+
+        Answers come from layers on all cards. Quantized weights are loaded whole first, others by the host.
+        """
+        stays, trained = self.weights_bytes + self.adapter_bytes, self.optimizer_bytes + self.gradients_bytes
+        passed = max((self.train_peak_bytes or 0) - stays - trained, self.activations_bytes + self.logits_bytes)
+        return replace(
+            self,
+            load_peak_bytes=self.load_peak_bytes if quantized else 0,
+            train_peak_bytes=(stays + trained) // cards + gathered_bytes + passed,
+            generate_peak_bytes=self.generate_peak_bytes - stays + stays // cards,
+        )
+
 
 @dataclass(frozen=True)
 class Texts(Settings):

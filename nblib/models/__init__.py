@@ -9,11 +9,14 @@ from nblib.models.loading import (
     config,
     context_length,
     device,
+    is_split,
     load,
     load_shape,
     load_tokenizer,
     max_prompt_tokens,
+    processes,
     quantization,
+    rank,
 )
 from nblib.models.sources import (
     CONFIGS,

@@ -49,6 +49,21 @@ def device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def processes() -> int:
+    """How many processes accelerate launch or torchrun started for the same runs, a device each; else 1."""
+    return int(os.environ["WORLD_SIZE"]) if "LOCAL_RANK" in os.environ else 1
+
+
+def rank() -> int:
+    """Which of them this is, from 0 on; the first one writes."""
+    return int(os.environ["RANK"]) if processes() > 1 else 0
+
+
+def is_split() -> bool:
+    """Whether each of them holds a part of the weights in training (FSDP), as accelerate is configured."""
+    return processes() > 1 and os.environ.get("ACCELERATE_USE_FSDP") == "true"
+
+
 def choose_precision(precision: str) -> str:
     """`auto` resolved for this machine: bf16 on a GPU that has it, fp16 on one that has not, fp32 on a CPU.
 
@@ -117,20 +132,21 @@ def quantization(precision: str, dtype: torch.dtype | None = None) -> BitsAndByt
 
 
 def load(
-    model: str, precision: str = "fp32", *, trust_remote_code: bool = False
+    model: str, precision: str = "fp32", *, trust_remote_code: bool = False, split: str = ""
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A decoder-only or encoder-decoder model on this machine's best device, its tokenizer with a pad token of its own.
 
-    `trust_remote_code`: code that the model's makers keep beside its weights may be run.
+    `trust_remote_code`: code that the model's makers keep beside its weights may be run. With `split` a model may be
+    larger than a device: "layers" puts some on each, "weights" leaves them where FSDP takes its part of each.
     Raises ValueError for an unknown model and for what `check` refuses, ConnectionError where the Hub is out of reach.
     """
     check(model, precision, trust_remote_code=trust_remote_code)
     _fewer_gaps()
     facts = read_config(model)
     tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
-    how = {"dtype": compute_dtype(precision), "device_map": device()}
-    if not stored_precision(facts):  # else the checkpoint says how it is to be read
-        how["quantization_config"] = quantization(precision)
+    how = _how(precision, split)
+    if stored_precision(facts):  # the checkpoint says how it is to be read
+        del how["quantization_config"]
     with fetched(model, weights=True, code=trust_remote_code) as folder, without_bars():
         if is_codegen2(facts) and not trust_remote_code:
             loaded = _codegen2(folder, facts, how)
@@ -144,7 +160,18 @@ def load(
     return _ready(loaded, tokenizer), tokenizer
 
 
-def load_shape(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _how(precision: str, split: str) -> dict:
+    """Arguments of `from_pretrained`."""
+    stored, places = quantization(precision), {"": device(), "layers": "auto", "weights": None}
+    if stored and split == "weights":
+        stored.bnb_4bit_quant_storage = compute_dtype(precision)  # FSDP splits no whole numbers,
+        places["weights"] = device()  # and takes no quantized weights from the CPU
+    return {"dtype": compute_dtype(precision), "device_map": places[split], "quantization_config": stored}
+
+
+def load_shape(
+    model: str, precision: str = "fp32", *, split: str = ""
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model's architecture with random weights on this machine's best device, and the tokenizer of `tiny`.
 
     It takes the bytes that the model itself takes at that precision: each weight is made when its layer is loaded, so
@@ -164,14 +191,7 @@ def load_shape(model: str, precision: str = "fp32") -> tuple[PreTrainedModel, Pr
     tied = empty.all_tied_weights_keys  # a checkpoint has these once, under another name
     weights = {name: _random(like.shape) for name, like in empty.state_dict().items() if name not in tied}
     with without_bars():
-        loaded = type(empty).from_pretrained(
-            None,
-            config=known,
-            state_dict=weights,
-            dtype=compute_dtype(precision),
-            quantization_config=quantization(precision),
-            device_map=device(),
-        )
+        loaded = type(empty).from_pretrained(None, config=known, state_dict=weights, **_how(precision, split))
     return _ready(loaded, tokenizer), tokenizer
 
 

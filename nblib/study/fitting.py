@@ -4,13 +4,14 @@ import gc
 import glob
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
 from torch import nn
 
@@ -76,24 +77,25 @@ class Record:
 class Base:
     """The last base model that was loaded: the next run with the same one attaches its method to it."""
 
-    key: tuple | None = None  # model, precision, whether its weights are random, and whether its own code is run
+    key: tuple | None = None  # model, precision, whether its weights are random, its own code is run; how it is split
     model: Any = None  # a PreTrainedModel
     tokenizer: Any = None
     loading: Record = field(default_factory=Record)  # what it cost
     trained: set[str] = field(default_factory=set)  # trainings of this study, by id
 
-    def load(self, planned: Planned, record: Record) -> tuple[Any, Any]:
+    def load(self, planned: Planned, record: Record, *, split: str = "") -> tuple[Any, Any]:
         """The base and its tokenizer; what loading cost is the same for every run that uses it."""
         run = planned.run
-        key = (run.model, run.precision, run.shape_only, run.trust_remote_code)
+        split = split or ("layers" if models.is_split() else "")
+        key = (run.model, run.precision, run.shape_only, run.trust_remote_code, split)
         if key != self.key:
             self.drop()
             with self.loading.phase("load"):
                 if run.shape_only:
-                    self.model, self.tokenizer = models.load_shape(run.model, run.precision)
+                    self.model, self.tokenizer = models.load_shape(run.model, run.precision, split=split)
                 else:
-                    trusted = run.trust_remote_code
-                    self.model, self.tokenizer = models.load(run.model, run.precision, trust_remote_code=trusted)
+                    how = {"trust_remote_code": run.trust_remote_code, "split": split}
+                    self.model, self.tokenizer = models.load(run.model, run.precision, **how)
             self.key = key
         record.costs |= self.loading.costs
         return self.model, self.tokenizer
@@ -202,16 +204,55 @@ def _save(planned: Planned, model: nn.Module, path: Path, record: Record) -> Non
         raise OSError(f"the adapter cannot be written to {path}: {problem}") from problem
 
 
-def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record, monitor: train.Monitor) -> nn.Module:
-    """The base with the method attached and trained, from where an earlier process stopped."""
+def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record, monitor: train.Monitor) -> Any:
+    """The base with the method attached and trained, by all processes that were launched together.
+
+    Where they split the weights, each has a part in the end: the first one begins again with a whole base and what was
+    trained, and others have no model.
+    """
+    split, model = models.is_split(), None
+    if models.processes() == 1:
+        return _fit_here(planned, base, checkpoints, record, monitor)[0]
+    if models.rank() == 0:
+        broadcast_object_list([(planned.id, checkpoints)])  # the others follow
+    base.load(planned, Record(), split="weights" if split else "")
+    if split:
+        weights = _fit_here(planned, base, None, record, monitor)[1]
+        base.drop()
+    else:
+        model, weights = _fit_here(planned, base, checkpoints, record, monitor)
+    record.notes["training_processes"] = models.processes()
+    record.notes["train_peak_bytes_by_process"] = gather_object([record.costs["train_peak_bytes"]])
+    if split and models.rank() == 0:
+        base.load(planned, Record())
+        model = _attached(planned, base, _training(planned.run, Record()))
+        train.restore(model, weights)
+    return model
+
+
+def follow(planned: Sequence[Planned]) -> None:
+    """Trains along with the first of the launched processes, as long as it says what; keeps nothing."""
+    known, base = {one.id: one for one in planned}, Base()
+    while (said := broadcast_object_list([None])[0]) is not None:
+        id, checkpoints = said
+        if models.device() == "cpu":
+            torch.set_num_threads(known[id].run.threads)
+        _fit(known[id], base, checkpoints, Record(), train.Monitor())
+        base.drop()  # whatever is attached to it
+
+
+def _fit_here(
+    planned: Planned, base: Base, checkpoints: Path | None, record: Record, monitor: train.Monitor
+) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """The base with the method attached and trained, from where an earlier process stopped; and what was trained."""
     run, method, task = planned.run, planned.run.method, tasks.trained(planned.run)
     assert isinstance(method, spec.Trained)
-    training = _training(run, method, record)
+    training = _training(run, record)
     before = (train.saved_facts(checkpoints) if checkpoints else None) or {}
     with record.phase("train", before.get("costs")) as phase:
-        model = _attached(planned, method, base, training)
+        model = _attached(planned, base, training)
         record.costs["trainable_parameters"] = methods.trainable_parameters(model)
-        with memory.first_step(model) as kinds:
+        with nullcontext({}) if models.is_split() else memory.first_step(model) as kinds:
             kinds |= before.get("kinds", {})  # the first step was made by another process
             try:
                 fitted = train.fit(
@@ -234,22 +275,25 @@ def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record,
     record.notes |= {"training_resumed": before["resumed"] + 1} if before else {}
     record.notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}
     record.notes["validation_losses"] = fitted.validation_losses
-    return model
+    return model, fitted.weights
 
 
-def _training(run: spec.Run, method: spec.Trained, record: Record) -> spec.Training:
+def _training(run: spec.Run, record: Record) -> spec.Training:
     """As the run has it, but without gradient checkpointing where its method cannot be trained with it."""
+    method = run.method
     assert run.training is not None
+    assert isinstance(method, spec.Trained)
     if not run.training.gradient_checkpointing or methods.keeps_checkpointing(method):
         return run.training
     record.notes["gradient_checkpointing"] = f"off: {method.kind} cannot be trained with it"
     return replace(run.training, gradient_checkpointing=False)
 
 
-def _attached(planned: Planned, method: spec.Trained, base: Base, training: spec.Training) -> nn.Module:
+def _attached(planned: Planned, base: Base, training: spec.Training) -> nn.Module:
     """The base with the method on it, untrained; some methods begin with the training rows in their order."""
-    tokenizer, task, size = base.tokenizer, tasks.trained(planned.run), training.device_batch
-    rows = train.encode_all(planned.data.train, tokenizer, task, encoder_decoder=base.model.config.is_encoder_decoder)
+    method, tokenizer, size = planned.run.method, base.tokenizer, training.device_batch
+    task, seq2seq = tasks.trained(planned.run), base.model.config.is_encoder_decoder
+    rows = train.encode_all(planned.data.train, tokenizer, task, encoder_decoder=seq2seq)
     batches = (train.collate(rows[start : start + size], tokenizer.pad_token_id) for start in range(0, len(rows), size))
     steps = train.steps(len(rows), training)
     return methods.attach(base.model, method, tokenizer, seed=planned.run.seed, steps=steps, batches=batches)

@@ -13,11 +13,14 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
 
 import psutil
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 
 from nblib import methods, models, results, rules, spec, stores, train
 from nblib.progress import Progress
@@ -31,6 +34,7 @@ ENGINES = ("local", "ray")
 POLL_SECONDS = 1.0  # between two looks at what other processes work on
 SHORT_RUNS = 2  # runs without training that are worth a process, which takes seconds to start
 PROCESS_BYTES = 2**30  # before it loads a model
+TOGETHER = timedelta(days=365)  # that processes wait while the first one answers and scores; they end with it
 MEMORY_SHARE = 0.5  # of the free memory, for all processes together
 
 
@@ -53,6 +57,7 @@ def run_all(
     organisation of the Hub to upload these adapters to; empty: nowhere.
     `processes` share the runs, and have a GPU each where there are several; None: as many as pay and as GPUs, cores and
     memory allow. Seconds then include that other runs share the machine. With `force` or an address there is one.
+    Processes that accelerate launch or torchrun started train each run together, and the first one does the rest.
     With `engine` ray, runs go to the cluster that RAY_ADDRESS names or that runs here; else we start one. All its
     machines must see `folder`.
     `report_to` is none, tensorboard, wandb or trackio: these show trainings under the ids of their runs; TensorBoard's
@@ -65,9 +70,13 @@ def run_all(
         if not isinstance(value, bool):  # the text "false" would be true
             raise ValueError(f"{name} must be True or False; got {value!r}")
     rules.one_of(*ENGINES).check("engine", engine)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
-        raise ValueError("processes of accelerate launch or torchrun cannot share a run yet: start Python without them")
     train.check_report_to(report_to)
+    if models.processes() > 1:
+        processes = 1
+        _join_launched(engine)
+    if models.rank():
+        fitting.follow(planned)
+        return results.read(stores.rows_here(folder), [one.id for one in planned])
     store, folder = folder, stores.rows_here(folder)
     waiting = [one for one in planned if force or not results.finished(folder, one.id)]
     options = {"allow_code_execution": allow_code_execution, "report_to": report_to, "force": force}
@@ -89,7 +98,18 @@ def run_all(
     for path in {fitting.adapter_folder(folder, one) for one in planned if one.training} if push_to else ():
         if fitting.is_saved(path):
             methods.push(path, f"{push_to}/{path.name}")
+    if models.processes() > 1:
+        broadcast_object_list([None])  # the others are done
     return results.read(folder, [one.id for one in planned])
+
+
+def _join_launched(engine: str) -> None:
+    """Processes that were launched together meet. Raises ValueError for what they cannot do."""
+    if engine != "local":
+        raise ValueError("processes that are launched together share each run: take engine = 'local'")
+    if models.is_split() and os.environ.get("FSDP_VERSION") != "2":
+        raise ValueError("weights are split by FSDP's version 2: launch with --fsdp_version 2")
+    PartialState(cpu=models.device() == "cpu", timeout=TOGETHER)
 
 
 def _work_here(waiting: Sequence[Planned], folder: Path, options: dict, processes: int | None) -> None:

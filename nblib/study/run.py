@@ -85,6 +85,8 @@ def run_one(
     results.write(folder, row, predictions)
     resume.tidy([planned], folder)
     _card(planned, folder, row)
+    if record.error and planned.training and models.processes() > 1:
+        raise RuntimeError(f"{row.id} failed while other processes may wait in it; its row says why: {record.error}")
     return row
 
 

@@ -1,6 +1,6 @@
 """Fit a method on a task, with transformers' Trainer; go on where a killed process stopped. Scores nothing."""
 
-from nblib.train.checkpoints import Checkpoints, saved_facts
+from nblib.train.checkpoints import Checkpoints, restore, saved_facts
 from nblib.train.encoding import answer_tokens, collate, encode, encode_all, steps
 from nblib.train.fitting import Fitted, check, fit
 from nblib.train.losses import IGNORED

@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, synchronize_rng_states
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from nblib import files, methods, provenance
+from nblib import files, methods, models, provenance
 from nblib.train import losses
 from nblib.train.encoding import answer_tokens
 
@@ -29,6 +34,20 @@ WEIGHTS, STATE, WHOLE = "model.safetensors", "nblib.pt", "nblib.json"  # in a ch
 
 def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+
+
+def _on_host(weight: torch.Tensor) -> torch.Tensor:
+    """A copy; of what is split over processes, the whole, for which all of them ask at the same time."""
+    whole = weight.detach().full_tensor() if isinstance(weight, DTensor) else weight.detach()
+    return whole.to("cpu", copy=True)
+
+
+def restore(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Gives trainable parameters the weights of the same name, where there are some."""
+    with torch.no_grad():
+        for name, parameter in _trainable(model):
+            if name in weights:
+                parameter.copy_(weights[name])
 
 
 @dataclass(frozen=True)
@@ -68,24 +87,50 @@ class LeanTrainer(Trainer):
     """With validation losses over all answer tokens, and checkpoints of what is trained: the base is on disk."""
 
     def compute_loss(self, *given: Any, **named: Any) -> Any:
-        with methods.penalty_over(self.model, self.current_gradient_accumulation_steps):
+        with methods.penalty_over(self.model, self.current_gradient_accumulation_steps * models.processes()):
             return super().compute_loss(*given, **named)
 
     def prediction_step(self, model: nn.Module, inputs: dict, *others: Any, **named: Any) -> tuple:
         """With a loss such that the mean over rows, which the Trainer takes, is that over all answer tokens."""
         loss, *rest = super().prediction_step(model, inputs, *others, **named)
         answers, rows = len(losses.answered(inputs["labels"])), len(inputs["labels"])
+        if models.processes() > 1:  # each loss is a share of all their batches' mean
+            answers = self.accelerator.gather(torch.tensor(float(answers), device=loss.device)).mean()
         return loss * answers / rows / self._answers_a_row, *rest
 
     @cached_property
     def _answers_a_row(self) -> float:
         return sum(map(answer_tokens, self.eval_dataset)) / len(self.eval_dataset)
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        """The order of one process, of whose batches each launched one takes its part."""
+        if models.processes() == 1:
+            return super()._get_train_sampler(train_dataset)
+        return _Shared(self.train_dataset, self._train_batch_size * self.args.gradient_accumulation_steps)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        if models.rank():
+            return
         place = Path(output_dir or self.args.output_dir)
         place.mkdir(parents=True, exist_ok=True)
         (place / WHOLE).unlink(missing_ok=True)  # of other packages
         save_file({name: weight.detach().contiguous() for name, weight in _trainable(self.model)}, place / WEIGHTS)
+
+
+class _Shared(Sampler):
+    """Rows by length, as the Trainer of one process draws them, then those without labels, for processes that share."""
+
+    def __init__(self, rows: Any, batch: int):
+        self.count = len(rows)
+        labelled = [row for row in rows if answer_tokens(row)]
+        self.drawn = LengthGroupedSampler(batch * models.processes(), dataset=labelled, model_input_name="input_ids")
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.drawn
+        yield from range(len(self.drawn), self.count)
+
+    def __len__(self) -> int:
+        return self.count
 
 
 class FitCallback(TrainerCallback):
@@ -103,6 +148,8 @@ class FitCallback(TrainerCallback):
     def on_epoch_begin(self, args, state, control, **_):
         if self.order is not None and state.global_step == self.earlier_steps:
             torch.set_rng_state(self.order)  # the Trainer draws this epoch's order again, from whatever it finds
+        if models.processes() > 1:
+            synchronize_rng_states(["torch"])  # they draw the same
         self.order = torch.get_rng_state()
 
     def on_optimizer_step(self, args, state, control, **_):
@@ -116,12 +163,21 @@ class FitCallback(TrainerCallback):
         self.losses.append((state.global_step, loss))
         if loss < self.best_loss:
             self.best_step, self.best_loss = state.global_step, loss
-            self.best = {name: weight.detach().to("cpu", copy=True) for name, weight in _trainable(self.model)}
+            self.best = {name: _on_host(weight) for name, weight in _trainable(self.model)}
         passed = time.monotonic() - self.since
-        if self.checkpoints and passed >= max(MIN_INTERVAL_SECONDS, self.took / MAX_OVERHEAD):
+        due = passed >= max(MIN_INTERVAL_SECONDS, self.took / MAX_OVERHEAD)
+        if self.checkpoints and (broadcast_object_list([due])[0] if models.processes() > 1 else due):
             self.since, self.writing, control.should_save = time.monotonic(), True, True
 
     def on_save(self, args, state, control, **_):
+        if models.processes() > 1:
+            PartialState().wait_for_everyone()  # each writes its random state
+        if models.rank() == 0:
+            self._complete(state)
+        self.writing, self.took, self.since = False, time.monotonic() - self.since, time.monotonic()
+
+    def _complete(self, state) -> None:
+        """Adds to a checkpoint what the Trainer does not know of, and deletes older ones."""
         assert self.checkpoints is not None
         place = self.checkpoints.folder / f"checkpoint-{state.global_step}"
         kept = {
@@ -137,7 +193,6 @@ class FitCallback(TrainerCallback):
         for older in self.checkpoints.folder.glob("checkpoint-*"):
             if older != place:
                 shutil.rmtree(older, ignore_errors=True)
-        self.writing, self.took, self.since = False, time.monotonic() - self.since, time.monotonic()
 
     def latest_checkpoint(self) -> str | None:
         """The checkpoint to go on from, for the Trainer, when what it does not know of is restored."""
@@ -155,12 +210,6 @@ class FitCallback(TrainerCallback):
                 self.earlier_loss += entry["loss"] * (entry["step"] - last) / logged["max_steps"]
                 last = entry["step"]
         return str(place)
-
-    def restore_best(self) -> None:
-        with torch.no_grad():
-            for name, parameter in _trainable(self.model):
-                if name in self.best:
-                    parameter.copy_(self.best[name])
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -14,8 +14,9 @@ from nblib import models
 from nblib.spec import Training
 from nblib.tasks import Data, Task
 from nblib.train import losses
-from nblib.train.checkpoints import Checkpoints, FitCallback, LeanTrainer
+from nblib.train.checkpoints import Checkpoints, FitCallback, LeanTrainer, restore
 from nblib.train.encoding import collate, encode_all, tokens
+from nblib.train.losses import IGNORED
 from nblib.train.monitor import Monitor
 
 
@@ -30,6 +31,7 @@ class Fitted:
     best_step: int  # the step whose weights were kept
     rows: int
     rows_too_long: int  # left out because intent or code passes the task's limit
+    weights: dict[str, torch.Tensor]  # that were kept, whole, on the host
 
 
 def check(training: Training) -> None:
@@ -39,6 +41,11 @@ def check(training: Training) -> None:
         if value not in known:
             near = difflib.get_close_matches(value, known, n=3, cutoff=0.0)
             raise ValueError(f"{name} must be one that transformers knows, such as {', '.join(near)}; got {value!r}")
+    if training.batch_size % models.processes():
+        raise ValueError(
+            f"batch_size {training.batch_size} cannot be split evenly over {models.processes()} processes: launch as "
+            "many as divide it"
+        )
 
 
 def fit(
@@ -56,6 +63,8 @@ def fit(
 ) -> Fitted:
     """Trains the model's trainable parameters and leaves it with the weights of the lowest validation loss.
 
+    Processes that were launched together call it at the same time, and share each step's rows.
+
     Only the training and validation rows of `data` are read. Where `checkpoints` has a whole one, training goes on from
     there, to the same weights as without the stop.
     Raises ValueError where the length limits leave no training or validation rows, OSError where a checkpoint cannot be
@@ -70,14 +79,15 @@ def fit(
             f"no {'training' if not rows else 'validation'} row is within the task's limits of {task.input_tokens} "
             f"tokens for an intent and {task.output_tokens} for code"
         )
+    checks.sort(key=tokens, reverse=True)  # little padding, and the most memory first
     state = FitCallback(model, monitor.report, checkpoints)
     with monitor.callbacks() as (callbacks, settings), tempfile.TemporaryDirectory() as unused:
         folder = str(checkpoints.folder if checkpoints else unused)
         trainer = LeanTrainer(
             model=model,
             args=_arguments(training, learning_rate, precision, seed, len(rows), folder, settings),
-            train_dataset=rows,
-            eval_dataset=sorted(checks, key=tokens, reverse=True),  # little padding, and the most memory first
+            train_dataset=_divisible(rows, training.batch_size),
+            eval_dataset=_divisible(checks, training.device_batch * models.processes()),
             data_collator=lambda batch: collate(batch, tokenizer.pad_token_id),
             processing_class=tokenizer,
             callbacks=[state, *callbacks],
@@ -87,7 +97,8 @@ def fit(
         attends = losses.wide(model, models.device(), models.compute_dtype(precision))
         with losses.lean(model), attends, state.explained():
             done = trainer.train(resume_from_checkpoint=state.latest_checkpoint())
-    state.restore_best()
+    if not models.is_split():
+        restore(model, state.best)
     return Fitted(
         steps=done.global_step,
         train_tokens=sum(map(tokens, rows)) * training.epochs,
@@ -96,20 +107,31 @@ def fit(
         best_step=state.best_step,
         rows=len(rows),
         rows_too_long=len(data.train) - len(rows),
+        weights=state.best,
     )
+
+
+def _divisible(rows: list[dict], count: int) -> list[dict]:
+    """The rows; for several processes, which take as many each, with some at the end that have no labels."""
+    if models.processes() == 1:
+        return rows
+    short = min(rows, key=tokens)
+    return rows + [short | {"labels": [IGNORED] * len(short["labels"])}] * (-len(rows) % count)
 
 
 def _arguments(
     training: Training, learning_rate: float, precision: str, seed: int, rows: int, folder: str, also: dict
 ) -> TrainingArguments:
     steps_an_epoch = math.ceil(rows / training.batch_size)
+    own_batch = training.batch_size // models.processes()
+    device_batch = math.gcd(own_batch, training.device_batch)
     evaluated = max(1, steps_an_epoch // training.evaluations_an_epoch)
     made = TrainingArguments(
         output_dir=folder,
         num_train_epochs=training.epochs,
-        per_device_train_batch_size=training.device_batch,
+        per_device_train_batch_size=device_batch,
         per_device_eval_batch_size=training.device_batch,
-        gradient_accumulation_steps=training.batch_size // training.device_batch,
+        gradient_accumulation_steps=own_batch // device_batch,
         learning_rate=learning_rate,
         optim=training.optimizer,
         lr_scheduler_type=training.schedule,

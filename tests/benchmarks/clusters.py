@@ -1,4 +1,4 @@
-"""What Ray costs beside this process, and studies whose nodes are killed.
+"""What Ray costs beside this process, and a study whose driver and nodes are killed.
 
     python tests/benchmarks/clusters.py overhead [--runs 100] [--workers 1 2 4]
     python tests/benchmarks/clusters.py kills [--kills 10] [--seed 1]
@@ -39,7 +39,7 @@ def main() -> None:
 
 def kills(place: Path, count: int, seed: int) -> None:
     """Raises AssertionError where a row differs from that of a study on this machine."""
-    print(told(place, "disturb", place / "disturbed", count, seed), flush=True)
+    print(told(place, "disturb", f"file://{place}/disturbed", count, seed), flush=True)
     study.run_all(ray_studies.planned(str(place / "base"), str(place / "data")), place / "alone")
     rows, others = (results.read(place / name) for name in ("alone", "disturbed"))
     assert [(row.id, row.scores) for row in rows] == [(row.id, row.scores) for row in others]
@@ -48,7 +48,7 @@ def kills(place: Path, count: int, seed: int) -> None:
     print(f"{len(rows)} rows are those of an undisturbed study")
 
 
-def told(place: Path, command: str, folder: Path, *more: object) -> dict:
+def told(place: Path, command: str, folder: object, *more: object) -> dict:
     given = (command, folder, place / "base", place / "data", *more)
     return small.said_by("ray_studies.py", *given, OMP_NUM_THREADS="1")
 
