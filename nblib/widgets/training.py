@@ -11,7 +11,7 @@ from nblib import plots, spec
 from nblib.plots import Picture
 from nblib.progress import cell_output
 from nblib.study import Planned, fitting
-from nblib.study.record import Record
+from nblib.study.fitting import Record
 from nblib.train import Monitor
 from nblib.widgets.jobs import pace
 
