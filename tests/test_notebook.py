@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from importlib.metadata import requires, version
+from importlib.metadata import distributions, requires, version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -239,17 +239,26 @@ def machine(tmp_path_factory) -> Path:
     """The Python of a machine with Colab's packages; the test is skipped where the index does not give them."""
     folder = tmp_path_factory.mktemp("colab") / "machine"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
+    python, (packages,) = folder / "bin" / "python", folder.glob("lib/python*/site-packages")
+    link_torch(packages)
     pip = [python, "-m", "pip", "install", "--quiet", "--requirement", COLAB]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no machine like Colab's here: {done.stderr[-300:]}")
-    (packages,) = folder.glob("lib/python*/site-packages")
     for name, text in {"google/colab/__init__.py": "", "google_colab-1.0.0.dist-info/METADATA": HOST}.items():
         (packages / name).parent.mkdir(parents=True)
         (packages / name).write_text(text)
     (packages / "colab.pth").write_text("import google.colab\n")  # loaded in every process, as there
     return python
+
+
+def link_torch(packages: Path) -> None:
+    """Our own torch with its GPU libraries, which are gigabytes; pip finds it there, if it is of the list's version."""
+    for package in distributions():
+        if package.name == "torch" or package.name.startswith(("nvidia-", "cuda-", "triton")):
+            for name in {file.parts[0] for file in package.files or ()} - {".."}:
+                if not (packages / name).exists():
+                    (packages / name).symlink_to(package.locate_file(name))
 
 
 def installed_versions(python: Path) -> dict[str, str]:

@@ -80,7 +80,7 @@ def test_rq1_shows_its_table_figures_and_answer(root, tmp_path):
     assert "EM@1" in output(notebook, "answer")
     made = {path.name.removeprefix("rq1_micro_conala-mini_") for path in (tmp_path / "figures").iterdir()}
     assert made == {f"{figure}.{kind}" for figure in ("lengths", "ranking", "cost") for kind in ("png", "svg")}
-    assert (tmp_path / "results" / "rq1_tiny_conala-mini.csv").exists()
+    assert (tmp_path / "results" / "rq1_micro_conala-mini.csv").exists()
     (ran,) = (cell for cell in notebook.cells if cell.id == "run")
     assert ["4 of 4 | done" in out.data["text/plain"] for out in ran.outputs] == [True]  # one line of progress
 

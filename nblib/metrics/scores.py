@@ -131,7 +131,9 @@ def _corpus(answered: list[tuple[str, str]], language: str, *, study_scores: boo
     references, answers = zip(*answered, strict=True)
     found = {} if code_bleu.gap(language) else code_bleu.corpus(references, answers, language)
     found |= chrf_corpus(references, answers)
-    return found | study_corpus(references, answers) if study_scores else found
+    if study_scores:
+        found[CODEBLEU_STUDY] = code_bleu.corpus(references, list(map(study_cut, answers)))["codebleu"]
+    return found
 
 
 def _means(predictions: Sequence[Prediction]) -> dict[str, dict]:
@@ -261,11 +263,6 @@ def as_studied(reference: str, answers: Sequence[str], ks: Sequence[int]) -> dic
     matched = exact_match(reference, answers, ks)
     scores: dict[str, float | None] = {f"{EM_STUDY}@{k}": matched[f"em@{k}"] for k in reached(ks, answers)}
     return scores | {CODEBLEU_STUDY: code_bleu.score(reference, answers[0])["codebleu"] if answers else None}
-
-
-def study_corpus(references: Sequence[str], answers: Sequence[str]) -> dict[str, float | None]:
-    """`codebleu_study` over all first answers at once, as papers print it."""
-    return {CODEBLEU_STUDY: code_bleu.corpus(references, [study_cut(answer) for answer in answers])["codebleu"]}
 
 
 def study_cut(answer: str) -> str:

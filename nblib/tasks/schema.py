@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from nblib.spec import Run
@@ -129,21 +129,11 @@ def program(example: Example, answer: str) -> str:
 
 
 def content(splits: Sequence[Sequence[Example]]) -> str:
-    """A hash of all examples."""
+    """A hash of all examples, as JSON that comes in pieces: tests may take hundreds of megabytes."""
     digest = hashlib.sha256()
-    for piece in _pieces(splits):
+    for piece in json.JSONEncoder().iterencode([list(map(_hashed, split)) for split in splits]):
         digest.update(piece.encode())
     return digest.hexdigest()[:16]
-
-
-def _pieces(splits: Sequence[Sequence[Example]]) -> Iterator[str]:
-    """JSON of the splits, one example at a time: tests may take hundreds of megabytes."""
-    for number, split in enumerate(splits):
-        yield ", [" if number else "[["
-        for position, example in enumerate(split):
-            yield (", " if position else "") + json.dumps(_hashed(example))
-        yield "]"
-    yield "]"
 
 
 def _hashed(example: Example) -> list:

@@ -184,7 +184,7 @@ def _of_cell(cell) -> Iterator[str]:
     for output in cell.outputs:
         if output.output_type == "error":
             yield f"ended in an error: {output.get('ename')}"
-        for found in sorted({path for text in _texts(output) for path in _MACHINE_PATH.findall(text)}):
+        for found in sorted(set(_MACHINE_PATH.findall(_text(output)))):
             yield f"shows a path of one machine: {found}"
 
 
@@ -201,12 +201,10 @@ def _definitions(source: str) -> Iterator[str]:
     yield from (f"defines {node.name}; move it into nblib" for node in ast.walk(tree) if isinstance(node, defined))
 
 
-def _texts(output) -> list[str]:
-    """Every text that an output shows; pictures that are bytes have none."""
-    data = [
-        value for kind, value in output.get("data", {}).items() if kind.startswith("text/") or kind.endswith("svg+xml")
-    ]
-    return [output.get("text", ""), *output.get("traceback", []), *(value for value in data if isinstance(value, str))]
+def _text(output) -> str:
+    """All that an output says; pictures that are bytes say nothing."""
+    data = {kind: content for kind, content in output.get("data", {}).items() if kind != "image/png"}
+    return json.dumps(output | {"data": data}, ensure_ascii=False)
 
 
 def _portable(output):
