@@ -144,6 +144,7 @@ def test_two_processes_give_the_losses_and_answers_of_one(settings, studies, alo
             assert [step for step, _ in both["validation"]] == list(steps)
             assert [loss for _, loss in both["validation"]] == pytest.approx(losses, rel=1e-3)
             assert ("DTensor" in both["weights"]) == bool(settings)
+            assert ("Params4bit" in both["weights"]) == ("Params4bit" in one["weights"] and not settings)
     rows, others = results.read(studies / "alone"), results.read(studies / name)
     for row, other in zip(rows, others, strict=True):
         assert row.id == other.id

@@ -230,15 +230,16 @@ def _fit(planned: Planned, base: Base, checkpoints: Path | None, record: Record,
     return model
 
 
-def follow(planned: Sequence[Planned]) -> None:
-    """Trains along with the first of the launched processes, as long as it says what; keeps nothing."""
+def follow(planned: Sequence[Planned]) -> list[results.Row]:
+    """Trains along with the first of the launched processes, keeps nothing, and returns the rows that it hands out."""
     known, base = {one.id: one for one in planned}, Base()
-    while (said := broadcast_object_list([None])[0]) is not None:
+    while isinstance(said := broadcast_object_list([None])[0], tuple):
         id, checkpoints = said
         if models.device() == "cpu":
             torch.set_num_threads(known[id].run.threads)
         _fit(known[id], base, checkpoints, Record(), train.Monitor())
         base.drop()  # whatever is attached to it
+    return said
 
 
 def _fit_here(
