@@ -114,7 +114,7 @@ class TestCompare:
         a, b = tmp_path / "a", tmp_path / "b"
         for folder, share in ((a, 0.3), (b, 0.7)):
             put(folder, run(Lora()), right(share))
-            put(folder, run(Ia3()), right(0.5, seed=int(10 * share)))
+            put(folder, run(Ia3()), right(0.5 + share / 20))
         put(a, run(ZeroShot()), right(0.1))
         put(b, run(FullTuning()), right(0.1))
         frame = nblib.compare(a, b).frame

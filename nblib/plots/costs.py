@@ -173,7 +173,8 @@ def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> 
     marks = axes.scatter(points["x"], points["y"], s=150)
     heights = np.linspace(points["low"], points["high"], 12, axis=1).ravel()  # along the intervals
     arrows = {"arrowstyle": "-", "color": page().faint, "lw": 0.7}
-    settings: dict[str, Any] = {"expand": (1.05, 1.25), "iter_lim": 150, "min_arrow_len": 14, "arrowprops": arrows}
+    settings: dict[str, Any] = {"expand": (1.15, 1.3), "force_static": (0.3, 0.5), "iter_lim": 300}
+    settings |= {"min_arrow_len": 14, "arrowprops": arrows}
     adjust_text(texts, np.repeat(points["x"], 12), heights, objects=marks, ax=axes, **settings)
     marks.remove()
 

@@ -75,8 +75,7 @@ def run_all(
         processes = 1
         _join_launched(engine)
     if models.rank():
-        fitting.follow(planned)
-        return results.read(stores.rows_here(folder), [one.id for one in planned])
+        return fitting.follow(planned)
     store, folder = folder, stores.rows_here(folder)
     waiting = [one for one in planned if force or not results.finished(folder, one.id)]
     options = {"allow_code_execution": allow_code_execution, "report_to": report_to, "force": force}
@@ -98,9 +97,10 @@ def run_all(
     for path in {fitting.adapter_folder(folder, one) for one in planned if one.training} if push_to else ():
         if fitting.is_saved(path):
             methods.push(path, f"{push_to}/{path.name}")
+    rows = results.read(folder, [one.id for one in planned])
     if models.processes() > 1:
-        broadcast_object_list([None])  # the others are done
-    return results.read(folder, [one.id for one in planned])
+        broadcast_object_list([rows])  # with which the others end
+    return rows
 
 
 def _join_launched(engine: str) -> None:

@@ -59,7 +59,7 @@ class Verdict:
     task: str
     verdict: str  # HOLDS, FAILS or OPEN
     sentence: str
-    numbers: pd.DataFrame = field(repr=False)  # one line a comparison: line, base, score, base_score, difference…
+    numbers: pd.DataFrame = field(repr=False)  # one line per comparison: line, base, score, base_score, difference…
 
     @property
     def answer(self) -> str:
@@ -114,7 +114,7 @@ def shipped(claim: str, task: str, model: str = "tiny") -> Verdict:
 
 
 def verdict_table(found: Sequence[Verdict]) -> Table:
-    """One line a claim, model and task."""
+    """One line per claim, model and task."""
     lines = [
         {"claim": f"{verdict.claim}: {CLAIMS[verdict.claim]}", "model": verdict.model, "task": verdict.task}
         | {"verdict": verdict.verdict + " by this data" * (verdict.verdict == OPEN), "numbers": verdict.sentence}

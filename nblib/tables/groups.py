@@ -22,7 +22,7 @@ def by_group(
     metrics: Sequence[str] = ("em@1",),
     base: str | None = None,
 ) -> Table:
-    """One line a group of examples and method, `all` first; `groups` names the group of an example, by id.
+    """One line per group of examples and method, `all` first; `groups` names the group of an example, by id.
 
     Groups stand in the order in which `groups` names them, difficulties of APPS from easy to hard; examples without one
     are the group `other`. The scores are those of `metrics` that the runs have. Where answers were run, `ended passed`,
@@ -56,7 +56,7 @@ def by_group(
 
 
 def difficulties(benchmark: Benchmark) -> Table:
-    """Execution scores by difficulty, from the counts in the runs' notes: one line a model, method and difficulty.
+    """Execution scores by difficulty, from the counts in the runs' notes: one line per model, method and difficulty.
 
     Means over seeds, without intervals. Empty where no run names difficulties.
     """
@@ -83,7 +83,7 @@ def retrieval(
     train_operations: Mapping[str, str],
     metric: str = "em@1",
 ) -> Table:
-    """One line an ICL or RAG method: what its prompts held, over all queries and seeds.
+    """One line per ICL or RAG method: what its prompts held, over all queries and seeds.
 
     `test_operations` and `train_operations` map ids of test and of training examples to operations.
     `hit_share`: of queries with a shot of their own operation; `same_share`: of such shots; `similarity`: mean of the
@@ -122,7 +122,7 @@ def retrieval(
 
 
 def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:
-    """One line a query of one run, RAG's with the fewest shots: `similarity` of its nearest shot and its `score`.
+    """One line per query of one run, RAG's with the fewest shots: `similarity` of its nearest shot and its `score`.
 
     Queries without a measured similarity are left out and counted in `unknown`. Empty where no such run is there.
     """

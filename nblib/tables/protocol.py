@@ -129,7 +129,7 @@ def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
     answer["all shots fit into the context"] = f"no: not in {dropped} runs" if dropped else "yes"
     answer["no test intent is in the training rows"] = f"no: {leaks}" if (leaks := leaked(runs)) else "yes"
     chosen = [_chosen(settings["method"]) for settings in runs["settings"]]
-    note = f"Chosen for a method beside its rate, and unlike its defaults: {'; '.join(sorted({*chosen} - {''}))}."
+    note = f"Besides the rate, these settings are not the method's defaults: {'; '.join(sorted({*chosen} - {''}))}."
     table = pd.DataFrame({"check": answer.keys(), "answer": answer.values()})
     return Table(table, (note,) if any(chosen) else ())
 
@@ -347,7 +347,7 @@ def _time_left(minutes: pd.Series) -> str:
 
 
 def _overlaps(runs: pd.DataFrame) -> pd.DataFrame:
-    """One line a run and pair of splits; a run without checks of its data has one line with nothing in it."""
+    """One line per run and pair of splits; a run without checks of its data has one line with nothing in it."""
     lines = []
     for _, run in runs[(runs["split"] == "test") & ~runs["shape_only"].astype(bool)].iterrows():
         about = {"task": run["task"], "trained_on": run["settings"].get("train_task") or run["task"]}

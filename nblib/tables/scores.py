@@ -325,7 +325,7 @@ def _mcnemar(benchmark: Benchmark, metric: str, model: str, best: str, other: st
 
 
 def _cells(part: Benchmark) -> dict[str, pd.DataFrame]:
-    """Benchmark and model -> one line an example, one column a method: means over seeds."""
+    """Benchmark and model -> one line per example, one column per method: means over seeds."""
     found = {}
     for model, answers in part.answers.groupby("model", observed=True):
         scores = answers.groupby(["example", "method"], observed=True)[part.metric]

@@ -93,7 +93,8 @@ class LeanTrainer(Trainer):
     def prediction_step(self, model: nn.Module, inputs: dict, *others: Any, **named: Any) -> tuple:
         """With a loss such that the mean over rows, which the Trainer takes, is that over all answer tokens."""
         loss, *rest = super().prediction_step(model, inputs, *others, **named)
-        answers, rows = len(losses.answered(inputs["labels"])), len(inputs["labels"])
+        answers: Any = len(losses.answered(inputs["labels"]))
+        rows = len(inputs["labels"])
         if models.processes() > 1:  # each loss is a share of all their batches' mean
             answers = self.accelerator.gather(torch.tensor(float(answers), device=loss.device)).mean()
         return loss * answers / rows / self._answers_a_row, *rest

@@ -45,7 +45,7 @@ class Answer:
 
     @property
     def examples(self) -> str:
-        """The intents of the examples in the prompt, a line each, with their similarities to the question."""
+        """The intents of the examples in the prompt, one per line, with their similarities to the question."""
         alike = [f" ({similarity:.2f})" for similarity in self.prediction.similarities] or [""] * len(self.shots)
         return "\n".join(f"{shot.intent}{near}" for shot, near in zip(self.shots, alike, strict=True)) or NOTHING
 
@@ -65,7 +65,7 @@ class Answers:
 
 
 def compared(given: Answers) -> Table:
-    """One line a method: its first answer with the differences to the reference marked, scores, and costs."""
+    """One line per method: its first answer with the differences to the reference marked, scores, and costs."""
     reference = given.question.code
     lines = [{"method": "reference", "verdict": "", "answer": reference or "(your own question: none is known)"}]
     for answer in given.answers:
