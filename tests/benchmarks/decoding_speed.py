@@ -1,19 +1,14 @@
 """Beam search as the study's own code does it, and as `generate.completions` does: seconds, answers, memory.
 
-    python tests/benchmarks/decoding_speed.py [--model tiny] [--shots 0 3 8] [--queries 32] [--data folder] [--quick]
-
 The study's way takes one query at a time, copies its prompt once a beam before it is read, examples and all, and at
 every step decodes the whole text of every beam to see whether each has a stop string. Both ways run in turn, in one
 process, with ten beams and the same rule for the end of a search; then ours with its own rule, where an answer ends at
-its stop string. `--model 100m` and `350m` are such models with random weights, which never end by themselves: they
-write `--new-tokens`. `--data` names a folder with the real rows of `--task`; without both it is conala-mini.
+its stop string. `speed.py` runs it.
 """
 
-import argparse
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -134,6 +129,7 @@ def timed(run: Callable[[], Answers]) -> tuple[float, Answers]:
 
 
 def load(name: str) -> tuple[nn.Module, Any]:
+    """`100m` and `350m` are models of that size with random weights, which never end by themselves."""
     return models.load_shape("codegen-350m-mono") if name == "350m" else training_speed.load(name)
 
 
@@ -144,39 +140,3 @@ def ask(tokenizer: Any, name: str, data: Any, shots: int, queries: int, batch: i
     texts = [prompts.build(example, chosen, tokenizer, max_tokens=900).text for example in data.test[:queries]]
     decoding = spec.Decoding(BEAMS, BEAMS, batch_size=batch, stop="all-beams")
     return Queries(texts, new_tokens or task.output_tokens, task.stops, decoding)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", help="100m, 350m, or what models.load takes")
-    parser.add_argument("--task", default="conala-mini")
-    parser.add_argument("--data", type=Path, help="folder with the task's test.jsonl and its like")
-    parser.add_argument("--shots", type=int, nargs="+", default=[0, 3, 8])
-    parser.add_argument("--queries", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--new-tokens", type=int, help="at most; the task's own where not given")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="four queries, once")
-    args = parser.parse_args()
-    if args.quick:
-        args.queries, args.repeats = 4, 1
-    model, tokenizer = load(args.model)
-    data = tasks.load(args.task, args.data)
-    for shots in args.shots:
-        both = ask(tokenizer, args.task, data, shots, args.queries, args.batch, args.new_tokens)
-        print(line(compare(args.model, model.eval(), tokenizer, args.task, shots, both, repeats=args.repeats)))
-
-
-def line(found: Compared) -> str:
-    one, other = (peak / 2**20 for peak in found.peak_bytes)
-    return (
-        f"{found.model}, {found.task}, {found.shots} shots ({found.prompt_tokens:.0f} tokens): "
-        f"{middle(found.ratios):.2f} times as quick, from {min(found.ratios):.2f} to {max(found.ratios):.2f} "
-        f"({found.seconds[0]:.3f} and {found.seconds[1]:.3f} s a query); {found.agree:.0%} of queries with the same "
-        f"answers; {found.own_rule:.2f} times as quick where answers end by themselves; "
-        f"{one:.0f} MiB for one query and {other:.0f} MiB for a batch"
-    )
-
-
-if __name__ == "__main__":
-    main()

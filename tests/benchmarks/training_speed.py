@@ -1,16 +1,11 @@
 """Training as the study's own code does it, and as `train.fit` does: seconds, memory, and whether the losses agree.
 
-    python tests/benchmarks/training_speed.py [--model tiny] [--rows 160] [--repeats 3] [--data folder]
-
 The study's way pads every row of training and validation to the task's maximum length and takes the loss from logits
 of all positions. Both ways start from the same weights and see the same rows in the same order, in turn, in one
-process. `--model 100m` is a llama of that size with random weights. `--data` names a folder with the real rows of
-`--task`; without both it is conala-mini.
+process. `speed.py` runs it.
 """
 
-import argparse
 import gc
-import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -30,7 +25,7 @@ from nblib.train import fitting
 
 
 def load(name: str) -> tuple[Any, Any]:
-    """The model and its tokenizer."""
+    """The model and its tokenizer; `100m` is a llama of that size with random weights."""
     if name != "100m":
         return models.load(name, "fp32")
     _, tokenizer = models.load("tiny", "fp32")
@@ -116,29 +111,3 @@ def compare(name: str, task_name: str, folder: Path | None, *, rows: int, batch:
     one = tasks.Data(data.train[:batch], data.validation, (), content=data.content)  # what profiles memory is slow
     peaks = peak_of(partial(study_way, one)), peak_of(partial(ours, one))
     return Compared(name, task_name, length, tuple(ratios), max(differences), peaks)
-
-
-def line(found: Compared) -> str:
-    one, other = (peak / 2**20 for peak in found.peak_bytes)
-    return (
-        f"{found.model}, {found.task}, rows padded to {found.length}: {statistics.median(found.ratios):.2f} times as "
-        f"quick, from {min(found.ratios):.2f} to {max(found.ratios):.2f}; losses differ by {found.difference:.1e} at "
-        f"most; {one:.0f} and {other:.0f} MiB beyond the model"
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", help="100m, or what models.load takes")
-    parser.add_argument("--task", default="conala-mini")
-    parser.add_argument("--data", type=Path, help="folder with the task's train.jsonl and its like")
-    parser.add_argument("--rows", type=int, default=160, help="of training; a tenth as many of validation")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
-    args = parser.parse_args()
-    settings = {"rows": args.rows, "batch": args.batch, "repeats": args.repeats}
-    print(line(compare(args.model, args.task, args.data, **settings)))
-
-
-if __name__ == "__main__":
-    main()
