@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nblib import models, results, study
-from nblib.memory import GIB
+from nblib.columns import GIB
 from nblib.results import Row
 from nblib.study import Planned
 from nblib.study.parallel import ENGINES

@@ -9,7 +9,8 @@ import small
 import torch
 
 from nblib import memory, methods, models, spec
-from nblib.memory import CARDS, GIB, card, plan, predict, predicting, shapes, tracing
+from nblib.columns import GIB
+from nblib.memory import CARDS, card, plan, predict, predicting, shapes, tracing
 from nblib.memory.tracing import Sizes
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))

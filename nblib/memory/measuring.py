@@ -22,7 +22,6 @@ from torch.utils._pytree import tree_leaves
 
 from nblib import models
 
-GIB = 2**30
 ACTIVATIONS, LOGITS = "activations", "logits"
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
 

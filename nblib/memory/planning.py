@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from nblib import methods as room
 from nblib import spec
+from nblib.columns import GIB
 from nblib.memory import shapes
-from nblib.memory.measuring import GIB
 from nblib.memory.predicting import Prediction, compute_dtype, least_bytes, predict
+from nblib.methods import keeps_checkpointing
 from nblib.rules import one_of, whole
 
 METHODS = (spec.Lora(), spec.FullTuning())
@@ -143,7 +143,7 @@ class _Search:
         own = self.batch_size // self.cards
         batches = [size for size in range(own, 0, -1) if own % size == 0]
         optimizers = OPTIMIZERS if isinstance(method, spec.FullTuning) else OPTIMIZERS[:1]
-        checkpointing = (False, True) if room.keeps_checkpointing(method) else (False,)
+        checkpointing = (False, True) if keeps_checkpointing(method) else (False,)
         for optimizer, checkpoints, device_batch in product(optimizers, checkpointing, batches):
             yield spec.Training(
                 batch_size=own,

@@ -66,14 +66,15 @@ def _attached(
     settings = config(model, method, steps)
     has_values = model.device.type != "meta"
     from_rows = has_values and initializing.from_rows(settings)
-    if from_rows and not (batches := list(batches)):
+    known = list(batches) if from_rows else []
+    if from_rows and not known:
         raise ValueError(f"{spec.label(method)} begins with training rows, so attach needs batches; got none")
     if from_rows:
-        initializing.prepare(model, settings, batches)
+        initializing.prepare(model, settings, known)
     attached = peft.get_peft_model(model, settings)
     initializing.require_whole_ranks(attached)
     if from_rows and initializing.initialization(settings) == "eva":
-        initializing.initialize_eva(attached, settings, batches)
+        initializing.initialize_eva(attached, settings, known)
     if has_values and isinstance(method, spec.PromptTuning):
         _start_prompt(attached, method, tokenizer)
     if has_values and isinstance(method, spec.PrefixTuning) and not model.config.is_encoder_decoder:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 from zipfile import is_zipfile
 
 import torch
@@ -38,6 +39,7 @@ from nblib.models.sources import (
 from nblib.spec import PRECISIONS, QUANTIZED
 
 SHAPE_TOKENIZER = "tiny"  # of models with random weights, whose own may not be to hand
+QUERY_KEY_VALUE = ".attn.qkv_proj.weight"  # of CodeGen
 CODEGEN_GROUPS, CODEGEN2_GROUPS = 4, 8  # of rows of query, value and key: in transformers' class, in CodeGen2's own
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -308,11 +310,14 @@ def _codegen2(folder: str, facts: dict, how: dict) -> PreTrainedModel:
     """
     known = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     del known.auto_map
-    groups, weights = facts.get("mp_num", CODEGEN2_GROUPS), dict(_stored(Path(folder)))
-    for name, stored in weights.items():
-        if name.endswith(".attn.qkv_proj.weight"):
-            shape = stored.get_shape() if hasattr(stored, "get_shape") else stored.shape
-            weights[name] = _LazyWeight(shape, lambda stored=stored: regroup(stored[...], groups))
+    groups = facts.get("mp_num", CODEGEN2_GROUPS)
+
+    def regrouped(stored: Any) -> _LazyWeight:
+        shape = stored.get_shape() if hasattr(stored, "get_shape") else stored.shape
+        return _LazyWeight(shape, lambda: regroup(stored[...], groups))
+
+    found = _stored(Path(folder))
+    weights = {name: regrouped(stored) if name.endswith(QUERY_KEY_VALUE) else stored for name, stored in found}
     loaded = CodeGenForCausalLM.from_pretrained(None, config=known, state_dict=weights, **how)
     if (Path(folder) / "generation_config.json").exists():
         loaded.generation_config = GenerationConfig.from_pretrained(folder)

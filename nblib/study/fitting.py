@@ -293,6 +293,7 @@ def _training(run: spec.Run, record: Record) -> spec.Training:
 def _attached(planned: Planned, base: Base, training: spec.Training) -> nn.Module:
     """The base with the method on it, untrained; some methods begin with the training rows in their order."""
     method, tokenizer, size = planned.run.method, base.tokenizer, training.device_batch
+    assert isinstance(method, spec.Trained)
     task, seq2seq = tasks.trained(planned.run), base.model.config.is_encoder_decoder
     rows = train.encode_all(planned.data.train, tokenizer, task, encoder_decoder=seq2seq)
     batches = (train.collate(rows[start : start + size], tokenizer.pad_token_id) for start in range(0, len(rows), size))
