@@ -35,7 +35,7 @@ LATEX = str.maketrans(  # what LaTeX reads as a command, and signs that its stan
 )
 # GitHub reads the attributes, JupyterLab the styles. Programs share a width, and scroll.
 CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top{}"'
-NUMBERS, NAMES, NOWRAP = 34, 16, "; white-space: nowrap"  # letters that stay on one line
+NUMBERS, NAMES, NOWRAP = 34, 14, "; white-space: nowrap"  # letters that stay on one line
 PROGRAM = '<pre style="margin: 0; max-width: {}px; overflow-x: auto; white-space: pre">{}</pre>'
 PROGRAMS = 360  # pixels of all columns of programs
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # wide tables shrink to the text's width
