@@ -52,7 +52,7 @@ def by_group(
     tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
     heads = {"group": "examples", "difference": f"against {base} (points)"}
     notes = (SEEDS, tested if base else "", *_judging(runs))
-    columns = (*by, *shown[:2], "difference", "verdict", "seeds")
+    columns = (*by, *shown[:2], "difference", "seeds")
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="group")
 
 

@@ -182,8 +182,9 @@ def paragraph(*sentences: str) -> Table:
 def _html_cell(found: re.Match) -> str:
     tag, inside = found.groups()
     letters = unescape(re.sub("<[^>]+>", "", inside))
-    longest = NUMBERS if re.match(r"[-+−<(]?\s?\d", letters) else NAMES
-    is_short = tag == "td" and len(letters) <= longest and "<br>" not in inside
+    is_number = re.match(r"[-+−<(]?\s?\d", letters) is not None
+    is_short = len(letters) <= NUMBERS if is_number else len(letters) <= NAMES and " " not in letters
+    is_short = is_short and tag == "td" and "<br>" not in inside
     return f"<{tag} {CELL.format(NOWRAP if is_short else '')}{' nowrap' * is_short}>{inside}"
 
 
