@@ -116,7 +116,8 @@ def written(value, name: str, *, beside: float | None = None) -> str:
     if name == "p" or name.endswith("_p"):
         return p_value(value)
     if name.endswith("_seconds"):
-        return f"{value:.3f}" if 0 < (beside or value) < 1 else f"{value:,.1f}"
+        whole = beside or value
+        return f"{value:,.{3 if 0 < whole < 1 else 1 if whole < 100 else 0}f}"
     return f"{value:,.0f}" if name.endswith("_tokens") else number(value)
 
 

@@ -46,7 +46,7 @@ def test_the_ends_of_names_say_how_a_cell_is_written():
     assert lora[2:] == ["41.3", "384.0 KiB", "+3.1", "< 0.001", "higher", "3", "120"]
     assert ia3[1].split() == ["_63.0_", "≈", "(50.0", "to", "70.0)"]
     assert ia3[2:] == ["3.5", "812 B", "−0.4", "0.012", "not told apart", "2 (1 failed)", "117 of 120"]
-    assert oft[1:4] == ["10.0\xa0(5.0\xa0to\xa020.0)", "120.0", "1.0 GiB"]
+    assert oft[1:4] == ["10.0\xa0(5.0\xa0to\xa020.0)", "120", "1.0 GiB"]
     assert full[1:] == ["OOM", "–", "–", "–", "–", "–", "0 (2 OOM)", "–"]
     assert re.search(
         r"lora +ok +\*\*65.0\*\* ± 1.7 \(60.0 to 70.0\) +41.3", Table(SCORES).text

@@ -51,7 +51,8 @@ def by_group(
     frame = frame.join(_ended(both, by))
     tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
     heads = {"group": "examples", "difference": f"against {base} (points)"}
-    columns, notes = (*by, *shown[:2], "difference", "verdict"), (SEEDS, tested if base else "", *_judging(runs))
+    notes = (SEEDS, tested if base else "", *_judging(runs))
+    columns = (*by, *shown[:2], "difference", "seeds")
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="group")
 
 
@@ -72,7 +73,7 @@ def difficulties(benchmark: Benchmark) -> Table:
     found = pd.DataFrame(lines).groupby(by, sort=False, observed=True)
     scores = found[list(EXECUTION)].mean().dropna(axis=1, how="all")
     frame = pd.concat([found["n"].first(), found.size().rename("seeds"), scores], axis=1).reset_index()
-    return Table(frame, ("Means over seeds.",), columns=(*by, "strict_accuracy", "n"), group="model")
+    return Table(frame, ("Means over seeds.",), columns=(*by, "strict_accuracy", "n", "seeds"), group="model")
 
 
 def retrieval(
@@ -118,7 +119,7 @@ def retrieval(
     heads = {"hit_share": "queries with a shot of their operation (%)", "same_share": "shots of the operation (%)"}
     heads |= {"similarity": "similarity of the nearest", "with_score": f"{SCORES[metric]} with such a shot (%)"}
     heads |= {"without_score": f"{SCORES[metric]} without (%)"}
-    return Table(frame, notes, columns=("method", "hit_share", "with_score", "without_score"), heads=heads)
+    return Table(frame, notes, columns=("method", "hit_share", "with_score", "without_score", "seeds"), heads=heads)
 
 
 def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:

@@ -194,7 +194,7 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     frame["relative_share"] = frame["difference"] / (full[metric].iloc[0] or math.nan if len(full) else math.nan)
     note = "No model was tuned in full with a result, so nothing is tested."
     note = f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else note
-    columns = (*by, metric, "difference", "verdict")
+    columns = (*by, metric, "difference", "verdict", "seeds")
     heads = {"difference": "against the reference (points)", "relative_share": "relative (%)"}
     return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
@@ -226,7 +226,7 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
     heads = {"task": "tested on", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
     heads |= {"nothing_difference": "against zero-shot (points)", "own_verdict": "verdict"}
     heads |= {"nothing_verdict": "verdict", "own_p": "p (Holm)", "nothing_p": "p (Holm)"}
-    columns = (*by, metric, "own_difference")
+    columns = (*by, metric, "own_difference", "seeds")
     notes = (f"{SCORES[metric]}: means over examples and seeds. {SEEDS} {PAIRED}", _partial(runs))
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
 

@@ -35,7 +35,7 @@ LATEX = str.maketrans(  # what LaTeX reads as a command, and signs that its stan
 )
 # GitHub reads the attributes, JupyterLab the styles. Programs share a width, and scroll.
 CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top{}"'
-NUMBERS, NAMES, NOWRAP = 34, 16, "; white-space: nowrap"  # letters that stay on one line
+NUMBERS, NAMES, NOWRAP = 34, 14, "; white-space: nowrap"  # letters that stay on one line
 PROGRAM = '<pre style="margin: 0; max-width: {}px; overflow-x: auto; white-space: pre">{}</pre>'
 PROGRAMS = 360  # pixels of all columns of programs
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # wide tables shrink to the text's width
@@ -182,8 +182,9 @@ def paragraph(*sentences: str) -> Table:
 def _html_cell(found: re.Match) -> str:
     tag, inside = found.groups()
     letters = unescape(re.sub("<[^>]+>", "", inside))
-    longest = NUMBERS if re.match(r"[-+−<(]?\s?\d", letters) else NAMES
-    is_short = tag == "td" and len(letters) <= longest and "<br>" not in inside
+    is_number = re.match(r"[-+−<(]?\s?\d", letters) is not None
+    is_short = len(letters) <= NUMBERS if is_number else len(letters) <= NAMES and " " not in letters
+    is_short = is_short and tag == "td" and "<br>" not in inside
     return f"<{tag} {CELL.format(NOWRAP if is_short else '')}{' nowrap' * is_short}>{inside}"
 
 

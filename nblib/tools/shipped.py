@@ -128,8 +128,9 @@ def advice(frame: pd.DataFrame) -> tables.Table:
         needed = memory.predict(LARGE, method, precision, batch=8 if method.trained else 1, training=SPARING, **TEXTS)
         peak = needed.train_peak_bytes or needed.generate_peak_bytes
         lines.append({"situation": situation, **line, "large_bytes": peak})
-    heads = {"situation": "you have", "method": "take", "large_bytes": f"memory of {LARGE}"}
-    columns = ("situation", "method", "em@1", "prompt_tokens", "train_seconds", "large_bytes")
+    heads = {"situation": "you have", "method": "take", "prompt_tokens": "prompt tokens"}
+    heads["large_bytes"] = "GPU memory, 7B"
+    columns = ("situation", "method", "em@1", "prompt_tokens", "train_seconds", "seeds", "large_bytes")
     return tables.Table(pd.DataFrame(lines), heads=heads, columns=columns)
 
 
