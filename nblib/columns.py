@@ -42,7 +42,6 @@ NAMES = (
         "saving_full_share": "less than full tuning",
         "p": "p (Holm)",
         "effect": "effect (d)",
-        "verdict": "so it is",
         "teraflops": "more TFLOP",
         "gigabytes": "GB",
         "pscp": "PSCP",

@@ -363,10 +363,10 @@ def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
     known: dict = {}  # lists of shots: many queries have the same
     pieces = [_columns(folder, runs.index[start : start + PIECE], known) for start in range(0, len(runs) or 1, PIECE)]
     answers = pd.concat(pieces, ignore_index=True)
-    of_runs = runs.loc[answers["run"], list(ANSWERED)].reset_index(drop=True)
-    own = ["run", "example"]
-    answers = pd.concat([answers[own], of_runs, answers.drop(columns=own)], axis=1)
-    return answers.astype(dict.fromkeys((*own, *TEXTS), "category"))
+    own = answers[["run", "example"]].astype("category")
+    answered = runs.loc[own["run"].cat.categories, list(ANSWERED)].astype(dict.fromkeys(TEXTS, "category"))
+    of_runs = answered.iloc[own["run"].cat.codes].reset_index(drop=True)
+    return pd.concat([own, of_runs, answers.drop(columns=["run", "example"])], axis=1)
 
 
 def _columns(folder: str | Path, ids: Iterable[str], known: dict) -> pd.DataFrame:

@@ -192,7 +192,8 @@ def test_a_model_loads_by_its_id_and_again_without_the_hub_and_what_fails_is_one
     server.repositories["models", "someone/cut"].cut.add("model.safetensors")
     ids = ("someone/small", "someone/small@v1", f"someone/small@{old}")
     questions = [f"[models.revision({id!r}), total(models.load({id!r}))]" for id in ids]
-    questions += ["models.context_length('someone/small@v1')", "models.load('someone/small@v1')[0].name_or_path"]
+    questions += ["models.config('someone/small@v1').max_position_embeddings"]
+    questions += ["models.load('someone/small@v1')[0].name_or_path"]
     failing = {
         "gated": "ConnectionError the Hub refuses model someone/gated: accept its licence on its page and run `hf auth",
         "cut": "ConnectionError the download of model someone/cut broke off (RemoteProtocolError: ",

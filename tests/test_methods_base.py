@@ -13,8 +13,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 from nblib import methods, models, results, spec, study
 from nblib.methods.base import checksum
-from nblib.study.fitting import Base
-from nblib.study.record import Record
+from nblib.study.fitting import Base, Record
 
 TRAINING = spec.Training(epochs=1, optimizer="adamw_torch", evaluations_an_epoch=1)
 DECODING = spec.Decoding(beams=1, returned=1)

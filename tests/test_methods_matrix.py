@@ -10,14 +10,11 @@ import torch
 
 from nblib import methods, models
 
-# A diagonal that takes seconds: each family once, each precision, methods of each nature.
+# What takes seconds: each precision, methods of each nature.
 QUICK = {
     "llama": {"fp32": ("llama-adapter", "dora"), "nf4": ("lora", "adapter")},
-    "t5": {"fp32": ("prefix-tuning", "ia3"), "int8": ("adalora", "p-tuning")},
+    "t5": {"int8": ("adalora", "prefix-tuning")},
     "gpt2": {"fp32": ("prompt-tuning", "vera")},
-    "phi3": {"nf4": ("oft", "ln-tuning")},
-    "codegen": {"int8": ("rslora",)},
-    "starcoder2": {"fp32": ("peft",)},
 }
 
 

@@ -125,18 +125,6 @@ def test_a_folder_without_a_finished_adapter_is_refused(tmp_path):
         methods.read(tmp_path)
 
 
-def test_an_older_adapter_that_knows_a_row_of_no_checkpoint_is_still_read(tmp_path):
-    tokenizer, base = small.tokenizer(pad=None), str(tmp_path / "base")
-    small.model(vocabulary=len(tokenizer)).save_pretrained(base)
-    tokenizer.save_pretrained(base)
-    place, _ = saved(tmp_path, spec.Lora(r=4), base=base)
-    known = json.loads((place / methods.FACTS).read_text())
-    known["identity"]["places"][-1] = [len(tokenizer), 3]
-    known["identity"]["values"][-1] = 7.0
-    (place / methods.FACTS).write_text(json.dumps(known))
-    methods.load(models.load(base)[0], place)
-
-
 def test_the_best_checkpoint_of_adalora_is_kept_although_it_is_older_than_the_last_pruning(tmp_path):
     base = small.folder(tmp_path / "base")
     model, tokenizer = models.load(base)

@@ -87,15 +87,6 @@ def test_programs_that_read_functions_that_are_called_and_code_before_assertions
         assert dict(zip(programs, ends(example, *programs), strict=True)) == programs
 
 
-def test_dictionaries_with_integer_keys_and_long_integers():
-    counted = Example("a", "", "", entry_point="f", inputs=('[{"1": 2}]',), outputs=('{"1": 4}',))
-    assert ends(counted, "def f(d): return {1: 2 * d[1]}", "def f(d): return {1: d[1]}") == ["passed", "wrong"]
-    long = Example("a", "", "", inputs=("9" * 5000,), outputs=("8" * 5000 + "\n",))
-    assert ends(long, "print(int(input()) // 9 * 8)") == ["passed"]
-    returned = Example("a", "", "", entry_point="f", inputs=("[5000]",), outputs=("9" * 5000,))
-    assert ends(returned, "def f(n): return 10**n - 1", "def f(n): return 10**n - 2") == ["passed", "wrong"]
-
-
 def test_a_failing_answer_is_shown_with_its_test_and_what_it_gives():
     called = Example("called", "Return the sum.", "", entry_point="f", inputs=("[[1, 2]]",), outputs=("3",))
     examples = [DOUBLE, called, STACK]

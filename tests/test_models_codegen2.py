@@ -9,7 +9,6 @@ import torch
 from transformers import CodeGenConfig, CodeGenForCausalLM
 
 from nblib import models
-from nblib.models import codegen2
 
 AUTO_MAP = {
     "AutoConfig": "configuration_codegen.CodeGenConfig",
@@ -107,11 +106,3 @@ def test_the_number_of_groups_may_stand_in_the_configuration(checkpoint):
     native = CodeGenForCausalLM.from_pretrained(checkpoint).eval()
     with torch.inference_mode():
         assert models.load(str(checkpoint))[0](IDS[None]).logits.equal(native(IDS[None]).logits)
-
-
-def test_regrouping_moves_each_head_and_can_be_taken_back():
-    rows = torch.arange(3 * 16)[:, None]
-    moved = codegen2.regroup(rows, 8)
-    assert moved[:4, 0].tolist() == [0, 1, 6, 7]  # queries of the first two of eight groups, a pair of rows each
-    assert moved[4:8, 0].tolist() == [2, 3, 8, 9]  # their values
-    assert codegen2.regroup(moved, 4, 8).equal(rows)

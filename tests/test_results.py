@@ -43,19 +43,6 @@ def test_rows_come_in_the_order_asked_for_and_only_those_that_ended_well_are_fin
     assert results.predictions(tmp_path, "a") == []
 
 
-def test_a_write_that_is_cut_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    results.write(tmp_path, row(), PREDICTIONS)
-
-    def cut(*paths):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(results.os, "replace", cut)
-    with pytest.raises(OSError, match="No space left"):
-        results.write(tmp_path, row(status="failed"))
-    assert results.read(tmp_path) == [row()]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.predictions.jsonl"]
-
-
 def changed(path, old, new):
     text = path.read_text(encoding="utf-8")
     assert old in text

@@ -28,7 +28,7 @@ def often(monkeypatch):
 def trained(folder, method, *, base=small.model, die_at=None, training=TRAINING, precision="fp32", facts=dict):
     """The trained weights, with what `fit` tells; dies in the given step."""
     tokenizer = small.tokenizer()
-    steps = train.steps(small.DATA.train, tokenizer, TASK, training)
+    steps = train.steps(len(small.DATA.train), training)
     model = methods.attach(base(), method, tokenizer, seed=1, steps=steps)
 
     def report(share):

@@ -25,8 +25,10 @@ QUICK = presets.Preset(
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "small", QUICK)
-    asked = study.Study(small.folder(tmp_path / "base"), "conala", "small", data_dir=small.rows(tmp_path / "data"))
-    return str(study.to_yaml(asked, tmp_path / "study.yaml"))
+    asked = {"model": small.folder(tmp_path / "base"), "task": "conala", "preset": "small"}
+    asked["data_dir"] = small.rows(tmp_path / "data")
+    (tmp_path / "study.yaml").write_text(json.dumps(asked))  # which YAML reads
+    return str(tmp_path / "study.yaml")
 
 
 def test_shards_together_make_what_one_process_makes(file, tmp_path, capsys):

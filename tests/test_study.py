@@ -1,10 +1,8 @@
 """Plans and runs of a small model: rows, failures, what is shared, searches and transfers."""
 
-import gc
 import json
 from dataclasses import replace
 
-import peft
 import pytest
 import small
 import torch
@@ -254,7 +252,7 @@ def test_without_memory_for_all_of_a_batch_answers_come_half_as_many_at_a_time(
         assert row.notes["answered_at_a_time"] == 2
         assert answers(tmp_path / "narrow", planned) == answers(tmp_path / "roomy", planned)
     else:
-        assert (row.status, row.costs["requested_bytes"]) == ("out_of_memory", 2 * 2**30)
+        assert (row.status, row.error[-8:]) == ("out_of_memory", "2.00 GiB")
 
 
 @pytest.mark.parametrize(
@@ -297,18 +295,6 @@ def test_one_base_serves_many_methods_and_answers_as_a_fresh_one(runs, tmp_path,
     alone = [study.run_one(one, tmp_path / "alone") for one in planned]
     assert [row.scores for row in shared] == [row.scores for row in alone]
     assert answers(tmp_path / "shared", planned) == answers(tmp_path / "alone", planned)
-
-
-def test_memory_returns_to_the_bases_between_adapters(runs, tmp_path):
-    """Counted in bytes of live floats: the process's memory would blur them, and transformers caches stop strings."""
-    planned = study.plan([replace(runs[LORA], seed=seed, limit=2) for seed in range(4)])
-    base, held = fitting.Base(), []
-    for one in planned:
-        study.run_one(one, tmp_path, base=base)
-        gc.collect()
-        alive = [item for item in gc.get_objects() if type(item) in (torch.Tensor, torch.nn.Parameter)]
-        held.append(sum({item.data_ptr(): item.nbytes for item in alive if item.is_floating_point()}.values()))
-    assert held[-1] <= held[0] + 1000
 
 
 def test_runs_that_train_the_same_train_once_and_its_card_has_every_score(runs, tmp_path, monkeypatch):
@@ -358,14 +344,6 @@ def test_a_transfer_trains_each_adapter_once_and_asks_every_task(place, compare,
     ]
     assert [row.status for row in rows] == ["ok"] * 8
     assert sorted(len(args[2].train) for args in trained) == [12, 12, 24]
-
-
-def test_any_config_of_peft_can_stand_in_a_comparison(compare, tmp_path):
-    loha = methods.custom(peft.LoHaConfig(r=4, target_modules=["q_proj", "v_proj"]), name="loha", learning_rate=1e-2)
-    found = compare(names=["zero-shot", loha], seeds=[1])
-    rows = study.run_all(study.plan(found), tmp_path)
-    assert [spec.label(run.method) for run in found] == ["zero-shot", "loha"]
-    assert 0 < rows[1].costs["trainable_parameters"] < rows[1].costs["total_parameters"] / 4
 
 
 def test_checkpointing_is_switched_off_where_a_method_cannot_have_it_and_the_row_says_so(runs, tmp_path):

@@ -3,29 +3,11 @@
 import pytest
 
 from nblib import spec, study
-from nblib.study import Study
-
-EVERYTHING = Study(
-    model=("tiny", "tiny-small"),
-    task="conala-mini",
-    names=("zero-shot", "icl", spec.Lora(r=4, learning_rate=1e-3), spec.Vera(targets="q_proj,v_proj"), "full"),
-    shots=[1, 2],
-    seeds=(1, 2),
-    precision=("fp32", "bf16"),
-    decoding=spec.Decoding(beams=2, returned=1),
-    limit=5,
-)
 
 
 def written(tmp_path, text):
     (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
     return tmp_path / "study.yaml"
-
-
-def test_what_is_written_is_read_again(tmp_path):
-    assert study.from_yaml(study.to_yaml(EVERYTHING, tmp_path / "study.yaml")) == EVERYTHING
-    small = study.to_yaml(Study("tiny", "conala-mini"), tmp_path / "small.yaml")
-    assert small.read_text() == "model: tiny\ntask: conala-mini\n"
 
 
 def test_yaml_as_a_person_writes_it_gives_the_runs_of_compare(tmp_path):

@@ -41,22 +41,23 @@ def test_the_ends_of_names_say_how_a_cell_is_written():
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     head, lora, ia3, oft, full = (cells[place] for place in (0, 2, 3, 4, 5))
     assert head[:4] == ["method", "EM@1 (%)", "training (s)", "saved adapter"]
-    assert head[4:] == ["difference (points)", "p (Holm)", "so it is", "seeds", "n"]
-    assert lora[1:] == ["**65.0** ± 1.7 (60.0 to 70.0)", "41.3", "384.0 KiB", "+3.1", "< 0.001", "higher", "3", "120"]
-    assert ia3[1] == "_63.0_ ≈ (50.0 to 70.0)"
-    assert ia3[2:] == ["3.5", "812 B", "−0.4", "0.012", "no difference shown", "2 (1 failed)", "117 of 120"]
-    assert oft[1:4] == ["10.0 (5.0 to 20.0)", "120.0", "1.0 GiB"]
+    assert head[4:] == ["difference (points)", "p (Holm)", "verdict", "seeds", "n"]
+    assert lora[1] == "**65.0**\xa0(60.0\xa0to\xa070.0)"
+    assert lora[2:] == ["41.3", "384.0 KiB", "+3.1", "< 0.001", "higher", "3", "120"]
+    assert ia3[1].split() == ["_63.0_", "≈", "(50.0", "to", "70.0)"]
+    assert ia3[2:] == ["3.5", "812 B", "−0.4", "0.012", "not told apart", "2 (1 failed)", "117 of 120"]
+    assert oft[1:4] == ["10.0\xa0(5.0\xa0to\xa020.0)", "120.0", "1.0 GiB"]
     assert full[1:] == ["OOM", "–", "–", "–", "–", "–", "0 (2 OOM)", "–"]
     assert re.search(
         r"lora +ok +\*\*65.0\*\* ± 1.7 \(60.0 to 70.0\) +41.3", Table(SCORES).text
-    )  # without chosen columns
+    )  # without chosen columns, and so with standard deviations
 
 
 def test_html_is_what_github_keeps():
     html = Table(SCORES.assign(method=["a<b>"] * 4), ("a & b",), "50 %", SHOWN)._repr_html_()
     assert set(re.findall(r"</?(\w+)", html)) <= set("p table thead tbody tr th td b ins small".split())
     assert not re.search(r"class=|<t[hd]\b(?! align)", html)  # GitHub strips styles: an attribute says the same
-    for text in (" nowrap><b>65.0</b> ± 1.7 (60.0 to 70.0)</td>", "<ins>63.0</ins> ≈", "a&lt;b&gt;", "a &amp; b"):
+    for text in (" nowrap><b>65.0</b> (60.0 to 70.0)</td>", "<ins>63.0</ins> ≈", "a&lt;b&gt;", "a &amp; b"):
         assert text in html
     assert "nan" not in html.lower()
 
@@ -78,14 +79,16 @@ def test_a_table_shows_few_columns_and_all_on_demand_and_in_latex():
     table = Table(SCORES, columns=SHOWN[:2], wide=SHOWN)
     assert "p (Holm)" not in table.to_markdown()
     assert "tables.full" in table.text
-    assert tables.full(table).to_markdown() == Table(SCORES, columns=SHOWN).to_markdown()
+    whole = Table(SCORES, columns=SHOWN, wide=SHOWN)
+    assert tables.full(table).to_markdown() == whole.to_markdown()
+    assert "**65.0** ± 1.7" in whole.text
     assert "tables.full" not in tables.full(table).html
-    assert table.to_latex() == Table(SCORES, columns=SHOWN).to_latex()
+    assert table.to_latex() == whole.to_latex()
 
 
-def test_a_group_is_named_once_and_hidden_lines_and_empty_tables_are_not_shown():
-    frame = pd.DataFrame({"model": ["m", "m", "n", "n"], "x": [1, 2, 3, 4], "shown": [True, True, True, False]})
-    lines = Table(frame, columns=("model", "x"), group="model", only="shown").to_markdown().splitlines()[2:]
+def test_a_group_is_named_once_and_empty_tables_are_not_shown():
+    frame = pd.DataFrame({"model": ["m", "m", "n"], "x": [1, 2, 3]})
+    lines = Table(frame, group="model").to_markdown().splitlines()[2:]
     assert [line.split("|")[1].strip() for line in lines] == ["m", "", "n"]
     assert tables.paragraph("Nothing is there.").text == "Nothing is there."
     assert "table" not in tables.paragraph("Nothing is there.").html

@@ -80,7 +80,7 @@ def test_one_seed_decides_nothing_however_large_the_difference(tmp_path):
     assert (found.verdict, found.answer) == (OPEN, "Not decided")
     assert "lora 90.0 % against rag-3 10.0 % (not tested: one seed)" in found.sentence
     assert "rests on 120 examples and 1 seed of each method that varies with the seed." in found.sentence
-    assert "not decided (one seed)" in found.table.text
+    assert "open (one seed)" in found.table.text
 
 
 def test_a_family_beside_others_has_its_numbers_and_one_sentence(tmp_path):
@@ -94,8 +94,6 @@ def test_a_family_beside_others_has_its_numbers_and_one_sentence(tmp_path):
     assert "120 examples and 3 seeds of each method that varies with the seed. Without a result: full" in found.sentence
     numbers = found.numbers.set_index("base")
     assert list(numbers.index) == ["zero-shot", "icl-1", "icl-3"]
-    assert numbers.loc["icl-3", "relative_share"] == pytest.approx(1.0)
-    assert numbers.loc["icl-3", "trainable_parameters"] == 98_304
     assert "<blockquote><b>Yes.</b> “PEFT beats" in found._repr_html_()
     with pytest.raises(ValueError, match="a family must be one of"):
         tables.beats(*results.load(tmp_path), against=("icl",))
@@ -114,9 +112,7 @@ def test_lora_as_the_best_beside_four_rivals_whose_rival_qlora_is_not(tmp_path, 
     put_seeds(tmp_path, run(Dora()), right(0.1))
     found = tables.claim_lora(*results.load(tmp_path))
     assert (found.verdict, "4 rivals were judged." in found.sentence) == (verdict, True)
-    gains = found.numbers.set_index("base")["base_points_per_1000_parameters"]
-    assert verdict != HOLDS or gains["ia3"] == pytest.approx(100 * 0.1 / 3.2)
-    assert set(gains.index) == {"ia3", "ln-tuning", "adapter", "dora"}
+    assert set(found.numbers["base"]) == {"ia3", "ln-tuning", "adapter", "dora"}
 
 
 def test_a_rival_with_one_seed_is_not_judged_and_keeps_lora_from_being_the_best_where_it_scores_more(tmp_path):
@@ -148,7 +144,6 @@ def test_quantization(tmp_path, share, weights, verdict):
     found = tables.claim_3(*results.load(tmp_path))
     assert found.verdict == verdict
     assert found.numbers["memory_share"].item() == (weights + 200) / 500
-    assert found.numbers["full_memory_share"].item() == (weights + 200) / 1000
     put_seeds(tmp_path, run(Lora(), precision="int8"), right(share, seed=1), **quantized)
     found = tables.claim_3(*results.load(tmp_path))
     assert (found.verdict, "an interval of 97.5 %" in found.sentence) == (verdict, weights < 100)

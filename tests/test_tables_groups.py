@@ -17,11 +17,11 @@ def test_difficulties_stand_from_easy_to_hard_with_how_answers_ended_and_were_ju
     notes = {"by_difficulty": {"all": {"checked_inside": 3, "undecided": ["7:plot"]}, "introductory": part}}
     put(tmp_path, run(Lora()), passed, metrics=("strict_accuracy",), fields=verdicts, notes=notes)
     put(tmp_path, run(Ia3()), [], status=results.FAILED)
-    table = tables.by_difficulty(*results.load(tmp_path), dict(reversed(DIFFICULTIES.items())))
+    table = tables.by_group(*results.load(tmp_path), dict(reversed(DIFFICULTIES.items())), metrics=tables.EXECUTION)
     frame = table.frame
-    assert list(frame["difficulty"].unique()) == ["all", "introductory", "interview"]
+    assert list(frame["group"].unique()) == ["all", "introductory", "interview"]
     assert list(frame["n"]) == [120, 120, 80, 80, 40, 40]
-    easy = frame[(frame["difficulty"] == "introductory") & (frame["method"] == "lora")].iloc[0]
+    easy = frame[(frame["group"] == "introductory") & (frame["method"] == "lora")].iloc[0]
     assert easy["strict_accuracy"] == pytest.approx(sum(passed[:80]) / 80) == easy["ended passed"]
     assert easy["ended wrong"] == pytest.approx(1 - easy["ended passed"])
     assert "Checked inside: 3 examples" in table.text
@@ -34,21 +34,23 @@ def test_groups_are_tested_and_examples_without_one_are_told(tmp_path):
     put_seeds(tmp_path, run(Lora()), [0.0, 1.0] * 60)
     put(tmp_path, run(ZeroShot()), [0.0] * 120)
     frame = tables.by_group(*results.load(tmp_path), KNOWN, base="zero-shot").frame
-    assert list(frame["group"]) == ["new", "new", "known", "known"]
-    assert list(frame["em@1"]) == [0, 0, 0, 1]
+    assert list(frame["group"]) == ["all", "all", "new", "new", "known", "known"]
+    assert list(frame["em@1"]) == [0, 0.5, 0, 0, 0, 1]
     assert list(frame["verdict"].dropna()) == ["tie", "higher"]
     frame = tables.by_group(*results.load(tmp_path), {"e000": "first", "e001": ""}).frame
-    assert list(frame["group"]) == ["first", "first", "other", "other"]
-    assert list(frame["em@1_n"]) == [1, 1, 119, 119]
+    assert list(frame["group"]) == ["all", "all", "first", "first", "other", "other"]
+    assert list(frame["em@1_n"]) == [120, 120, 1, 1, 119, 119]
     with pytest.raises(ValueError, match="groups must name examples of the runs, such as 'e000'"):
         tables.by_group(*results.load(tmp_path), {"x": "first"})
 
 
 def test_expressions_and_styles_stand_by_themselves_for_all_and_for_each_group(tmp_path):
     put(tmp_path, run(ZeroShot()), [0.0] * 120)
-    assert "no house style" in tables.learned(*results.load(tmp_path), KNOWN).text
+    unscored = tables.by_group(*results.load(tmp_path), KNOWN, metrics=tables.LEARNED)
+    assert unscored.text == "These runs have no EM@1 of the expression or house style."
     put(tmp_path, run(Lora()), [0.0, 1.0] * 60, metrics=("em@1", "em_expression@1", "style_match"))
-    frame = tables.learned(*results.load(tmp_path), KNOWN).frame.set_index(["group", "method"])
+    frame = tables.by_group(*results.load(tmp_path), KNOWN, metrics=("em@1", *tables.LEARNED)).frame
+    frame = frame.set_index(["group", "method"])
     assert [frame.loc[(name, "lora"), "em_expression@1"] for name in ("all", "new", "known")] == [0.5, 0, 1]
     assert (frame.loc[("new", "zero-shot"), "em@1"], frame.loc[("all", "lora"), "n"]) == (0, 120)
     assert frame["style_match"].isna().sum() == 3

@@ -105,7 +105,7 @@ class TestCompare:
     def test_the_same_store_twice_differs_in_nothing(self, tmp_path):
         study(tmp_path, {Lora(): 0.5, ZeroShot(): 0.1})
         found = nblib.compare(tmp_path, tmp_path)
-        assert set(found.frame["found"]) == {"same"}
+        assert found.frame.empty
         assert "4 same, 0 differs" in found.text
         with pytest.raises(ValueError, match="must be a folder; got "):
             nblib.compare(tmp_path, tmp_path / "nowhere")
@@ -114,7 +114,7 @@ class TestCompare:
         a, b = tmp_path / "a", tmp_path / "b"
         for folder, share in ((a, 0.3), (b, 0.7)):
             put(folder, run(Lora()), right(share))
-            put(folder, run(Ia3()), right(0.5, seed=int(10 * share)))
+            put(folder, run(Ia3()), right(0.5 + share / 20))
         put(a, run(ZeroShot()), right(0.1))
         put(b, run(FullTuning()), right(0.1))
         frame = nblib.compare(a, b).frame
@@ -127,7 +127,7 @@ class TestCompare:
     def test_other_versions_are_named_and_an_edited_file_is_not_used(self, tmp_path):
         for name, version in (("a", "1"), ("b", "2")):
             row = put(tmp_path / name, run(Lora()), right(0.5), provenance={"packages": {"torch": version}})
-        assert list(nblib.compare(tmp_path / "a", tmp_path / "b").frame["provenance"]) == ["torch 1 to 2"]
+        assert "In 1 runs: torch 1 to 2." in nblib.compare(tmp_path / "a", tmp_path / "b").text
         path = tmp_path / "b" / f"{row.id}.json"
         path.write_text(path.read_text().replace('"mean": 0.5', '"mean": 0.9'))
         found = nblib.compare(tmp_path / "a", tmp_path / "b")

@@ -6,10 +6,17 @@ from made_rows import put, put_seeds, right, run, study
 
 from nblib import results, spec, stats, tables
 from nblib.spec import Custom, Decoding, FullTuning, Ia3, InContext, Lora, Retrieved, ZeroShot
+from nblib.tables.labels import labelled
+from nblib.tables.scores import base_of, summary
 
 
 def comparison(folder) -> pd.DataFrame:
     return tables.comparison(*results.load(folder)).frame
+
+
+def versus(folder, base: str) -> pd.DataFrame:
+    _, answers = labelled(*results.load(folder))
+    return summary(answers, "method", "em@1", base=base_of(answers, base, "em@1")).dropna(subset="difference")
 
 
 def benchmarks(folder) -> list:
@@ -32,11 +39,11 @@ class TestComparison:
         assert list(frame.index) == ["zero-shot", "icl-1", "icl-3", "icl-16", "lora", "ia3"]
         assert list(frame["em@1_rank"]) == [6, 5, 3, 4, 1, 2]
         assert frame["em@1_tie"].tolist() == [False, False, False, False, pd.NA, True]
-        versus = tables.versus(*results.load(tmp_path), "zero-shot", "em@1").frame
-        assert versus.loc["lora", ["n", "verdict"]].tolist() == [120, "higher"]
-        assert versus.loc["lora", "difference"] == pytest.approx(0.55, abs=0.01)
+        tested = versus(tmp_path, "zero-shot")
+        assert tested.loc["lora", ["n", "verdict"]].tolist() == [120, "higher"]
+        assert tested.loc["lora", "difference"] == pytest.approx(0.55, abs=0.01)
         with pytest.raises(ValueError, match="base must be one of zero-shot, .*; got 'rag-1'"):
-            tables.versus(*results.load(tmp_path), "rag-1", "em@1")
+            versus(tmp_path, "rag-1")
 
     def test_one_seed_of_what_varies_with_it_is_described_and_neither_tested_nor_marked(self, tmp_path):
         study(tmp_path, {Lora(): 0.5, ZeroShot(): 0.1, Retrieved(3): 0.3})
@@ -46,16 +53,14 @@ class TestComparison:
         assert list(table.frame["em@1_rank"].fillna(0)) == [3, 0, 2, 1, 0]
         assert table.frame["em@1_tie"].isna().tolist() == [False, True, False, True, True]
         assert table.frame.loc["ia3", "em@1_high"] > 0.9
-        versus = tables.versus(*results.load(tmp_path), "lora", "em@1")
-        assert versus.frame["verdict"].tolist() == ["lower", stats.ONE_SEED, "lower", stats.ONE_SEED]
-        assert versus.frame.loc["ia3", ["p", "difference_low"]].isna().all()
-        assert "not decided (one seed)" in versus.text
-        base = tables.versus(*results.load(tmp_path), "ia3", "em@1").frame
-        assert set(base["verdict"]) == {stats.ONE_SEED}
+        tested = versus(tmp_path, "lora")
+        assert tested["verdict"].tolist() == ["lower", stats.ONE_SEED, "lower", stats.ONE_SEED]
+        assert tested.loc["ia3", ["p", "difference_low"]].isna().all()
+        assert set(versus(tmp_path, "ia3")["verdict"]) == {stats.ONE_SEED}
         sampled = Decoding(beams=1, returned=1, temperature=0.6)
         put(tmp_path / "sampled", run(ZeroShot(), decoding=sampled), right(0.1))
         put_seeds(tmp_path / "sampled", run(Lora(), decoding=sampled), right(0.8))
-        assert tables.versus(*results.load(tmp_path / "sampled"), "lora", "em@1").frame["verdict"].item() == "one seed"
+        assert versus(tmp_path / "sampled", "lora")["verdict"].item() == "one seed"
 
     def test_missing_scores_lost_runs_and_partial_results_are_counted_and_said(self, tmp_path):
         assert tables.comparison(*results.load(tmp_path)).text.startswith("No runs.")
@@ -133,10 +138,11 @@ class TestBenchmarks:
         put(tmp_path, run(Lora(), model="large"), right(0.6))
         put(tmp_path, run(FullTuning(), model="large"), [], status=results.OUT_OF_MEMORY)
         table = tables.report(benchmarks(tmp_path)[0])
-        assert list(table.frame["model"]) == ["large"] * 3 + ["tiny"] * 3
-        assert list(table.frame["method"]) == ["zero-shot", "lora", "full"] * 2
-        assert list(table.frame["status"]) == ["missing", "ok", "out_of_memory", "ok", "ok", "missing"]
-        assert table.frame.loc[1, "memory_bytes"] == 500
+        assert list(table.frame["model"]) == ["large"] * 2 + ["tiny"] * 2
+        assert list(table.frame["method"]) == ["lora", "full", "zero-shot", "lora"]
+        assert list(table.frame["status"]) == ["ok", "out_of_memory", "ok", "ok"]
+        assert table.frame.loc[0, "memory_bytes"] == 500
+        assert "With large 2 of 3 methods have run. With tiny 2 of 3 methods have run." in table.text
         assert "**50.0**" in table.text
 
     def test_mcnemar_stands_beside_the_paired_test(self, tmp_path):

@@ -107,12 +107,6 @@ def test_the_content_hash_counts_a_new_field_only_where_it_is_set():
 # --- sources --------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_with_nothing_but_a_test_split_loads_from_one_file(tmp_path):
-    data = tasks.load("odex-all", write(tmp_path / "mine.jsonl", PIECE, PIECE | {"task_id": 6}))
-    assert [example.id for example in data.test] == ["1:9", "2:6"]
-    assert (data.train, data.validation) == ((), ())
-
-
 def test_one_file_of_mbpp_is_split_by_its_published_ids(tmp_path):
     row = {"prompt": "Double x.", "code": "def f(x):\n    return 2 * x", "test_list": ["assert f(1) == 2"]}
     path = tmp_path / "sanitized-mbpp.json"
@@ -471,17 +465,3 @@ def test_humaneval_gives_every_answer_the_imports_and_helpers_of_its_prompt():
     run(given, "def root(x):\n    return math.sqrt(half(x))")
     with pytest.raises(AssertionError):
         run(given, "def root(x):\n    return x")
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
-
-
-def test_blank_lines_and_compressed_files_are_read(tmp_path):
-    text = '{"a": 1}\n\n{"a": 2}\n'
-    (tmp_path / "rows.jsonl").write_text(text)
-    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(text.encode()))
-    for name in ("rows.jsonl", "rows.jsonl.gz"):
-        assert list(formats.rows(tmp_path / name, name)) == [
-            (f"{name}, line 1", {"a": 1}),
-            (f"{name}, line 3", {"a": 2}),
-        ]

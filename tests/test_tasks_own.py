@@ -171,12 +171,6 @@ def test_what_cannot_be_a_task_is_one_sentence(tmp_path, name, text, message):
     assert "\n" not in str(refused.value)
 
 
-def test_a_wrong_encoding_is_named_with_its_line(tmp_path):
-    (tmp_path / "t.csv").write_bytes("nl,cmd\na,b\nZähle,c\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="t.csv, line 3: not UTF-8 text .byte 0xe4, as in Latin-1"):
-        load(tmp_path / "t.csv")
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -7,7 +7,7 @@ import pytest
 
 from nblib import study, train
 from nblib.study import fitting
-from nblib.study.record import Record
+from nblib.study.fitting import Record
 from nblib.widgets import training
 
 

@@ -2,22 +2,20 @@
 
 from nblib.memory.measuring import (
     GIB,
-    Births,
     Peak,
     device_bytes,
     first_step,
     held,
     is_out_of_memory,
     kinds,
-    peak_of,
+    most,
     phase,
-    requested,
     weights,
 )
 from nblib.memory.planning import CARDS, Card, Option, card, plan
 from nblib.memory.predicting import Prediction, Texts, predict
 
 __all__ = [
-    "CARDS", "GIB", "Births", "Card", "Option", "Peak", "Prediction", "Texts", "card", "device_bytes", "first_step",
-    "held", "is_out_of_memory", "kinds", "peak_of", "phase", "plan", "predict", "requested", "weights",
+    "CARDS", "GIB", "Card", "Option", "Peak", "Prediction", "Texts", "card", "device_bytes", "first_step",
+    "held", "is_out_of_memory", "kinds", "most", "phase", "plan", "predict", "weights",
 ]  # fmt: skip

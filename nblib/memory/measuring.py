@@ -5,13 +5,11 @@ device, and know neither what a kernel needs while it computes nor what an alloc
 """
 
 import os
-import re
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -27,7 +25,6 @@ from nblib import models
 GIB = 2**30
 ACTIVATIONS, LOGITS = "activations", "logits"
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
-REQUESTED = re.compile(r"(?:tried|unable) to allocate (\d+(?:\.\d+)?) (bytes|[KMGTP]i?B)", re.IGNORECASE)
 
 
 @dataclass
@@ -37,13 +34,16 @@ class Peak:
     before_bytes: int = 0  # held when the phase began
     peak_bytes: int | None = None  # the most held at once, what was there before included
     reserved_bytes: int | None = None  # the allocator's peak on a GPU; on mps what the driver holds at the end
-    after_bytes: int = 0  # held when the phase ended
 
     def note(self, peak_bytes: int | None, reserved_bytes: int | None) -> None:
         """Takes in a reading since the device's counter was reset."""
-        self.peak_bytes = max((size for size in (self.peak_bytes, peak_bytes) if size is not None), default=None)
-        both = (self.reserved_bytes, reserved_bytes)
-        self.reserved_bytes = max((size for size in both if size is not None), default=None)
+        self.peak_bytes = most(self.peak_bytes, peak_bytes)
+        self.reserved_bytes = most(self.reserved_bytes, reserved_bytes)
+
+
+def most(*sizes: float | None) -> Any:
+    """The largest of those that are known."""
+    return max((size for size in sizes if size is not None), default=None)
 
 
 _open: list[Peak] = []  # the phases around this one: the device has one counter for all of them
@@ -61,7 +61,7 @@ def phase(measured: Peak) -> Iterator[None]:
     try:
         yield
     finally:
-        measured.after_bytes = _read_and_reset(reset=False)
+        _read_and_reset(reset=False)
         _open.pop()
 
 
@@ -117,42 +117,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
-
-
-def requested(error: BaseException) -> int | None:
-    """Bytes that could not be had, as exact as the error says them; None where it does not."""
-    found = REQUESTED.search(str(error)) if is_out_of_memory(error) else None
-    if found is None:
-        return None
-    number, unit = found.groups()
-    power = 0 if unit.lower() == "bytes" else "KMGTP".index(unit[0].upper()) + 1
-    return round(float(number) * 2 ** (10 * power)) if power else int(number)  # torch's MB on mps are MiB, too
-
-
-def peak_of(call: Callable[[], Any], *, device: str | None = None) -> int:
-    """The most bytes that the call holds at once beyond what was there before, on `device` (cuda or cpu).
-
-    None: the device that models are loaded on. On a CPU the profiler listens to the allocator: exact to the
-    byte, but what the call frees of what was there before is not seen, so clear gradients first. On a GPU sizes are
-    rounded up as its allocator does, and peak statistics start again.
-    """
-    device = device or models.device()
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    if device != "cpu":
-        raise ValueError(
-            f"device must be cuda or cpu, which count peaks; got {device!r}: load the model on one of them"
-        )
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        call()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    events = [event for event in events if event.device_type() == torch.autograd.DeviceType.CPU]
-    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())), default=0)
 
 
 # --- by what they hold ------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Bytes that loading, training and generating will need, from a model's configuration alone. Loads no weights."""
 
 import json
-import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +40,6 @@ class Prediction:
     optimizer_bytes: int  # states on the device; paged ones are not counted on a GPU
     activations_bytes: int  # kept for the backward pass
     logits_bytes: int  # over the vocabulary: the model's of answers, and the fp32 copy of a chunk of them
-    temporary_bytes: int  # the largest quantized layer, unpacked
     cache_bytes: int  # keys and values of all beams at the end of an answer
     load_peak_bytes: int
     train_peak_bytes: int | None
@@ -271,7 +269,6 @@ def _searched(prompt: Pass, step: Pass, scores: int, sizes: Sizes, beams: int, *
 
 def _composed(setup: Setup, static: _Static, trained: Pass | None, generated: _Generated) -> Prediction:
     stays = static.weights + static.adapter
-    unpacked = static.unpacked * setup.dtype.itemsize
     gradients = static.trainable * FP32
     phases: dict[str, int] = {}
     if trained:
@@ -286,9 +283,8 @@ def _composed(setup: Setup, static: _Static, trained: Pass | None, generated: _G
         optimizer_bytes=static.states if trained else 0,
         activations_bytes=trained.activations if trained else 0,
         logits_bytes=max(trained.logits if trained else 0, generated.logits),
-        temporary_bytes=unpacked,
         cache_bytes=generated.cache,
-        load_peak_bytes=static.loaded + unpacked,
+        load_peak_bytes=static.loaded + static.unpacked * setup.dtype.itemsize,
         train_peak_bytes=max(phases.values(), default=None),
         generate_peak_bytes=stays + generated.peak,
         trainable_parameters=static.trainable if trained else 0,
@@ -299,22 +295,15 @@ def _composed(setup: Setup, static: _Static, trained: Pass | None, generated: _G
 @contextmanager
 def _explained(method: spec.Method, config: PretrainedConfig) -> Iterator[None]:
     """Quiet, and with one sentence where the method cannot be attached to such a model."""
-    logger = logging.getLogger("bitsandbytes.autograd._functions")  # tells of a cast at every layer
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except ConnectionError:
-        raise
     except Exception as problem:  # PEFT and torch fail in many ways
         sentence = str(problem).strip().split("\n")[0].split(". ")[0].rstrip(".")
         raise ValueError(
             f"memory of {method.kind} on a model of type {config.model_type} cannot be predicted: {sentence}"
         ) from problem
-    finally:
-        logger.setLevel(level)
 
 
 # --- optimizers of transformers' TrainingArguments, by what their states take of a tensor's shape ---------------------

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nblib.memory import shapes
-from nblib.train import attention, losses
+from nblib.train import losses
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def train(make: Callable[[], nn.Module], sizes: Sizes, *, checkpointing: bool, a
     with (
         _tracked(make, **how) as (model, tracker, mixed),
         losses.lean(model),
-        attention.wide(model, how["device"], how["autocast"]),
+        losses.wide(model, how["device"], how["autocast"]),
     ):
         if checkpointing:
             model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

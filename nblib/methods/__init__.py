@@ -7,7 +7,6 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it
 from nblib.methods.attaching import (  # noqa: E402
     after_step,
     attach,
-    begins_with_rows,
     custom,
     keeps_checkpointing,
     penalty_over,

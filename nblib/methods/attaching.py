@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING
 from functools import partial
+from unittest.mock import patch
 
 import peft
 import torch
@@ -35,8 +36,8 @@ def attach(
     """The model with the method's parameters added, and only those trainable.
 
     Trainable weights are fp32, also over a half-precision base: a loss scaler cannot unscale fp16 gradients.
-    `steps` of training in all are read by adalora only, which prunes as they pass; `batches` of training rows only
-    where `begins_with_rows` says so. On torch's meta device weights have shapes only, and no tokenizer is read.
+    `steps` of training in all are read by adalora only, which prunes as they pass; `batches` of training rows only by
+    what begins with them. On torch's meta device weights have shapes only, and no tokenizer is read.
     `detach` gives the model back.
     """
     torch.manual_seed(seed)  # the adapter's initial weights
@@ -44,7 +45,7 @@ def attach(
         if isinstance(method, spec.FullTuning):
             attached = model.requires_grad_(True)
         else:
-            attached = _attached(model, method, tokenizer, steps, list(batches))
+            attached = _attached(model, method, tokenizer, steps, batches)
         begun = {}
         if isinstance(method, spec.Custom) and before.changed():  # a part of the base was taken to begin with
             begun = initializing.taken_from_base(attached, method.name)
@@ -60,12 +61,12 @@ def _attached(
     method: spec.Trained,
     tokenizer: PreTrainedTokenizerBase | None,
     steps: int | None,
-    batches: list[Batch],
+    batches: Iterable[Batch],
 ) -> nn.Module:
     settings = config(model, method, steps)
     has_values = model.device.type != "meta"
-    from_rows = has_values and begins_with_rows(method)
-    if from_rows and not batches:
+    from_rows = has_values and initializing.from_rows(settings)
+    if from_rows and not (batches := list(batches)):
         raise ValueError(f"{spec.label(method)} begins with training rows, so attach needs batches; got none")
     if from_rows:
         initializing.prepare(model, settings, batches)
@@ -85,11 +86,6 @@ def _attached(
     return attached
 
 
-def begins_with_rows(method: spec.Trained) -> bool:
-    """Whether the method's initial weights are computed from training rows, which `attach` then needs."""
-    return isinstance(method, spec.Custom) and initializing.from_rows(custom_config(method))
-
-
 def after_step(model: nn.Module, step: int) -> None:
     """To be called after each optimizer step, from 1 on, before gradients are set to zero: adalora prunes then."""
     if isinstance(adalora := getattr(model, "base_model", None), peft.AdaLoraModel):
@@ -103,12 +99,8 @@ def penalty_over(model: nn.Module, batches: int) -> Iterator[None]:
         yield
         return
     settings = adalora.peft_config[adalora.trainable_adapter_name]
-    whole = settings.orth_reg_weight
-    settings.orth_reg_weight = whole / batches
-    try:
+    with patch.object(settings, "orth_reg_weight", settings.orth_reg_weight / batches):
         yield
-    finally:
-        settings.orth_reg_weight = whole
 
 
 def keeps_checkpointing(method: spec.Trained) -> bool:

@@ -33,7 +33,7 @@ def check(method: spec.Method, model: str, precision: str, *, trust_remote_code:
             raise ValueError(f"full trains every weight, and {precision} weights cannot be trained: take fp32 or bf16")
         return
     tree = _tree(model, quantized, trust_remote_code)
-    _check_sizes(method, tree, models.context_length(model, trust_remote_code=trust_remote_code))
+    _check_sizes(method, tree, models.context_length(tree.config))
     with torch.random.fork_rng():  # what tuners draw is nothing to the caller
         if isinstance(method, spec.Custom):
             _check_custom(method, tree, precision)

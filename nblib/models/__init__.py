@@ -9,7 +9,6 @@ from nblib.models.loading import (
     config,
     context_length,
     device,
-    is_encoder_decoder,
     is_split,
     load,
     load_shape,

@@ -4,13 +4,13 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
-import transformers
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,12 +24,21 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from nblib.models import codegen2
-from nblib.models.codegen2 import LazyWeight
-from nblib.models.sources import check, fetched, locate, read_config, shape, stored_precision
+from nblib.models.sources import (
+    WEIGHT_FILES,
+    check,
+    fetched,
+    is_codegen2,
+    locate,
+    read_config,
+    shape,
+    stored_precision,
+    without_bars,
+)
 from nblib.spec import PRECISIONS, QUANTIZED
 
 SHAPE_TOKENIZER = "tiny"  # of models with random weights, whose own may not be to hand
+CODEGEN_GROUPS, CODEGEN2_GROUPS = 4, 8  # of rows of query, value and key: in transformers' class, in CodeGen2's own
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -84,28 +93,19 @@ def config(model: str, *, trust_remote_code: bool = False) -> PretrainedConfig:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
-def is_encoder_decoder(model: str, *, trust_remote_code: bool = False) -> bool:
-    """Whether one half of the model reads the prompt and the other writes the answer, as T5's do."""
-    return bool(config(model, trust_remote_code=trust_remote_code).is_encoder_decoder)
-
-
-def max_prompt_tokens(model: str, *, new_tokens: int, trust_remote_code: bool = False) -> int:
+def max_prompt_tokens(config: PretrainedConfig, *, new_tokens: int) -> int:
     """Tokens that a prompt may have. In an encoder-decoder the answer takes none of them: it has the decoder's own."""
-    length = context_length(model, trust_remote_code=trust_remote_code)
-    return length if is_encoder_decoder(model, trust_remote_code=trust_remote_code) else length - new_tokens
+    return context_length(config) - (0 if config.is_encoder_decoder else new_tokens)
 
 
-def context_length(model: str, *, trust_remote_code: bool = False) -> int:
-    """Tokens that the model can see, from its configuration.
+def context_length(config: PretrainedConfig) -> int:
+    """Tokens that the model can see.
 
     T5's positions are relative and would go on for ever; its `n_positions` says how long the texts of its training
     were, and beyond them nobody knows what it does, so that counts.
     """
-    known = config(model, trust_remote_code=trust_remote_code)
-    for name in ("max_position_embeddings", "n_positions", "n_ctx"):
-        if getattr(known, name, None):
-            return getattr(known, name)
-    return 2048
+    names = ("max_position_embeddings", "n_positions", "n_ctx")
+    return next((length for name in names if (length := getattr(config, name, None))), 2048)
 
 
 def auto_class(config: PretrainedConfig) -> type[AutoModelForCausalLM] | type[AutoModelForSeq2SeqLM]:
@@ -147,8 +147,8 @@ def load(
     how = _how(precision, split)
     if stored_precision(facts):  # the checkpoint says how it is to be read
         del how["quantization_config"]
-    with fetched(model, weights=True, code=trust_remote_code) as folder, _quiet():
-        if codegen2.is_one(facts) and not trust_remote_code:
+    with fetched(model, weights=True, code=trust_remote_code) as folder, without_bars():
+        if is_codegen2(facts) and not trust_remote_code:
             loaded = _codegen2(folder, facts, how)
         else:
             kind = auto_class(config(model, trust_remote_code=trust_remote_code))
@@ -190,7 +190,7 @@ def load_shape(
         empty = auto_class(known).from_config(known)
     tied = empty.all_tied_weights_keys  # a checkpoint has these once, under another name
     weights = {name: _random(like.shape) for name, like in empty.state_dict().items() if name not in tied}
-    with _quiet():
+    with without_bars():
         loaded = type(empty).from_pretrained(None, config=known, state_dict=weights, **_how(precision, split))
     return _ready(loaded, tokenizer), tokenizer
 
@@ -205,9 +205,8 @@ def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrained
         config = Path(folder) / "tokenizer_config.json"
         facts = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
     if facts.get("add_bos_token") is True and "Llama" in str(facts.get("tokenizer_class")):
-        tokenizer.add_bos_token = (
-            True  # dropped by transformers 5 where tokenizer.json leaves it to the class: Deepseek's
-        )
+        # Dropped by transformers 5 where tokenizer.json leaves it to the class: Deepseek's.
+        tokenizer.add_bos_token = True
     if tokenizer.eos_token_id is None:
         raise ValueError(
             f"the tokenizer of {model} has no end-of-sequence token, so no answer would end: "
@@ -219,17 +218,6 @@ def load_tokenizer(model: str, *, trust_remote_code: bool = False) -> PreTrained
         spare = tokenizer.unk_token if tokenizer.unk_token not in (None, tokenizer.eos_token) else None
         tokenizer.add_special_tokens({"pad_token": spare or "<|pad|>"})
     return tokenizer
-
-
-def _codegen2(folder: str, facts: dict, how: dict) -> PreTrainedModel:
-    """In transformers' class, and saved again it is a checkpoint of that class: its auto_map goes."""
-    known = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    del known.auto_map
-    loaded = CodeGenForCausalLM.from_pretrained(None, config=known, state_dict=codegen2.weights(folder, facts), **how)
-    if (Path(folder) / "generation_config.json").exists():
-        loaded.generation_config = GenerationConfig.from_pretrained(folder)
-    loaded.name_or_path = loaded.config.name_or_path = folder
-    return loaded
 
 
 def _grow(loaded: PreTrainedModel, rows: int) -> None:
@@ -295,16 +283,55 @@ def _own_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> G
     )
 
 
-def _random(shape: torch.Size) -> LazyWeight:
+# --- weights that are made while a model is loaded ------------------------------------------------------------------
+
+
+class _LazyWeight:
+    """A weight that transformers' loading makes when it reads it, as it reads a part of a file."""
+
+    def __init__(self, shape: Sequence[int], make: Callable[[], torch.Tensor]):
+        self.shape, self.make = tuple(shape), make
+
+    def __getitem__(self, _) -> torch.Tensor:
+        return self.make()
+
+
+def _random(shape: torch.Size) -> _LazyWeight:
     # Straight on the device, in the smallest type that every precision can be made of.
-    return LazyWeight(shape, lambda: torch.empty(shape, dtype=torch.bfloat16, device=device()).normal_(std=0.02))
+    return _LazyWeight(shape, lambda: torch.empty(shape, dtype=torch.bfloat16, device=device()).normal_(std=0.02))
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bar over weight files: notebooks keep every line."""
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.utils.logging.enable_progress_bar()
+def _codegen2(folder: str, facts: dict, how: dict) -> PreTrainedModel:
+    """CodeGen2 in transformers' CodeGen, which reads the rows of query, value and key in other groups.
+
+    Saved again it is a checkpoint of that class: its auto_map goes.
+    """
+    known = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    del known.auto_map
+    groups, weights = facts.get("mp_num", CODEGEN2_GROUPS), dict(_stored(Path(folder)))
+    for name, stored in weights.items():
+        if name.endswith(".attn.qkv_proj.weight"):
+            shape = stored.get_shape() if hasattr(stored, "get_shape") else stored.shape
+            weights[name] = _LazyWeight(shape, lambda stored=stored: regroup(stored[...], groups))
+    loaded = CodeGenForCausalLM.from_pretrained(None, config=known, state_dict=weights, **how)
+    if (Path(folder) / "generation_config.json").exists():
+        loaded.generation_config = GenerationConfig.from_pretrained(folder)
+    loaded.name_or_path = loaded.config.name_or_path = folder
+    return loaded
+
+
+def regroup(weight: torch.Tensor, groups: int, wanted: int = CODEGEN_GROUPS) -> torch.Tensor:
+    """Rows of `groups` times query, value and key, a part of the heads each, in `wanted` such groups. Exact."""
+    parts = weight.reshape(groups, 3, -1, *weight.shape[1:]).transpose(0, 1)
+    whole = parts.reshape(3, wanted, -1, *weight.shape[1:]).transpose(0, 1)
+    return whole.reshape(weight.shape)
+
+
+def _stored(folder: Path) -> Iterator[tuple]:
+    """Names and weights of a checkpoint's files; none of them is read before it is needed."""
+    safe = sorted(folder.glob(WEIGHT_FILES[0]))
+    for path in safe:
+        file = safe_open(path, framework="pt")
+        yield from ((name, file.get_slice(name)) for name in file.keys())  # noqa: SIM118 - it is no mapping
+    for path in () if safe else sorted(folder.glob(WEIGHT_FILES[1])):
+        yield from torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path)).items()

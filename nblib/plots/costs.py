@@ -173,25 +173,22 @@ def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> 
     marks = axes.scatter(points["x"], points["y"], s=150)
     heights = np.linspace(points["low"], points["high"], 12, axis=1).ravel()  # along the intervals
     arrows = {"arrowstyle": "-", "color": page().faint, "lw": 0.7}
-    settings: dict[str, Any] = {"expand": (1.05, 1.25), "iter_lim": 150, "min_arrow_len": 14, "arrowprops": arrows}
+    settings: dict[str, Any] = {"expand": (1.15, 1.3), "force_static": (0.3, 0.5), "iter_lim": 300}
+    settings |= {"min_arrow_len": 14, "arrowprops": arrows}
     adjust_text(texts, np.repeat(points["x"], 12), heights, objects=marks, ax=axes, **settings)
     marks.remove()
 
 
-def break_even(frame: pd.DataFrame, *, methods: Sequence[str] = ()) -> Figure:
+def break_even(frame: pd.DataFrame) -> Figure:
     """Cost against number of questions: the trained method, which starts at the cost of training, and prompting ones.
 
-    Tokens above, seconds below; a number says where two methods cross. `methods` are lines of the frame; empty: the ICL
-    and the RAG method that score best. For `tokens` and `seconds`, the frame has the costs `_once` (training), `_base`
-    and `_method` (per question), and `_queries`, or `_why` there is none.
-    Raises ValueError for a method that is not a line.
+    Tokens above, seconds below; a number says where two methods cross. We draw the ICL and the RAG method that score
+    best. For `tokens` and `seconds`, the frame has the costs `_once` (training), `_base`
+    and `_method` (per question), and `_queries`, or `_queries_why` there is none.
     """
     frame = style.tidy(frame).set_index("method", drop=False)
-    for label in methods:
-        if label not in frame.index:
-            raise ValueError(f"methods must be of {', '.join(map(str, frame.index)) or 'no line'}; got {label!r}")
     best = frame[frame["family"].isin(IN_PROMPTS)].sort_values("score", kind="stable", na_position="first")
-    chosen = frame.loc[list(methods) or sorted(best.drop_duplicates("family", keep="last").index)]
+    chosen = frame.loc[sorted(best.drop_duplicates("family", keep="last").index)]
     pays = {unit: chosen[f"{unit}_queries"].astype(float).min() for unit in ("tokens", "seconds")}
     when = [("never" if pd.isna(at) else f"from {at:,.0f} queries on") + f" in {unit}" for unit, at in pays.items()]
     title = " ".join(["Training", *chosen["base"].unique()[:1], "pays", ", ".join(when)])
@@ -209,7 +206,7 @@ def _crossings(axes: Axes, unit: str, chosen: pd.DataFrame) -> list[str]:
     queries, words = np.geomspace(low, high, 200), []
     for place, (label, row) in enumerate(chosen.iterrows(), 1):
         shade, height = colour(row["kind"]), once[label] + found[label] * base[label]
-        when = row[f"{unit}_why"] if pd.isna(height) else f"more expensive from {found[label]:,.0f} queries on"
+        when = row[f"{unit}_queries_why"] if pd.isna(height) else f"more expensive from {found[label]:,.0f} queries on"
         words.append(f"{label} in {unit}: {when}")
         if not pd.isna(cost[label]):
             looks: dict[str, Any] = {"color": shade, "lw": 2, "ls": DASHES[place % len(DASHES)]}

@@ -218,16 +218,14 @@ def at_right(axes: Axes, places: Sequence[float] | np.ndarray, texts: Sequence[s
 
 
 def tidy(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The frame with its methods and their kinds as columns. Raises ValueError for a column that it lacks."""
+    """The frame with its methods as a column. Raises ValueError for a column that it lacks."""
     if "method" not in frame:
         frame = frame.assign(method=frame["label"]) if "label" in frame else frame.reset_index(names="method")
     for column in columns:
         if column not in frame:
             known = ", ".join(name for name in NAMES if name in frame)
             raise ValueError(f"the column must be one of {known or 'none of this frame'}; got {column!r}")
-    if "kind" in frame:
-        return frame
-    return frame.assign(kind=frame["method"].astype(str).str.replace(r"-\d+\b.*", "", regex=True))
+    return frame
 
 
 def axis_label(frame: pd.DataFrame, column: str, *, brief: bool = False, largest: float | None = None) -> str:
@@ -306,6 +304,8 @@ def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str], at: str) -> str:
     parts += [f"measured on {named['device']}"] if "device" in named else []
     counts = {"n = {}": f"{metric}_n", "{} seeds": "seeds"}
     parts.append(", ".join(_range(frame[name], text) for text, name in counts.items() if name in frame))
+    rank = frame.get(f"{metric}_rank", pd.Series(dtype=float))
+    parts.append("with one seed not ranked" if rank.isna().any() and rank.notna().any() else "")
     if f"{metric}_low" in frame and frame[f"{metric}_low"].notna().any():
         several = ("", " and, where several, seeds")[bool((frame["seeds"] > 1).any())] if "seeds" in frame else ""
         parts.append(f"bars: 95 % intervals over examples{several}")
@@ -325,8 +325,13 @@ def _range(counts: pd.Series, text: str) -> str:
 
 
 def finding(frame: pd.DataFrame, metric: str, name: str = "method", *, within: str = "") -> str:
-    """What a figure of that column shows: the best scores, of each value of `within`; of costs from where to where."""
+    """What a figure of that column shows: the best scores, of each value of `within`; of costs from where to where.
+
+    The best is one of the lines that tables rank: what varies with the seed and has one seed is shown, not judged.
+    """
     frame = frame[frame[metric].notna()] if metric in frame else frame[:0]
+    if f"{metric}_rank" in frame and frame[f"{metric}_rank"].notna().any():
+        frame = frame[frame[f"{metric}_rank"].notna()]
     if frame.empty:
         return capital(short(metric))
     value, is_cost = frame[metric].astype(float), metric not in (*SCORES, "mean_rank", "loss")
@@ -405,11 +410,22 @@ def svg(figure: Figure) -> str:
 
 
 def _png(figure: Figure) -> bytes:
-    """In 256 colours: a third of the bytes, and only pixels of rounded edges change."""
+    """In its 256 most frequent colours: a third of the bytes, and only pixels of rounded edges change."""
     drawn, target = io.BytesIO(), io.BytesIO()
     with context():
         figure.savefig(drawn, format="png", dpi=DPI)
-    small, described = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE), PngInfo()
+    small, described = _with_palette(np.asarray(Image.open(drawn).convert("RGB"), dtype=int)), PngInfo()
     described.add_text("Description", alternative(figure))
     small.save(target, format="png", optimize=True, dpi=(DPI, DPI), pnginfo=described)
     return target.getvalue()
+
+
+def _with_palette(pixels: np.ndarray) -> Image.Image:
+    """Every pixel (rows, columns, 3) in the nearest of the 256 most frequent colours, which stay what they are."""
+    codes, places, counts = np.unique(pixels @ (65536, 256, 1), return_inverse=True, return_counts=True)
+    shades = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
+    kept = shades[np.argsort(-counts, kind="stable")[:256]]
+    nearest = np.square(shades[:, None] - kept).sum(axis=-1).argmin(axis=1)
+    image = Image.fromarray(nearest[places].reshape(pixels.shape[:2]).astype(np.uint8))
+    image.putpalette(kept.astype(np.uint8).tobytes())  # from now on of mode P
+    return image

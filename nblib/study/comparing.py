@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from math import gcd
 from pathlib import Path
@@ -259,19 +259,6 @@ def from_yaml(path: str | Path) -> Study:
     if isinstance(values.get("decoding"), dict):
         values["decoding"] = _made(Decoding, values["decoding"], "decoding")
     return _made(Study, values, str(path))
-
-
-def to_yaml(study: Study, path: str | Path) -> Path:
-    """Writes what differs from the defaults, for `from_yaml` to read."""
-    values = {name: list(one) if isinstance(one, tuple) else one for name, one in spec.changed(study).items()}
-    if study.names:
-        values["names"] = [
-            one if isinstance(one, str) else {"kind": one.kind} | spec.changed(one) for one in study.names
-        ]
-    if study.decoding:
-        values["decoding"] = asdict(study.decoding)
-    Path(path).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    return Path(path)
 
 
 def _method(values: dict) -> spec.Method:

@@ -1,9 +1,11 @@
-"""The base model that runs share, with a run's method on it: trained, or as an earlier run trained it."""
+"""The base model that runs share, with a run's method on it, trained here or earlier; what that and the rest cost."""
 
 import gc
 import glob
-from collections.abc import Sequence
-from contextlib import nullcontext
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,58 @@ from nblib import memory, methods, models, provenance, results, spec, tasks, tra
 from nblib.study import resume
 from nblib.study.locks import lock
 from nblib.study.planning import Planned
-from nblib.study.record import Phase, Record
 
 LOGS = "logs"  # of a results folder: a folder a training, for TensorBoard
 WEIGHTS = "adapter_model.safetensors"  # PEFT's name
+
+
+@dataclass
+class Phase:
+    """What a phase costs; `earlier` is what it had cost when an earlier process ended in the middle of it."""
+
+    earlier: dict[str, float | None] = field(default_factory=dict)
+    start: float = field(default_factory=time.monotonic)
+    peak: memory.Peak = field(default_factory=memory.Peak)
+
+    def costs(self) -> dict[str, float | None]:
+        """Seconds and bytes by name."""
+        costs: dict = {"before_bytes": self.peak.before_bytes}
+        costs["seconds"] = time.monotonic() - self.start + (self.earlier.get("seconds") or 0.0)
+        for name in ("peak_bytes", "reserved_bytes"):
+            costs[name] = memory.most(getattr(self.peak, name), self.earlier.get(name))
+        return costs
+
+    def so_far(self) -> dict[str, float | None]:
+        """The costs until now, of a phase that has not ended."""
+        with memory.phase(memory.Peak()):
+            pass  # its beginning notes the peaks of the phases around it
+        return self.costs()
+
+
+@dataclass
+class Record:
+    """Costs, notes and status of one run; a row is made of it."""
+
+    costs: dict[str, float | None] = field(default_factory=dict)  # as in results.Row
+    notes: dict = field(default_factory=dict)
+    status: str = results.OK
+    error: str | None = None
+
+    @contextmanager
+    def phase(self, name: str, earlier: dict[str, float | None] | None = None) -> Iterator[Phase]:
+        """Adds `name_seconds` and bytes of what runs inside, also where it fails."""
+        measured = Phase(earlier or {})
+        try:
+            with memory.phase(measured.peak):
+                yield measured
+        finally:
+            self.costs |= {f"{name}_{kind}": value for kind, value in measured.costs().items()}
+
+    def fail(self, problem: Exception) -> None:
+        """Notes why the run ended before its end, and where."""
+        self.status = results.OUT_OF_MEMORY if memory.is_out_of_memory(problem) else results.FAILED
+        self.error = f"{type(problem).__name__}: {problem}"
+        self.notes["traceback"] = "".join(traceback.format_exception(problem))
 
 
 @dataclass
@@ -120,12 +170,10 @@ def _shared(
 
 def detach(planned: Planned, base: Base, model: nn.Module) -> None:
     """Leaves the base as it was loaded; where its own weights have changed, it is dropped, to be loaded again."""
-    if isinstance(planned.run.method, spec.FullTuning):
-        base.drop()
-    elif planned.run.method.trained:
+    if planned.run.method.trained:
         try:
             base.model = methods.detach(model)
-        except methods.BaseChangedError:
+        except methods.BaseChangedError:  # also by full tuning
             base.drop()
 
 
@@ -244,15 +292,12 @@ def _training(run: spec.Run, record: Record) -> spec.Training:
 
 def _attached(planned: Planned, base: Base, training: spec.Training) -> nn.Module:
     """The base with the method on it, untrained; some methods begin with the training rows in their order."""
-    rows, task = planned.data.train, tasks.trained(planned.run)
-    seq2seq, batches = base.model.config.is_encoder_decoder, []
-    steps = train.steps(rows, base.tokenizer, task, training, encoder_decoder=seq2seq)
-    if methods.begins_with_rows(planned.run.method):
-        encoded, size = train.encode_all(rows, base.tokenizer, task, encoder_decoder=seq2seq), training.device_batch
-        parts = (encoded[start : start + size] for start in range(0, len(encoded), size))
-        batches = [train.collate(part, base.tokenizer.pad_token_id) for part in parts]
-    method, seed = planned.run.method, planned.run.seed
-    return methods.attach(base.model, method, base.tokenizer, seed=seed, steps=steps, batches=batches)
+    method, tokenizer, size = planned.run.method, base.tokenizer, training.device_batch
+    task, seq2seq = tasks.trained(planned.run), base.model.config.is_encoder_decoder
+    rows = train.encode_all(planned.data.train, tokenizer, task, encoder_decoder=seq2seq)
+    batches = (train.collate(rows[start : start + size], tokenizer.pad_token_id) for start in range(0, len(rows), size))
+    steps = train.steps(len(rows), training)
+    return methods.attach(base.model, method, tokenizer, seed=planned.run.seed, steps=steps, batches=batches)
 
 
 def _checkpoints(folder: Path | None, phase: Phase, kinds: dict, before: dict) -> train.Checkpoints | None:

@@ -86,8 +86,7 @@ def weights(run: Run) -> str:
 
 def max_prompt_tokens(run: Run, *, new_tokens: int) -> int:
     """Tokens that a prompt may have besides the method's learned ones."""
-    source, trusted = model_source(run), run.trust_remote_code
-    return models.max_prompt_tokens(source, new_tokens=new_tokens, trust_remote_code=trusted) - virtual_tokens(run)
+    return models.max_prompt_tokens(config(run), new_tokens=new_tokens) - virtual_tokens(run)
 
 
 def virtual_tokens(run: Run) -> int:

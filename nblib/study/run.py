@@ -26,9 +26,8 @@ from nblib import (
 from nblib.results import Prediction, Row
 from nblib.retrieve import Found
 from nblib.study import fitting, planning, resume
-from nblib.study.fitting import Base
+from nblib.study.fitting import Base, Record
 from nblib.study.planning import Planned
-from nblib.study.record import Record
 
 TRAINING_SHARE = 0.7  # of a run's time, for its line of progress
 

@@ -34,7 +34,7 @@ from nblib.tables.costs import (
     quality_memory,
     soft_cost,
 )
-from nblib.tables.groups import by_difficulty, by_group, difficulties, learned, nearest, retrieval
+from nblib.tables.groups import by_group, difficulties, nearest, retrieval
 from nblib.tables.labels import Benchmark, benchmarks, names
 from nblib.tables.protocol import (
     appendix,
@@ -51,6 +51,7 @@ from nblib.tables.protocol import (
     skipped,
 )
 from nblib.tables.scores import (
+    LEARNED,
     across_models,
     comparison,
     learning_curves,
@@ -59,6 +60,5 @@ from nblib.tables.scores import (
     sensitivity,
     tested,
     transfer,
-    versus,
 )
 from nblib.tables.show import Marked, Table, full, paragraph

@@ -59,7 +59,7 @@ class Verdict:
     task: str
     verdict: str  # HOLDS, FAILS or OPEN
     sentence: str
-    numbers: pd.DataFrame = field(repr=False)  # one line a comparison: line, base, score, base_score, difference…
+    numbers: pd.DataFrame = field(repr=False)  # one line per comparison: line, base, score, base_score, difference…
 
     @property
     def answer(self) -> str:
@@ -114,13 +114,13 @@ def shipped(claim: str, task: str, model: str = "tiny") -> Verdict:
 
 
 def verdict_table(found: Sequence[Verdict]) -> Table:
-    """One line a claim, model and task."""
+    """One line per claim, model and task."""
     lines = [
         {"claim": f"{verdict.claim}: {CLAIMS[verdict.claim]}", "model": verdict.model, "task": verdict.task}
         | {"verdict": verdict.verdict + " by this data" * (verdict.verdict == OPEN), "numbers": verdict.sentence}
         for verdict in found
     ]
-    return Table(pd.DataFrame(lines), (f"{RULE} {PAPER}",), heads={"verdict": "verdict"})
+    return Table(pd.DataFrame(lines), (f"{RULE} {PAPER}",))
 
 
 def beats(
@@ -161,20 +161,15 @@ def claim_lora(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") 
     """Holds where LoRA beats every other PEFT method, fails where one beats it: of those with several seeds.
 
     Not decided with fewer than four of these, nor where one of the others scored no less than LoRA in its one seed.
-    QLoRA is LoRA at another precision, and no rival of it. `points_per_1000_parameters` is what a thousand trained
-    parameters of LoRA gain above zero-shot, `base_points_per_1000_parameters` those of its rival.
+    QLoRA is LoRA at another precision, and no rival of it.
     """
     runs, answers = labelled(runs, answers)
     frame = _methods(runs, metric)
-    zero = frame.loc[frame["kind"] == "zero-shot", metric].max()
     loras = frame.index[frame["kind"] == "lora"]
     rivals = frame.index[(frame["family"] == "PEFT") & ~frame["kind"].isin(LORA)]
     if loras.empty or rivals.empty:
         return _silent("1, LoRA", runs, metric, "LoRA and another PEFT method do not both have a result")
-    gains = 1e5 * (frame[metric] - (0.0 if pd.isna(zero) else zero)) / frame["trainable_parameters"]
     numbers = _duels(frame, answers, metric, loras[0], list(rivals))
-    numbers["points_per_1000_parameters"] = gains[loras[0]]
-    numbers["base_points_per_1000_parameters"] = gains[rivals].to_numpy()
     unsure = numbers[numbers["verdict"] == stats.ONE_SEED]
     judged = numbers.drop(index=unsure.index)
     verdict = _decided(judged) if len(judged) >= LEAST else OPEN
@@ -204,8 +199,6 @@ def claim_2(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
         base=f"{base['method']} on {base['model']}",
         score=numbers[metric],
         base_score=base[metric],
-        base_train_seconds=base["train_seconds"],
-        base_peak_bytes=base["peak_bytes"],
         note=numbers["relative_share"].map(lambda share: _percent(share, "relative")),
     )
     lost = stats.decide_all(list(-numbers["difference"]), list(numbers["p"])) == "higher"
@@ -213,9 +206,7 @@ def claim_2(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
     verdict = FAILS if lost else HOLDS if _decided(numbers) == HOLDS else OPEN
     if verdict == OPEN and is_won.any():
         verdict = f"{HOLDS} for {listed(list(numbers.loc[is_won, 'model']))} only"
-    more = ["relative_share", "total_parameters", "trained_share", "train_seconds", "peak_bytes"]
-    more += ["base_train_seconds", "base_peak_bytes", "note"]
-    return _verdict("2", runs, metric, verdict, numbers[[*COLUMNS, *more]], model=listed(list(numbers["model"])))
+    return _verdict("2", runs, metric, verdict, numbers[[*COLUMNS, "note"]], model=listed(list(numbers["model"])))
 
 
 def claim_3(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
@@ -233,11 +224,9 @@ def claim_3(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
     if base is None or not is_quantized.any():
         return _silent("3", runs, metric, "quantized and unquantized LoRA do not both have a result")
     center, memory = str(base.name), frame["memory_bytes"]
-    full = memory[frame["kind"] == "full"]
     frame["memory_share"] = memory / memory[center]
-    frame["full_memory_share"] = memory / (full.iloc[0] if len(full) else float("nan"))
     frame["note"] = frame["memory_share"].map(lambda share: _percent(share, "of its memory"))
-    more = ["memory_bytes", "memory_share", "full_memory_share", "note"]
+    more = ["memory_bytes", "memory_share", "note"]
     quantized = frame[is_quantized]
     small = quantized.index[quantized["memory_share"] <= ABOUT_HALF]
     answers = answers[answers["method"].isin([center, *quantized.index])]
@@ -335,18 +324,13 @@ def _first(frame: pd.DataFrame, family: str) -> str | None:
 
 
 def _duels(frame: pd.DataFrame, answers: pd.DataFrame, metric: str, line: str | None, bases: list[str]) -> pd.DataFrame:
-    """One method against each of the others, and what both cost; of one that was not run nothing is known."""
+    """One method against each of the others; of one that was not run nothing is known."""
     numbers = pd.DataFrame({"line": line, "base": bases, "base_score": frame.loc[bases, metric].to_numpy()})
     if line is None:
         return numbers
     numbers["score"] = frame.at[line, metric]
     tested = turned(_tests(answers[answers["method"].isin([line, *bases])], metric, line))[TESTS]
-    numbers = numbers.join(tested, on="base")
-    numbers["relative_share"] = numbers["score"] / numbers["base_score"].replace(0, np.nan) - 1
-    numbers["trainable_parameters"] = frame.at[line, "trainable_parameters"]
-    for cost in ("train_seconds", "prompt_tokens"):
-        numbers = numbers.assign(**{cost: frame.at[line, cost], f"base_{cost}": frame.loc[bases, cost].to_numpy()})
-    return numbers
+    return numbers.join(tested, on="base")
 
 
 def _decided(numbers: pd.DataFrame) -> str:

@@ -128,17 +128,17 @@ def cards(plans: Mapping[str, list[Any] | str], sizes: Mapping[str, float]) -> T
     return Table(frame, (note,), columns=shown, heads=heads, group="card")
 
 
-def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = None, metric: str = "em@1") -> Table:
+def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> Table:
     """One line per ICL or RAG method: after how many questions training `base` and asking it costs no more.
 
-    `base` is the label of a trained method; None: LoRA, else the first PEFT method. In tokens and in seconds, means
-    over seeds: `tokens_once` for training, `tokens_base` and `tokens_method` per question, `tokens_queries` (None:
-    `tokens_why` gives the reason). The line also has `base` minus the method in `metric`.
-    Raises ValueError for a base that is not a trained method with a result.
+    `base` is LoRA where it has run, else the first PEFT method. In tokens and in seconds, means over seeds:
+    `tokens_once` for training, `tokens_base` and `tokens_method` per question, `tokens_queries` (None:
+    `tokens_queries_why` gives the reason). The line also has `base` minus the method in `metric`.
     """
     runs, answers = labelled(runs, answers)
     runs = runs[runs["status"] == results.OK]
-    trained, runs = _trained_base(runs, base), runs.astype({"method": object})
+    peft = runs.loc[runs["family"] == "PEFT", "method"].min()  # in the house order
+    trained, runs = None if pd.isna(peft) else peft, runs.astype({"method": object})
     frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family", "seeds"]]
     frame = frame if trained else frame[:0]
     means = _query_costs(runs, metric)
@@ -159,9 +159,9 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, base: str | None = 
     spent = f"Training {trained} once costs {' or '.join(once)}." if once else "Training's cost is not known."
     heads = {"difference": f"{SCORES[metric]} of {trained} against it (points)", "verdict": f"so {trained} is"}
     for unit in UNITS:
-        heads |= {f"{unit}_queries": f"cheaper in {unit} from (queries)", f"{unit}_why": f"why none in {unit}"}
+        heads[f"{unit}_queries"] = f"cheaper in {unit} from (queries)"
         heads |= {f"{unit}_base": f"{unit} per query, {trained}", f"{unit}_method": f"{unit} per query"}
-    columns = ("method", *(f"{unit}_{name}" for unit in UNITS for name in ("queries", "why")), "difference")
+    columns = ("method", *(f"{unit}_queries" for unit in UNITS), "difference", "verdict")
     return Table(frame, (spent, BREAK_EVEN), columns=columns, heads=heads)
 
 
@@ -256,27 +256,15 @@ def _memory_table(frame: pd.DataFrame) -> Table:
     return Table(frame, notes, columns=columns, heads=heads, group="name")
 
 
-def _trained_base(runs: pd.DataFrame, label: str | None) -> str | None:
-    """That method; None: the PEFT method that is first in the house order, LoRA where it has run."""
-    if label is None:
-        first = runs.loc[runs["family"] == "PEFT", "method"].min()
-        return None if pd.isna(first) else first
-    trained = runs.loc[runs["family"].isin(TRAINED), "method"].unique()
-    if label not in trained:
-        known = ", ".join(trained) or "none, because no trained method has a result"
-        raise ValueError(f"base must be a trained method with a result ({known}); got {label!r}")
-    return label
-
-
 def _even(own: pd.Series, others: pd.Series, unit: str, mixed: Sequence[bool]) -> dict[str, Any]:
     """When methods with those costs a query have cost as much as the trained one, or why there is no such number."""
     once, ours = own[f"{unit}_once"], own[unit]
     why = pd.Series(None, index=others.index, dtype=object)
     why[others <= ours] = f"never: {own.name} is not cheaper per query"
-    why[list(mixed) or [False] * len(why)] = "measured on different devices, or numbers of threads or processes"
+    why[list(mixed) or [False] * len(why)] = "measured on different machines"
     why[others.isna() | pd.isna(once + ours)] = "not measured"
     queries = np.ceil(once / (others - ours)).where(why.isna())
-    costs = {"once": once, "base": ours, "method": others, "queries": queries, "why": why}
+    costs = {"once": once, "base": ours, "method": others, "queries": queries, "queries_why": why}
     return {f"{unit}_{name}": values for name, values in costs.items()}
 
 

@@ -1,6 +1,6 @@
 """Scores of some of the examples: by difficulty, by any other group, and by what the prompt held."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,43 +8,55 @@ import pandas as pd
 from nblib import results
 from nblib.columns import EXECUTION, SCORES
 from nblib.tables.labels import Benchmark, counts, labelled, plain_index
-from nblib.tables.scores import LEARNED, SEEDS, base_of, has, summary
-from nblib.tables.show import Table
+from nblib.tables.scores import SEEDS, base_of, has, summary, tests
+from nblib.tables.show import Table, paragraph
 
 DIFFICULTIES = ("introductory", "interview", "competition")  # of APPS, from easy to hard
 
 
-def by_difficulty(runs: pd.DataFrame, answers: pd.DataFrame, difficulties: Mapping[str, str]) -> Table:
-    """One line a difficulty and method, `all` first; `difficulties` are those of the examples, by id.
+def by_group(
+    runs: pd.DataFrame,
+    answers: pd.DataFrame,
+    groups: Mapping[str, str],
+    *,
+    metrics: Sequence[str] = ("em@1",),
+    base: str | None = None,
+) -> Table:
+    """One line per group of examples and method, `all` first; `groups` names the group of an example, by id.
 
-    `ended passed`, `ended wrong`… are shares of first answers that ended so, over all seeds.
+    Groups stand in the order in which `groups` names them, difficulties of APPS from easy to hard; examples without one
+    are the group `other`. The scores are those of `metrics` that the runs have. Where answers were run, `ended passed`,
+    `ended wrong`… are shares of first answers, over all seeds. With `base` (a label) also each method minus it in the
+    first score on the group's examples, p with Holm's correction over all of these lines.
+    Raises ValueError for a base that has no result, and where `groups` names no example of the runs.
     """
     runs, answers = labelled(runs, answers)
-    names = dict.fromkeys(name for name in difficulties.values() if name)
-    order = sorted(names, key=lambda name: [*DIFFICULTIES, name].index(name))
-    answers, by = _with_all(answers, "difficulty", difficulties, order), ["difficulty", "method"]
-    frame = _scores_of(runs, answers, by, EXECUTION)
-    ended = answers.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
-    frame = frame.join(plain_index(ended.add_prefix("ended ").reset_index(), by)).reset_index()
-    return Table(frame, (SEEDS, *_judging(runs)), columns=(*by, "strict_accuracy", "n"), group="difficulty")
-
-
-def learned(runs: pd.DataFrame, answers: pd.DataFrame, groups: Mapping[str, str]) -> Table:
-    """One line a group of examples and method, `all` first: which expressions are right and which answers in style.
-
-    `groups` are those of the examples, by id, as in `by_group`. Empty where the task has no house style.
-    """
-    runs, answers = labelled(runs, answers)
-    if not has(runs, LEARNED[-1]):
-        return Table(pd.DataFrame(), ("This task has no house style that is scored by itself.",))
-    answers, by = _with_all(answers, "group", groups, list(dict.fromkeys(groups.values()))), ["group", "method"]
-    note = "An expression is right whatever the answer does with its value."
-    frame = _scores_of(runs, answers, by, LEARNED).reset_index()
-    return Table(frame, (note, SEEDS), columns=(*by, *LEARNED, "seeds"), heads={"group": "examples"}, group="group")
+    shown = [metric for metric in metrics if has(runs, metric)]
+    if not shown:
+        return paragraph(f"These runs have no {' or '.join(SCORES[metric] for metric in metrics)}.")
+    own, by = _grouped(answers, groups), ["group", "method"]
+    both = pd.concat([answers.assign(group="all"), own.astype({"group": object})])
+    both["group"] = pd.Categorical(both["group"], ["all", *own["group"].cat.categories], ordered=True)
+    about = counts(runs, ["method"]).reset_index()
+    lines = pd.DataFrame({"group": both["group"].cat.categories}).merge(about, how="cross")
+    frame = plain_index(lines, by)[["kind", "family", "model", "task", "limit", "status", "seeds"]]
+    sizes = both.groupby("group", observed=True)["example"].nunique()
+    frame["n"] = frame.index.get_level_values("group").map(sizes.to_dict())
+    for metric in shown:
+        ends = ("", "_sd", "_low", "_high", "_n", "_missing")
+        frame = frame.join(summary(both, by, metric)[[f"{metric}{end}" for end in ends]])
+    if base is not None:
+        settings: dict = {"within": ["group"], "family": ()}
+        frame = frame.join(tests(own, by, shown[0], base_of(answers, base, shown[0]), **settings).drop(columns="n"))
+    frame = frame.join(_ended(both, by))
+    tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
+    heads = {"group": "examples", "difference": f"against {base} (points)"}
+    columns, notes = (*by, *shown[:2], "difference", "verdict"), (SEEDS, tested if base else "", *_judging(runs))
+    return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="group")
 
 
 def difficulties(benchmark: Benchmark) -> Table:
-    """Execution scores by difficulty, from the counts in the runs' notes: one line a model, method and difficulty.
+    """Execution scores by difficulty, from the counts in the runs' notes: one line per model, method and difficulty.
 
     Means over seeds, without intervals. Empty where no run names difficulties.
     """
@@ -63,42 +75,6 @@ def difficulties(benchmark: Benchmark) -> Table:
     return Table(frame, ("Means over seeds.",), columns=(*by, "strict_accuracy", "n"), group="model")
 
 
-def by_group(
-    runs: pd.DataFrame,
-    answers: pd.DataFrame,
-    groups: Mapping[str, str],
-    *,
-    metric: str = "em@1",
-    base: str | None = None,
-) -> Table:
-    """One line a group of examples and method; `groups` names the group of an example, by id.
-
-    Groups stand in the order in which `groups` names them; examples without one are the group `other`. With `base` (a
-    label) also each method minus it on the group's examples, p with Holm's correction over all lines.
-    Raises ValueError for a base that has no result, and where `groups` names no example of the runs.
-    """
-    runs, answers = labelled(runs, answers)
-    names = answers["example"].astype(object).map(lambda id: groups.get(id) or None)
-    if len(names) and names.isna().all():
-        raise ValueError(
-            f"groups must name examples of the runs, such as {min(answers['example'])!r}; got none of them"
-        )
-    answers, by = answers.assign(group=names.fillna("other")), ["group", "method"]
-    order = [name for name in dict.fromkeys([*groups.values(), "other"]) if name in set(answers["group"])]
-    answers["group"] = pd.Categorical(answers["group"], order, ordered=True)
-    chosen = None if base is None else base_of(answers, base, metric)
-    found = summary(answers, by, metric, base=chosen, within=["group"], family=())
-    about = ["kind", "family", "model", "task", "limit", "status", "seeds"]
-    frame = _each_method(runs, "group", order)[about].join(found.drop(columns="seeds")).reset_index()
-    total = frame["group"].map(answers.groupby("group", observed=True)["example"].nunique()).astype(int)
-    frame[f"{metric}_n"] = frame["examples"].fillna(0).astype(int)
-    frame[f"{metric}_missing"] = total - frame[f"{metric}_n"]
-    tested = "Differences are paired over the group's examples; p with Holm's correction over all lines."
-    notes = (SEEDS, tested if base else "")
-    heads = {"group": "examples", "difference": f"against {base} (points)"}
-    return Table(frame, notes, columns=(*by, metric, "difference", "verdict"), heads=heads, group="group")
-
-
 def retrieval(
     runs: pd.DataFrame,
     answers: pd.DataFrame,
@@ -107,7 +83,7 @@ def retrieval(
     train_operations: Mapping[str, str],
     metric: str = "em@1",
 ) -> Table:
-    """One line an ICL or RAG method: what its prompts held, over all queries and seeds.
+    """One line per ICL or RAG method: what its prompts held, over all queries and seeds.
 
     `test_operations` and `train_operations` map ids of test and of training examples to operations.
     `hit_share`: of queries with a shot of their own operation; `same_share`: of such shots; `similarity`: mean of the
@@ -146,7 +122,7 @@ def retrieval(
 
 
 def nearest(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1") -> pd.DataFrame:
-    """One line a query of one run, RAG's with the fewest shots: `similarity` of its nearest shot and its `score`.
+    """One line per query of one run, RAG's with the fewest shots: `similarity` of its nearest shot and its `score`.
 
     Queries without a measured similarity are left out and counted in `unknown`. Empty where no such run is there.
     """
@@ -174,27 +150,22 @@ def _shot_operations(
     return answers.assign(count=count, same=same, hit=same > 0, reachable=reachable, known=known)
 
 
-def _with_all(answers: pd.DataFrame, name: str, groups: Mapping[str, str], order: Sequence[str]) -> pd.DataFrame:
-    """The answers to the examples that `groups` names, once with their group in the column `name`, once as `all`."""
-    answers = answers[answers["example"].isin(list(groups))]
-    both = pd.concat([answers.assign(**{name: "all"}), answers.assign(**{name: answers["example"].map(groups)})])
-    return both.assign(**{name: pd.Categorical(both[name], ["all", *order], ordered=True)})
+def _ended(answers: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Shares of answers that ended in each way; no column where none were run."""
+    ended = answers.groupby(by, observed=True)["verdict"].value_counts(normalize=True).unstack(fill_value=0.0)
+    return plain_index(ended.add_prefix("ended ").reset_index(), by)
 
 
-def _scores_of(runs: pd.DataFrame, answers: pd.DataFrame, by: list[str], metrics: Iterable[str]) -> pd.DataFrame:
-    """By group and method how runs ended, `n` examples and each score that the runs have, with its interval."""
-    order, sizes = list(answers[by[0]].cat.categories), answers.groupby(by[0], observed=False)["example"].nunique()
-    frame = _each_method(runs, by[0], order)[["kind", "status", "seeds"]]
-    frame.insert(1, "n", [sizes[name] for name in frame.index.get_level_values(by[0])])
-    for metric in [name for name in metrics if has(runs, name)]:
-        frame = frame.join(summary(answers, by, metric)[[metric, f"{metric}_low", f"{metric}_high"]])
-    return frame
-
-
-def _each_method(runs: pd.DataFrame, name: str, values: Sequence[str]) -> pd.DataFrame:
-    """`counts` of the methods under each of these values."""
-    about = counts(runs, ["method"]).reset_index()
-    return plain_index(pd.DataFrame({name: values}).merge(about, how="cross"), [name, "method"])
+def _grouped(answers: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
+    """The answers with the group of their example."""
+    names = answers["example"].astype(object).map(lambda id: groups.get(id) or None)
+    if len(names) and names.isna().all():
+        raise ValueError(
+            f"groups must name examples of the runs, such as {min(answers['example'])!r}; got none of them"
+        )
+    names, known = names.fillna("other"), dict.fromkeys([*groups.values(), "other"])
+    order = sorted((name for name in known if name in set(names)), key=lambda name: [*DIFFICULTIES, name].index(name))
+    return answers.assign(group=pd.Categorical(names, order, ordered=True))
 
 
 def _judging(runs: pd.DataFrame) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def attached(answers: pd.DataFrame, runs: pd.DataFrame, columns: Iterable[str]) 
 
 
 def counts(runs: pd.DataFrame, by: Sequence[str], costs: Sequence[str] = COSTS) -> pd.DataFrame:
-    """One line a group of runs, indexed by it: what they are, how many ended how, and their mean costs over seeds.
+    """One line per group of runs, indexed by it: what they are, how many ended how, and their mean costs over seeds.
 
     Seconds have their standard deviation over seeds, too (`train_seconds_sd`).
     """

@@ -99,7 +99,7 @@ def failure(found) -> Table:
     if found is None:
         return paragraph("Every first answer passes all its tests.")
     parts = {"problem": found.intent, "program": found.program, "test": found.test, "expected": found.expected}
-    parts |= {"got": found.got, "so it is": found.verdict.replace("_", " ")}
+    parts |= {"got": found.got, "verdict": found.verdict.replace("_", " ")}
     return Table(pd.DataFrame({"what": parts.keys(), "text": parts.values()}), code=("text",))
 
 
@@ -129,7 +129,7 @@ def fairness(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
     answer["all shots fit into the context"] = f"no: not in {dropped} runs" if dropped else "yes"
     answer["no test intent is in the training rows"] = f"no: {leaks}" if (leaks := leaked(runs)) else "yes"
     chosen = [_chosen(settings["method"]) for settings in runs["settings"]]
-    note = f"Chosen for a method beside its rate, and unlike its defaults: {'; '.join(sorted({*chosen} - {''}))}."
+    note = f"Besides the rate, these settings are not the method's defaults: {'; '.join(sorted({*chosen} - {''}))}."
     table = pd.DataFrame({"check": answer.keys(), "answer": answer.values()})
     return Table(table, (note,) if any(chosen) else ())
 
@@ -195,7 +195,7 @@ def leakage(runs: pd.DataFrame) -> Table:
     is_so = [frame["splits"].isna(), frame["normalized"] > 0, frame["near"] > 0]
     frame["so"] = np.select(is_so, ["not checked", "leaks", "look at the near ones"], "clean")
     heads = {"task": "task", "exact": "same intents", "normalized": "same up to case, spacing, quotes"}
-    heads |= {"near": "nearly the same", "known_intents": "test rows left out", "so": "so it is"}
+    heads |= {"near": "nearly the same", "known_intents": "test rows left out", "so": "verdict"}
     shown = (*by, "exact", "near", "so")
     return Table(frame, (LEAKS, UNSEEN), columns=shown, heads=heads, group="task")
 
@@ -231,10 +231,10 @@ def side_by_side(
 def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
     """Compares two results folders run by run, b against a: one line for each run that is not the same in both.
 
-    `.frame` has the numbers of all runs: `run` (id in a, else in b), `found` (same, differs, only in a, only in b),
-    `a_score`, `b_score`, b minus a with its test (paired over the same examples, Holm's correction over all pairs),
-    `other_answers_share` (of the common examples, with another first answer) and `provenance` (what of it differs). A
-    file that is cut off or was edited counts as missing, and we name it. Raises ValueError if a folder does not exist.
+    The lines have `run` (id in a, else in b), `found` (differs, only in a, only in b), `a_score`, `b_score`, b minus a
+    with its test (paired over the same examples, Holm's correction over all pairs), `other_answers_share` (of the
+    common examples, with another first answer) and `provenance` (what of it differs). A file that is cut off or was
+    edited counts as missing, and we name it. Raises ValueError if a folder does not exist.
     """
     folders = {"a": Path(a), "b": Path(b)}
     for folder in folders.values():
@@ -246,11 +246,12 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
     frame = frame[~frame.index.duplicated()].sort_index()
     for name, store in stores.items():
         frame[f"{name}_score"] = store.runs.reindex(columns=[metric])[metric]
-    answers = _answer_changes(a_answers, b_answers)
-    frame["other_answers_share"] = answers["code"]
+    common = a_answers.merge(b_answers, on=["pair", "example"])
+    is_other = common["code_x"].fillna("") != common["code_y"].fillna("")
+    frame["other_answers_share"] = is_other.groupby(common["pair"]).mean()
     columns = ["status", *(name for name in SCORES if name in a_runs and name in b_runs)]
     one, other = (runs.loc[both, columns].astype(object).fillna("") for runs in (a_runs, b_runs))
-    differ = both[(one != other).any(axis=1) | (answers.max(axis=1).reindex(both) > 0)]
+    differ = both[(one != other).any(axis=1) | (frame["other_answers_share"].reindex(both) > 0)]
     where = [~frame.index.isin(a_runs.index), ~frame.index.isin(b_runs.index), frame.index.isin(differ)]
     frame["found"] = np.select(where, FOUND[:3], FOUND[3])
     frame = frame.join(_paired(stores, both, metric))
@@ -260,11 +261,12 @@ def compare(a: str | Path, b: str | Path, *, metric: str = "em@1") -> Table:
     skipped = [
         f"Skipped in {name}: {file} {why}." for name in folders for file, why in results.problems(folders[name]).items()
     ]
+    kept = [f"In {count} runs: {text}." for text, count in frame["provenance"].value_counts().items()]
     note = "b minus a, paired over the same examples; p with Holm's correction. It compares these runs, not methods."
-    shown = ("label", "found", "a_score", "b_score", "difference", "provenance")
+    shown = ("label", "found", "a_score", "b_score", "difference")
     heads = {"label": "run", "other_answers_share": "other first answers (%)", "provenance": "what else differs"}
-    frame = frame.reset_index(drop=True).assign(changed=lambda table: table["found"] != "same")
-    return Table(frame, (f"{metric} by run: {words}.", note, *skipped), columns=shown, heads=heads, only="changed")
+    frame = frame[frame["found"] != "same"].reset_index(drop=True)
+    return Table(frame, (f"{metric} by run: {words}.", note, *kept, *skipped), columns=shown, heads=heads)
 
 
 def _by_settings(frames: results.Frames) -> results.Frames:
@@ -285,16 +287,6 @@ def _by_settings(frames: results.Frames) -> results.Frames:
     return results.Frames(
         runs.reset_index(names="run").set_index("pair"), answers.assign(pair=answers["run"].map(pairs))
     )
-
-
-def _answer_changes(a_answers: pd.DataFrame, b_answers: pd.DataFrame) -> pd.DataFrame:
-    """By pair: the shares of common examples with another first answer (`code`), and with another score (`score`)."""
-    common = a_answers.merge(b_answers, on=["pair", "example"])
-    scores = [name for name in SCORES if name in a_answers and name in b_answers]
-    one, other = (common[[f"{name}{end}" for name in scores]].astype(float) for end in ("_x", "_y"))
-    is_equal = np.isclose(one, other, rtol=0, atol=0, equal_nan=True).all(axis=1)
-    changed = {"code": common["code_x"].fillna("") != common["code_y"].fillna(""), "score": ~is_equal}
-    return pd.DataFrame(changed).groupby(common["pair"]).mean()
 
 
 def _paired(stores: Mapping[str, results.Frames], pairs: pd.Index, metric: str) -> pd.DataFrame:
@@ -355,7 +347,7 @@ def _time_left(minutes: pd.Series) -> str:
 
 
 def _overlaps(runs: pd.DataFrame) -> pd.DataFrame:
-    """One line a run and pair of splits; a run without checks of its data has one line with nothing in it."""
+    """One line per run and pair of splits; a run without checks of its data has one line with nothing in it."""
     lines = []
     for _, run in runs[(runs["split"] == "test") & ~runs["shape_only"].astype(bool)].iterrows():
         about = {"task": run["task"], "trained_on": run["settings"].get("train_task") or run["task"]}

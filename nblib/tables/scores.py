@@ -7,11 +7,11 @@ import pandas as pd
 
 from nblib import results, stats
 from nblib.columns import EXECUTION, SCORES
-from nblib.tables.labels import LOST, Benchmark, attached, counts, labelled, named, plain_index
+from nblib.tables.labels import Benchmark, attached, counts, labelled, named, plain_index
 from nblib.tables.show import Table
 
-LEARNED = ("em@1", "em_expression@1", "style_match")  # the latter two of tasks with a house style
-METRICS = (*EXECUTION, *LEARNED, "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
+LEARNED = ("em_expression@1", "style_match")  # of tasks with a house style
+METRICS = (*EXECUTION, "em@1", *LEARNED, "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
 REPORTED = tuple(name for name in SCORES if name != "codebleu_corrected")  # of a report: the paper's columns
 NEEDS_ALL = ("em@10",)  # shown only where every run has it: answers are as many as beams
 YES_OR_NO = ("em@", "strict_accuracy")  # scores of only 0 and 1, which McNemar's test takes
@@ -25,8 +25,8 @@ PARTIAL = "Only the first examples: a partial result."
 SEEDS = "Intervals of 95 % are over examples and, where a line has several, over seeds."
 LEGEND = (
     "Bold: best. Underlined: second best. ≈: a paired test cannot tell it from the best (5 %, Holm's correction over "
-    "the column{}). What varies with the seed and has one seed gets no mark. Means over examples and seeds ± standard "
-    f"deviation over seeds, and the interval. {SEEDS}"
+    "the column{}). What varies with the seed and has one seed gets no mark. Means over examples and seeds; ± is the "
+    f"standard deviation over seeds. {SEEDS}"
 )
 
 
@@ -89,35 +89,29 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
     frame = scored(*labelled(runs, answers), ["method"], metrics)
     shown = [metric for metric in metrics if metric in frame]
     costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
-    decide = [*_decides(shown), *(metric for metric in LEARNED[1:2] if metric in shown)]
-    columns = ("method", *decide, *["prompt_tokens"] * (len(decide) < 2), "train_seconds", "seeds")
+    decide = [metric for metric in ("strict_accuracy", "em@1", *shown) if metric in shown][:1]
+    columns = ("method", *decide, "prompt_tokens", "train_seconds", "seeds")
     wide = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
     notes = (LEGEND.format(""), *(_undefined(frame, metric) for metric in shown))
     return Table(frame, notes, _title(runs), columns, wide)
 
 
 def report(benchmark: Benchmark) -> Table:
-    """A comparison for each model, with every method of any model: what has not run (`ran`) is in no line shown."""
+    """A comparison for each model; a note says where not every method has run."""
     runs, by = benchmark.runs, ["model", "method"]
     frame = scored(runs, benchmark.answers, by, REPORTED, within=["model"])
     trained = runs[runs["training"].notna() & (runs["status"] == results.OK)].astype({"method": object})
-    frame = frame.join(trained.groupby(by)["memory_bytes"].max())
-    models = frame.index.get_level_values("model").unique()
-    frame = frame.reindex(pd.MultiIndex.from_product([models, runs["method"].cat.categories], names=by)).reset_index()
-    of_method = runs.drop_duplicates("method").astype({"method": object}).set_index("method")
-    frame[["kind", "family"]] = of_method.loc[frame["method"], ["kind", "family"]].to_numpy()
-    frame = frame.fillna({"status": "missing", **dict.fromkeys(("seeds", *LOST), 0)})
-    frame = frame.astype(dict.fromkeys(("seeds", *LOST), int)).assign(ran=frame["status"] != "missing")
-    gaps = frame.groupby("model", sort=False)["ran"].agg(["sum", "size"]).query("sum < size")
+    frame = frame.join(trained.groupby(by)["memory_bytes"].max()).reset_index()
+    ran, every = frame["model"].value_counts(sort=False), frame["method"].nunique()
     notes = (
         LEGEND.format(", model by model"),
         "Training memory: the allocated peak on a GPU, the sum of a step's tensors on a CPU.",
         PARTIAL if benchmark.limit else "",
-        "".join(f"With {model} {ran} of {every} methods have run. " for model, ran, every in gaps.itertuples()),
+        " ".join(f"With {model} {ran[model]} of {every} methods have run." for model in ran.index[ran < every]),
     )
     costs = ("trainable_parameters", "train_seconds", "memory_bytes", "prompt_tokens", "generate_seconds", "seeds")
     columns, wide = (*by, benchmark.metric, "train_seconds", "memory_bytes", "seeds"), (*by, *REPORTED, *costs)
-    return Table(frame, notes, benchmark.name, columns, wide, group="model", only="ran")
+    return Table(frame, notes, benchmark.name, columns, wide, group="model")
 
 
 def tested(benchmark: Benchmark) -> Table:
@@ -176,17 +170,6 @@ def mean_ranks(parts: Sequence[Benchmark], *, least: int = 1) -> Table:
     return Table(frame, notes, columns=("method", "mean_rank", "benchmarks"))
 
 
-def versus(runs: pd.DataFrame, answers: pd.DataFrame, base: str, metric: str) -> Table:
-    """Every other method minus `base` (a label such as `zero-shot`) on the same examples.
-
-    Raises ValueError if no run of `base` has a result.
-    """
-    _, answers = labelled(runs, answers)
-    frame = summary(answers, "method", metric, base=base_of(answers, base, metric))[[*TESTED, "seeds"]]
-    frame = frame.dropna(subset="difference")
-    return Table(frame, (PAIRED,), heads={"difference": f"{SCORES[metric]} against {base} (points)"})
-
-
 def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
     """One line per model and method, the smallest model first.
 
@@ -241,8 +224,8 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
         found = tests(answers, [*by, "own"], metric, base, within=["task"]).droplevel("own")
         frame = frame.join(found.drop(columns=["effect", "n"]).add_prefix(f"{name}_"))
     heads = {"task": "tested on", "trained_on": "trained on", "own_difference": "against its own adapter (points)"}
-    heads |= {"nothing_difference": "against zero-shot (points)", "own_verdict": "so it is"}
-    heads |= {"nothing_verdict": "so it is", "own_p": "p (Holm)", "nothing_p": "p (Holm)"}
+    heads |= {"nothing_difference": "against zero-shot (points)", "own_verdict": "verdict"}
+    heads |= {"nothing_verdict": "verdict", "own_p": "p (Holm)", "nothing_p": "p (Holm)"}
     columns = (*by, metric, "own_difference")
     notes = (f"{SCORES[metric]}: means over examples and seeds. {SEEDS} {PAIRED}", _partial(runs))
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
@@ -296,11 +279,6 @@ def turned(tests: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(verdict=frame["verdict"].replace({"higher": "lower", "lower": "higher"}))
 
 
-def _decides(metrics: Sequence[str]) -> list[str]:
-    """The score of these that a small table shows."""
-    return [metric for metric in ("strict_accuracy", "em@1", *metrics) if metric in metrics][:1]
-
-
 def _columns(metric: str) -> list[str]:
     return [metric, *(f"{metric}_{end}" for end in ("sd", "low", "high", "n", "missing", "tie", "rank", "corpus"))]
 
@@ -347,7 +325,7 @@ def _mcnemar(benchmark: Benchmark, metric: str, model: str, best: str, other: st
 
 
 def _cells(part: Benchmark) -> dict[str, pd.DataFrame]:
-    """Benchmark and model -> one line an example, one column a method: means over seeds."""
+    """Benchmark and model -> one line per example, one column per method: means over seeds."""
     found = {}
     for model, answers in part.answers.groupby("model", observed=True):
         scores = answers.groupby(["example", "method"], observed=True)[part.metric]

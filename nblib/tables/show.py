@@ -1,8 +1,8 @@
 """One table for every frame: HTML that GitHub keeps, plain text, Markdown, LaTeX and CSV. Computes nothing.
 
 How a cell is written is told by its column's name (nblib.columns). What stands in columns with a longer name is written
-into the same cell: `em@1_sd` after ±, `em@1_low` and `em@1_high` as an interval, `em@1_tie` as ≈, and `em@1_rank` marks
-the best (1) and the second best (2).
+into the same cell: `em@1_low` and `em@1_high` as an interval, `em@1_sd` after ± where there is no interval or in a full
+table, `em@1_tie` as ≈, and `em@1_rank` marks the best (1) and the second best (2); `x_why` says why there is no x.
 """
 
 import re
@@ -17,10 +17,10 @@ import pandas as pd
 from nblib import files, results, stats
 from nblib.columns import SCORES, head, written
 
-INSIDE = ("_low", "_high", "_sd", "_tie", "_rank", "_corpus", "_missing", "_n")  # in the cell of another column
-WHY_NONE = {results.OUT_OF_MEMORY: "OOM", results.FAILED: "failed", "missing": "missing"}
+INSIDE = ("_low", "_high", "_sd", "_tie", "_rank", "_corpus", "_missing", "_n", "_why")  # in the cell of another column
+WHY_NONE = {results.OUT_OF_MEMORY: "OOM", results.FAILED: "failed"}
 KEPT = (*SCORES, "memory_bytes")  # shown even where no line has a value, since then it is said why
-OPEN = {"tie": "no difference shown", stats.ONE_SEED: "not decided (one seed)"}  # verdicts in more words
+OPEN = {"tie": "not told apart", stats.ONE_SEED: "open (one seed)"}  # verdicts in more words
 NOTHING = "–"
 MARKS = {  # best, second best; <ins>, because GitHub drops <u>
     "html": ("<b>{}</b>", "<ins>{}</ins>"),
@@ -37,9 +37,9 @@ LATEX = str.maketrans(  # what LaTeX reads as a command, and signs that its stan
 CELL = 'align="left" valign="top" style="text-align: left; vertical-align: top{}"'
 NUMBERS, NAMES, NOWRAP = 34, 16, "; white-space: nowrap"  # letters that stay on one line
 PROGRAM = '<pre style="margin: 0; max-width: {}px; overflow-x: auto; white-space: pre">{}</pre>'
-PROGRAMS = 420  # pixels of all columns of programs
+PROGRAMS = 360  # pixels of all columns of programs
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # wide tables shrink to the text's width
-MORE = "More columns: tables.full of this table, and its CSV."
+MORE = "More columns and standard deviations: tables.full of this table, and its CSV."
 
 
 class Marked(str):
@@ -65,7 +65,6 @@ class Table:
     heads: Mapping[str, str] = field(default_factory=dict)  # column -> what stands above it, where not as usual
     group: str = ""  # a column whose repeats are left blank
     code: tuple[str, ...] = ()  # columns of code
-    only: str = ""  # a column that says which lines are shown
 
     @property
     def html(self) -> str:
@@ -103,6 +102,7 @@ class Table:
     def to_markdown(self) -> str:
         """A table of GitHub's Markdown, without the notes."""
         cells = self._cells("text").map(lambda text: text.replace("|", "\\|").replace("\n", " "))
+        cells = cells.map(lambda text: text.replace(" ", "\xa0") if re.search(r"\d to .*\d\)$", text) else text)
         return cells.to_markdown(index=False, disable_numparse=True)
 
     def to_latex(self, *, caption: str = "", label: str = "") -> str:
@@ -133,8 +133,11 @@ class Table:
 
     @property
     def _notes(self) -> list[str]:
-        is_narrow = len(self._names) < len(full(self)._names)
-        return [note for note in (*self.notes, MORE * is_narrow) if note]
+        return [note for note in (*self.notes, MORE * self._is_narrow) if note]
+
+    @property
+    def _is_narrow(self) -> bool:
+        return len(self._names) < len(full(self)._names)
 
     @property
     def _names(self) -> list[str]:
@@ -144,13 +147,14 @@ class Table:
             name for name in self.columns or frame if name in frame and (name in KEPT or frame[name].notna().any())
         ]
         inside = {f"{name}{end}" for name in names for end in INSIDE} if self.columns is None else set()
-        return [name for name in names if name not in inside and name != self.only]
+        return [name for name in names if name not in inside]
 
     def _cells(self, kind: str) -> pd.DataFrame:
         """Every cell as it is written in that kind of text."""
         frame = self.frame.reset_index() if self.frame.index.name else self.frame
-        frame = frame[frame[self.only]] if self.only else frame
         names = self._names
+        if self._is_narrow:
+            frame = frame.drop(columns=[f"{name}_sd" for name in names if f"{name}_low" in frame], errors="ignore")
         marked = [name for name in names if any(isinstance(cell, Marked) for cell in frame[name])]
         programs = [name for name in names if name in (*self.code, *marked)]
         width = PROGRAMS // max(1, len(programs)) if kind == "html" else 0
@@ -189,7 +193,8 @@ def _cell(line: Mapping[str, Any], name: str, kind: str, width: int) -> str:
     if isinstance(value, str):
         return _text(value, name, kind, width)
     if pd.isna(value):  # a score says what became of its runs
-        return WHY_NONE.get(str(line.get("status")), NOTHING) if name in KEPT else NOTHING
+        lost = WHY_NONE.get(str(line.get("status")), NOTHING) if name in KEPT else NOTHING
+        return line.get(f"{name}_why") or lost
     if name == "seeds":
         lost = ", ".join(f"{line[status]} {word}" for status, word in WHY_NONE.items() if line.get(status))
         return f"{value} ({lost})" if lost else str(value)

@@ -43,10 +43,9 @@ change `REPOSITORY` in `nblib/tools/notebooks.py` and run `python -m nblib.tools
 SPARING = spec.Training(batch_size=8, device_batch=8, gradient_checkpointing=True)
 TEXTS: dict[str, Any] = {"length": 128, "beams": 1, "new_tokens": 64}  # of the prediction: tokens of rows and answers
 FEW = ("zero-shot", "icl-3", "rag-3", "lora", "full")  # whose operations and style are told apart
-REAL = ("method", "em@1", "em@10", "codebleu", "chrf", "prompt_tokens", "train_seconds", "seeds")
-SHOWN = tuple(
-    "method em@1 em_expression@1 em@10 codebleu trainable_parameters train_seconds memory_bytes seeds".split()
-)
+REAL = ("method", "em@1", "codebleu", "chrf", "seeds")
+SCORED = ("method", "em@1", "em@10", "codebleu", "seeds")
+PAID = ("method", "prompt_tokens", "trainable_parameters", "train_seconds", "memory_bytes")
 
 
 def make() -> None:
@@ -103,7 +102,8 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
     verdict = tables.claim_1(pretrained.runs, pretrained.answers)
     return {
         "claims": replace(verdicts, columns=("claim", "model", "task", "verdict")).to_markdown(),
-        "methods": replace(report, frame=tiny, columns=SHOWN).to_markdown(),
+        "methods": replace(report, frame=tiny, columns=SCORED).to_markdown(),
+        "costs": replace(report, frame=tiny, columns=PAID).to_markdown(),
         "real_claim": f"> **{verdict.answer}.** {verdict.sentence}",
         "real": replace(tables.report(pretrained), columns=REAL).to_markdown(),
         "choice": advice(tiny).to_markdown(),
@@ -116,7 +116,7 @@ def learned(chosen: tables.Benchmark) -> tables.Table:
     """What a few methods of the embedded model learned on `conala-mini`: operations, known and new, and house style."""
     few = chosen.runs[(chosen.runs["model"] == "tiny") & chosen.runs["method"].isin(FEW)]
     groups = {row.id: "known operation" if row.known else "new operation" for row in tasks.load(chosen.name).test}
-    return tables.learned(few, chosen.answers, groups)
+    return tables.by_group(few, chosen.answers, groups, metrics=tables.LEARNED)
 
 
 def advice(frame: pd.DataFrame) -> tables.Table:
@@ -128,8 +128,8 @@ def advice(frame: pd.DataFrame) -> tables.Table:
         needed = memory.predict(LARGE, method, precision, batch=8 if method.trained else 1, training=SPARING, **TEXTS)
         peak = needed.train_peak_bytes or needed.generate_peak_bytes
         lines.append({"situation": situation, **line, "large_bytes": peak})
-    heads = {"situation": "you have", "method": "take", "large_bytes": f"GPU memory for {LARGE} (predicted)"}
-    columns = ("situation", "method", "em@1", "prompt_tokens", "train_seconds", "seeds", "large_bytes")
+    heads = {"situation": "you have", "method": "take", "large_bytes": f"memory of {LARGE}"}
+    columns = ("situation", "method", "em@1", "prompt_tokens", "train_seconds", "large_bytes")
     return tables.Table(pd.DataFrame(lines), heads=heads, columns=columns)
 
 

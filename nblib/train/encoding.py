@@ -63,17 +63,9 @@ def tokens(row: dict) -> int:
     return len(row["input_ids"]) + (0 if IGNORED in row["labels"] else len(row["labels"]))
 
 
-def steps(
-    examples: Sequence[Example],
-    tokenizer: PreTrainedTokenizerBase,
-    task: Task,
-    training: Training,
-    *,
-    encoder_decoder: bool = False,
-) -> int:
-    """Steps of the optimizer that `fit` will take, which some methods have to know when they are attached."""
-    rows = encode_all(examples, tokenizer, task, encoder_decoder=encoder_decoder)
-    return math.ceil(len(rows) / training.batch_size) * training.epochs
+def steps(rows: int, training: Training) -> int:
+    """Steps of the optimizer that `fit` takes over so many rows, which some methods have to know when attached."""
+    return math.ceil(rows / training.batch_size) * training.epochs
 
 
 def collate(rows: Sequence[dict], pad: int) -> dict[str, torch.Tensor]:

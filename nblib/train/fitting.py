@@ -13,7 +13,7 @@ from transformers.training_args import OptimizerNames
 from nblib import models
 from nblib.spec import Training
 from nblib.tasks import Data, Task
-from nblib.train import attention, losses
+from nblib.train import losses
 from nblib.train.checkpoints import Checkpoints, FitCallback, LeanTrainer, restore
 from nblib.train.encoding import collate, encode_all, tokens
 from nblib.train.losses import IGNORED
@@ -94,7 +94,7 @@ def fit(
         )
         trainer.remove_callback(PrinterCallback)  # it would print a line an evaluation
         trainer.model_accepts_loss_kwargs = True  # so that accumulated steps are weighed by their tokens, T5's too
-        attends = attention.wide(model, models.device(), models.compute_dtype(precision))
+        attends = losses.wide(model, models.device(), models.compute_dtype(precision))
         with losses.lean(model), attends, state.explained():
             done = trainer.train(resume_from_checkpoint=state.latest_checkpoint())
     if not models.is_split():

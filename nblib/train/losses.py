@@ -1,15 +1,20 @@
-"""The loss of a training step, from logits of answers only and without an fp32 copy of them. Trains nothing."""
+"""What a training step computes otherwise: the loss from logits of answers only, bf16 attention on a CPU in fp32."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 IGNORED = -100  # the label of a position whose loss is not taken
+WIDE = "sdpa_fp32"  # among transformers' kinds of attention: our `wide`
 CHUNK = 2**22  # numbers of which a loss is computed at a time: 16 MiB in fp32
 
 
@@ -29,21 +34,17 @@ def lean(model: nn.Module) -> Iterator[None]:
         yield
         return
     step = _Step(base)
-    # Not hooks on the base: PEFT's tuners call its `forward` directly.
-    base.forward = forward = step.instead()
     handles = [
         head.register_forward_pre_hook(step.keep_answers),
         head.register_forward_hook(step.note),
         model.register_forward_hook(step.take_back_penalty),
     ]
     try:
-        yield
+        with patch.object(base, "forward", step.instead()):  # no hooks: PEFT's tuners call the base's `forward`
+            yield
     finally:
-        step.on = False  # for one who has wrapped this forward meanwhile, as accelerate does
         for handle in handles:
             handle.remove()
-        if vars(base).get("forward") is forward:
-            step.put_back()
 
 
 class _Step:
@@ -51,9 +52,7 @@ class _Step:
 
     def __init__(self, base: nn.Module):
         self.base = base
-        self.before = vars(base).get("forward")  # where somebody wrapped it already
         self.plain: Callable[..., Any] = base.forward
-        self.on = True
         self.rows: torch.Tensor | None = None  # positions whose loss is taken, while the model runs
         self.made: torch.Tensor | None = None  # by the head
         self.of_data: torch.Tensor | None = None  # the loss, until the model that the base is in has returned
@@ -63,17 +62,9 @@ class _Step:
 
         @wraps(self.plain)
         def forward(*args: Any, labels: torch.Tensor | None = None, **kwargs: Any) -> Any:
-            if labels is None:
-                return self.plain(*args, **kwargs)
-            return self.loss(labels, args, kwargs) if self.on else self.plain(*args, labels=labels, **kwargs)
+            return self.plain(*args, **kwargs) if labels is None else self.loss(labels, args, kwargs)
 
         return forward
-
-    def put_back(self) -> None:
-        """Leaves the base with the forward that it had."""
-        del self.base.forward
-        if self.before is not None:
-            self.base.forward = self.before
 
     def loss(self, labels: torch.Tensor, args: tuple, kwargs: dict) -> Any:
         count = kwargs.pop("num_items_in_batch", None)
@@ -146,3 +137,39 @@ class _CrossEntropy(torch.autograd.Function):
 def _chunks(values: torch.Tensor, logits: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
     """Its rows, so many at a time as have few logits."""
     return values.split(max(1, CHUNK // (values if logits is None else logits).shape[-1]))
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def wide(model: nn.Module, device: str, dtype: torch.dtype | None) -> Iterator[None]:
+    """Inside, a model that computes in bf16 on a CPU attends in fp32; with another device or type, nothing changes.
+
+    The backward pass of PyTorch's attention is slower there in bf16 than in fp32, and less exact. A model whose
+    attention is not PyTorch's (`sdpa`) stays as it is.
+    """
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    kind = base.config._attn_implementation
+    is_slow = kind == "sdpa" and device == "cpu" and dtype == torch.bfloat16
+    AttentionInterface.register(WIDE, _attend)
+    AttentionMaskInterface.register(WIDE, sdpa_mask)
+    try:
+        base.set_attn_implementation(WIDE if is_slow else kind)
+        yield
+    finally:
+        base.set_attn_implementation(kind)
+
+
+def _attend(
+    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *masks: Any, **kwargs: Any
+) -> tuple[torch.Tensor, None]:
+    with torch.autocast("cpu", enabled=False):
+        args = map(_float, (query, key, value, *masks))
+        output, _ = sdpa_attention_forward(module, *args, **{name: _float(value) for name, value in kwargs.items()})
+    return output.to(query.dtype), None
+
+
+def _float(value: Any) -> Any:
+    """Numbers in fp32; a mask of truth values and all else as they are."""
+    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value

@@ -16,8 +16,8 @@ from nblib.columns import COSTS, SCORES, head
 from nblib.plots import NOTHING_FOR_PROMPTS
 from nblib.tables import Table, names, paragraph
 from nblib.tables.protocol import Example
+from nblib.widgets.answers import differences, predictions, run
 from nblib.widgets.jobs import alert, page, sentence
-from nblib.widgets.run_details import differences, predictions, run
 
 __all__ = ["Explorer", "differences", "export", "figure", "front", "predictions", "run", "runs", "show", "table"]
 

@@ -16,8 +16,7 @@ from nblib import memory, metrics, presets, provenance, spec, study, tasks, trai
 from nblib.methods import FACTS, load, read
 from nblib.spec import Decoding, Run
 from nblib.study import Planned, fitting, planning
-from nblib.study.fitting import Base
-from nblib.study.record import Record
+from nblib.study.fitting import Base, Record
 from nblib.study.run import answers
 from nblib.tasks import Data, Example
 from nblib.widgets.answers import Answer, Answers

@@ -11,7 +11,7 @@ from nblib import plots, spec
 from nblib.plots import Picture
 from nblib.progress import cell_output
 from nblib.study import Planned, fitting
-from nblib.study.record import Record
+from nblib.study.fitting import Record
 from nblib.train import Monitor
 from nblib.widgets.jobs import pace
 
@@ -23,7 +23,7 @@ MAX_OVERHEAD = 0.05  # of the training's time that pictures may take
 class Trained:
     """What a training left; a notebook shows it as a sentence."""
 
-    losses: pd.DataFrame = field(repr=False)  # one line a loss, as plots.loss_curve reads it
+    losses: pd.DataFrame = field(repr=False)  # one line per loss, as plots.loss_curve reads it
     trainable_parameters: int
     total_parameters: int
     train_seconds: float

@@ -53,7 +53,7 @@ def found(tmp_path_factory) -> Found:
     planned = study.plan(runs)
     study.run_all(planned, folder / "results")
     known = {example.id: "known" if example.known else "new" for example in planned[0].data.test}
-    print(tables.learned(*results.load(folder / "results"), known).text)
+    print(tables.by_group(*results.load(folder / "results"), known, metrics=tables.LEARNED).text)
     scores: dict[tuple[str, str], list[list[float]]] = {}
     for one in planned:
         label = spec.label(one.run.method, one.run.precision)

@@ -18,12 +18,11 @@ from typing import Any
 
 import torch
 import training_speed
-from clock import seconds
+from clock import peak_of, seconds
 from torch import nn
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from nblib import generate, models, prompts, retrieve, spec, tasks
-from nblib.memory import peak_of
 
 BEAMS = 10
 Answers = list[list[str]]  # of every query, the best first

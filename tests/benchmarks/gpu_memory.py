@@ -52,7 +52,7 @@ def main() -> None:
             print(tables.measured_vs_predicted(measured.frame, predicted.frame))
             print(near_the_floor(measured.frame))
             name = "gpu_memory_checkpointing" if checkpointing else "gpu_memory"
-            plots.save(plots.memory_by_kind(measured.frame, title=f"Memory of training, {how}"), args.figures, name)
+            plots.save(plots.memory_by_kind(measured.frame, about=f"Memory of training, {how}"), args.figures, name)
             for row in made:
                 if row.status == results.FAILED:
                     print(f"{row.id} failed: {row.error}")

@@ -10,6 +10,7 @@ import argparse
 import time
 
 import torch
+from clock import peak_of
 
 from nblib import memory, methods, models, spec
 
@@ -42,7 +43,7 @@ def main() -> None:
             seconds["later"].append(timed(step))
         seconds["phase"].append(timed(empty_phase))
     for _ in range(3):
-        seconds["peak_of"].append(timed(lambda: memory.peak_of(step)))
+        seconds["peak_of"].append(timed(lambda: peak_of(step)))
     report({name: min(times) for name, times in seconds.items()}, args.steps)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from clock import peak_of
 from matplotlib.figure import Figure
 from transformers import CodeGenConfig, GPT2Config, LlamaConfig, PretrainedConfig, Qwen2Config, T5Config
 
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import small
 
 from nblib import generate, methods, models, plots, prompts, provenance, spec, tasks, train
-from nblib.memory import held, peak_of, predicting, shapes
+from nblib.memory import held, predicting, shapes
 from nblib.plots.style import colour, context, finish, page, subplots
 from nblib.tasks import Example
 

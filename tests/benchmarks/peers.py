@@ -25,13 +25,12 @@ from typing import Any
 import datasets
 import torch
 import transformers
-from clock import seconds
+from clock import peak_of, seconds
 from decoding_speed import Answers, Queries, ask, load, middle
 from torch import nn
 from transformers import DataCollatorForSeq2Seq, GenerationConfig, PrinterCallback, Trainer, TrainingArguments
 
 from nblib import generate, methods, models, prompts, spec, tasks, train
-from nblib.memory import peak_of
 
 SIZES = (4, 8, 16, 32)  # of transformers' batches
 METHOD = spec.Lora(learning_rate=2e-3, dropout=0.0)

@@ -43,7 +43,7 @@ def main() -> None:
         sizes = {"decoding": (("tiny", 4, None, 1, (0, 3)),), "training": (("tiny", 80, 1),)}
         sizes["scoring"] = (("tiny", 40, 1),)
     print(f"{machine()}; rows of {task}; bytes beyond the model\n")
-    print("| work | model | times as fast | agreement | peak memory, the study's way and ours |")
+    print("| work | model | times as fast | same results | MiB, the study's and ours |")
     print("| --- | --- | --- | --- | --- |")
     measured = training(task, folder, sizes["training"]), decoding(task, folder, sizes["decoding"])
     for line in chain(*measured, scoring(sizes["scoring"])):
@@ -54,7 +54,7 @@ def training(task: str, folder: Path | None, sizes: Iterable) -> Iterator[str]:
     for model, rows, repeats in sizes:
         found = training_speed.compare(model, task, folder, rows=rows, batch=8, repeats=repeats)
         same = f"losses to {found.difference:.0e}"
-        yield row(f"training with LoRA, padded to {found.length}", model, found.ratios, same, found.peak_bytes)
+        yield row(f"training LoRA ({found.length} tokens)", model, found.ratios, same, found.peak_bytes)
 
 
 def decoding(task: str, folder: Path | None, sizes: Iterable) -> Iterator[str]:
@@ -64,7 +64,7 @@ def decoding(task: str, folder: Path | None, sizes: Iterable) -> Iterator[str]:
         compare = partial(decoding_speed.compare, name, model.eval(), tokenizer, task, repeats=repeats)
         for count in shots:
             found = compare(count, decoding_speed.ask(tokenizer, task, data, count, queries, 16, new_tokens))
-            work = f"10 beams, {count} examples in the prompt ({found.prompt_tokens:.0f} tokens)"
+            work = f"10 beams, {count} shots ({found.prompt_tokens:.0f} tokens)"
             yield row(work, name, found.ratios, f"{found.agree:.0%} of queries", found.peak_bytes)
 
 
@@ -74,13 +74,13 @@ def scoring(sizes: Iterable) -> Iterator[str]:
         held = decoding_speed.load(name)
         ratios = sandbox_speed.compare(programs, repeats)
         del held
-        work = f"running {programs} programs of apps-mini, isolated in ours only"
-        yield row(work, name, ratios, "outputs equal", None)
+        work = f"running {programs} programs"
+        yield row(work, name, ratios, "all outputs", None)
 
 
 def row(work: str, model: str, ratios: tuple[float, ...], same: str, peaks: tuple[int, int] | None) -> str:
-    spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-    memory = " and ".join(f"{peak / 2**20:.0f}" for peak in peaks) + " MiB" if peaks else "–"
+    spread = f"{statistics.median(ratios):.1f}\xa0({min(ratios):.1f}\xa0to\xa0{max(ratios):.1f})"  # on one line
+    memory = " and ".join(f"{peak / 2**20:.0f}" for peak in peaks) if peaks else "–"
     return f"| {work} | {model} | {spread} | {same} | {memory} |"
 
 

@@ -20,13 +20,12 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from clock import seconds
+from clock import peak_of, seconds
 from torch import nn
 from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from nblib import methods, models, spec, tasks, train
-from nblib.memory import peak_of
 from nblib.train import fitting
 
 
