@@ -86,19 +86,15 @@ def add(made: Cluster, cpus: int = 1):
 
 def disturb(address: str, model: str, data_dir: str, kills: str, seed: str) -> dict:
     """Whether each kill came in the middle of a run is chance; rows tell when the next one is due."""
-    runs, chance, done, folder = (
-        planned(model, data_dir),
-        random.Random(int(seed)),
-        [],
-        Path(address.partition("://")[2]),
-    )
+    chance, done, folder = random.Random(int(seed)), [], Path(address.partition("://")[2])
+    count = len(planned(model, data_dir))
     made, over = cluster(2), threading.Event()
     left = killed_driver(address, folder, model, data_dir)
     nodes = list(made.worker_nodes)
 
     def kill_now_and_then() -> None:
         for kill in range(int(kills)):
-            due = len(left) + kill * (len(runs) - len(left)) // (int(kills) + 1)
+            due = len(left) + kill * (count - len(left)) // (int(kills) + 1)
             while len(rows(folder)) <= due and not over.is_set():
                 time.sleep(0.05)
             over.wait(chance.uniform(0, 2))

@@ -5,7 +5,7 @@ import glob
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,9 @@ class Base:
                 if run.shape_only:
                     self.model, self.tokenizer = models.load_shape(run.model, run.precision, split=split)
                 else:
-                    how = {"trust_remote_code": run.trust_remote_code, "split": split}
-                    self.model, self.tokenizer = models.load(run.model, run.precision, **how)
+                    self.model, self.tokenizer = models.load(
+                        run.model, run.precision, trust_remote_code=run.trust_remote_code, split=split
+                    )
             self.key = key
         record.costs |= self.loading.costs
         return self.model, self.tokenizer
@@ -253,7 +254,8 @@ def _fit_here(
     with record.phase("train", before.get("costs")) as phase:
         model = _attached(planned, base, training)
         record.costs["trainable_parameters"] = methods.trainable_parameters(model)
-        with nullcontext({}) if models.is_split() else memory.first_step(model) as kinds:
+        followed: AbstractContextManager[dict] = nullcontext({}) if models.is_split() else memory.first_step(model)
+        with followed as kinds:
             kinds |= before.get("kinds", {})  # the first step was made by another process
             try:
                 fitted = train.fit(

@@ -54,6 +54,8 @@ def plan(folder: Path, count: int) -> None:
 
 def write(folder: Path, count: int) -> None:
     """What `results.write` writes, without its care for the disk: copies of one file of predictions."""
+    if len(list(folder.glob("*.json"))) == count:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     like = json.loads(LIKE.with_name(LIKE.name.replace(".predictions.jsonl", ".json")).read_text())
     like["provenance"]["revisions"], content = provenance.REVISIONS, like.pop("content")
