@@ -74,6 +74,7 @@ def test_children_that_nobody_waits_for_count(worker):
     assert found.cpu_seconds < 3
 
 
+@pytest.mark.slow
 @LINUX
 def test_children_of_short_calls_are_watched(worker):
     code = (
