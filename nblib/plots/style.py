@@ -422,7 +422,7 @@ def _png(figure: Figure) -> bytes:
 
 def _with_palette(pixels: np.ndarray) -> Image.Image:
     """Every pixel (rows, columns, 3) in the nearest of the 256 most frequent colours, which stay what they are."""
-    codes, places, counts = np.unique(pixels @ (65536, 256, 1), return_inverse=True, return_counts=True)
+    codes, places, counts = np.unique(pixels @ np.array([65536, 256, 1]), return_inverse=True, return_counts=True)
     shades = np.stack(np.unravel_index(codes, (256, 256, 256)), axis=1)
     kept = shades[np.argsort(-counts, kind="stable")[:256]]
     nearest = np.square(shades[:, None] - kept).sum(axis=-1).argmin(axis=1)
