@@ -74,14 +74,14 @@ def test_children_that_nobody_waits_for_count(worker):
     assert found.cpu_seconds < 3
 
 
-@pytest.mark.slow
 @LINUX
 def test_children_of_short_calls_are_watched(worker):
     code = (
-        "import os, time\ndef f(x):\n    for _ in range(6 if x == 0 else 0):\n        if os.fork() == 0:\n"
-        "            kept = b'x' * (60 * 2**20)\n            time.sleep(99)\n    return sum(range(100000))"
+        "import os, time\ndef f(x):\n    for _ in range(6 if x == 0 else 0):\n        began = os.pipe()\n"
+        "        if os.fork() == 0:\n            kept = b'x' * (60 * 2**20)\n            os.write(began[1], b'.')\n"
+        "            time.sleep(99)\n        os.read(began[0], 1)\n    return sum(range(100000))"
     )
-    job = Function(code, "f", tuple(f"[{number}]" for number in range(3000)))
+    job = Function(code, "f", tuple(f"[{number}]" for number in range(300)))
     assert "out_of_memory" in {found.status for found in run_job(worker, job, SHORT)}
 
 
