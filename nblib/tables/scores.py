@@ -195,7 +195,7 @@ def across_models(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1
     note = "No model was tuned in full with a result, so nothing is tested."
     note = f"Tested against {base['model']} tuned in full, the smallest such model. {PAIRED}" if len(full) else note
     columns = (*by, metric, "difference", "verdict", "seeds")
-    heads = {"difference": "difference (points)", "relative_share": "relative (%)"}
+    heads = {"difference": "difference (points)", "verdict": "it is", "relative_share": "relative (%)"}
     return Table(frame, (note, _partial(runs)), columns=columns, heads=heads, group="model")
 
 
