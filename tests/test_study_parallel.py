@@ -109,16 +109,16 @@ def test_an_interrupt_ends_the_others_and_gives_the_threads_back(planned, tmp_pa
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells when a process of another one ends")
 def test_the_others_end_when_this_one_is_killed(planned, tmp_path):
     starting = (
-        "import pickle, psutil, sys, time\n"
+        "import multiprocessing, pickle, sys, time\n"
         "from nblib.study import parallel\n"
         "with parallel.others(2, *pickle.load(sys.stdin.buffer)):\n"
-        "    print(psutil.Process().children()[0].pid, flush=True)\n"
+        "    print(multiprocessing.active_children()[0].pid, flush=True)\n"
         "    time.sleep(1000)\n"
     )
     many = [
         replace(one, run=replace(one.run, seed=seed), id=f"{one.id}{seed}") for seed in range(99) for one in planned
     ]
-    arguments = (many, tmp_path / "rows", dict.fromkeys([run.id for run in many]), {})
+    arguments = (many, tmp_path / "rows", dict.fromkeys([run.id for run in many]), {"processes": 2})
     process = subprocess.Popen([sys.executable, "-c", starting], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     process.stdin.write(pickle.dumps(arguments))
     process.stdin.close()
