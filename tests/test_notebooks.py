@@ -201,7 +201,6 @@ def test_the_playground_opens_on_ones_own_data_and_on_ones_own_adapter(root, tmp
     (adapter,) = (tmp_path / "results" / "adapters").iterdir()
     asked = {"methods": "[zero-shot, rag-1]", "intent": "count from 8 to 9"}
     notebook = execute(root, tmp_path, "playground", adapter=str(adapter), **asked)
-    assert "1 epoch, your adapter" in output(notebook, "answers")
     label = f"lora ({adapter.name.rpartition('.')[2]})"
     for cell, said in {"answers": "count(", "prompts": "count from", "top": "count from 8 to 9"}.items():
         assert label in output(notebook, cell)
