@@ -82,6 +82,7 @@ def test_papermills_terminal_shows_the_line_and_the_executed_notebook_keeps_its_
     states = re.findall(r"\r(\d of 2 \| [^\r\n|]*\|[^\r\n]*?) *(?=[\r\n])", shown)
     said = ["0 of 2 | lora, seed 42", "1 of 2 | icl-3, seed 42", "2 of 2 | done"]
     assert [state.rpartition(" | ")[0] for state in states] == said
+    assert re.search(r" 0:\d\d of about 1:\d\d$", states[0])  # a minute from then on
     assert all(re.search(r"of about \d:\d\d$", state) for state in states[:-1])
     (output,) = nbformat.read(tmp_path / "out.ipynb", 4).cells[0].outputs
     assert re.fullmatch(r"2 of 2 \| done \| \d:\d\d", output["data"]["text/plain"])

@@ -20,7 +20,6 @@ LIKENESS: tuple[Callable[[dict], str], ...] = (  # what runs have in common that
     lambda settings: _key([settings["model"], settings["method"]["kind"], settings["precision"]]),
     lambda settings: _key([settings["model"], bool(settings["training"])]),
 )
-SMALL = {True: 60.0, False: 10.0}  # seconds of a small model's run, with a training and without
 ALIKE = 20  # earlier runs whose mean we take
 ROWS = 500  # of the training data, whose longest represents all
 
@@ -63,10 +62,16 @@ def seconds(planned: Sequence[Planned], folder: Path) -> list[float | None]:
 
 
 def weights(planned: Sequence[Planned], folder: Path) -> tuple[dict[str, float], bool]:
-    """Seconds by id for a bar of progress, and whether all are known; those that are not are as a small model's."""
-    found = seconds(planned, folder)
-    pairs = zip(planned, found, strict=True)
-    return {one.id: SMALL[bool(one.run.training)] if took is None else took for one, took in pairs}, None not in found
+    """Seconds by id for a bar of progress, and whether all are known; if not, a training weighs as shipped ones do."""
+    found, shipped = seconds(planned, folder), results.read(results.SHIPPED / "tiny", quiet=True)
+    took = _grouped(shipped, lambda settings: str(bool(settings["training"])))
+    typical = {"True": 10.0, "False": 1.0}  # in a package without rows
+    typical |= {key: mean(sum(_phases(row, *ONCE, *EACH_RUN)) for row in rows) for key, rows in took.items()}
+    filled = {
+        one.id: typical[str(bool(one.run.training))] if one_found is None else one_found
+        for one, one_found in zip(planned, found, strict=True)
+    }
+    return filled, None not in found
 
 
 def _ended(folder: Path) -> list[Row]:

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 def seconds() -> float:
@@ -14,6 +16,13 @@ def seconds() -> float:
         torch.cuda.synchronize()
         return time.perf_counter()
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def timed(call: Callable[[], T]) -> tuple[float, T]:
+    """The seconds that the call takes, and what it gives."""
+    began = seconds()
+    found = call()
+    return seconds() - began, found
 
 
 def peak_of(call: Callable[[], Any]) -> int:

@@ -7,13 +7,13 @@ its stop string. `speed.py` runs it.
 """
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import training_speed
-from clock import peak_of, seconds
+from clock import peak_of, timed
 from torch import nn
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
@@ -83,8 +83,8 @@ def as_the_study(model: nn.Module, tokenizer: Any, batch: Queries) -> Answers:
     return found
 
 
-def ours(model: nn.Module, tokenizer: Any, batch: Queries) -> Answers:
-    settings = {"new_tokens": batch.new_tokens, "stops": batch.stops, "precision": "fp32", "seed": 1}
+def ours(model: nn.Module, tokenizer: Any, batch: Queries, precision: str = "fp32") -> Answers:
+    settings = {"new_tokens": batch.new_tokens, "stops": batch.stops, "precision": precision, "seed": 1}
     found = generate.completions(model, tokenizer, batch.texts, batch.decoding, **settings)
     return [texts for _, texts, _ in sorted(found)]
 
@@ -120,12 +120,6 @@ def compare(
 
 def middle(values: Iterable[float]) -> float:
     return statistics.median(values)
-
-
-def timed(run: Callable[[], Answers]) -> tuple[float, Answers]:
-    began = seconds()
-    found = run()
-    return seconds() - began, found
 
 
 def load(name: str) -> tuple[nn.Module, Any]:

@@ -25,8 +25,8 @@ from typing import Any
 import datasets
 import torch
 import transformers
-from clock import peak_of, seconds
-from decoding_speed import Answers, Queries, ask, load, middle
+from clock import peak_of, timed
+from decoding_speed import Answers, Queries, ask, load, middle, ours
 from torch import nn
 from transformers import DataCollatorForSeq2Seq, GenerationConfig, PrinterCallback, Trainer, TrainingArguments
 
@@ -61,18 +61,6 @@ def by_transformers(model: nn.Module, tokenizer: Any, queries: Queries, size: in
         answers = tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         found |= {place: answers[row * beams : (row + 1) * beams] for row, place in enumerate(places)}
     return [found[place] for place in range(len(texts))]
-
-
-def ours(model: nn.Module, tokenizer: Any, queries: Queries, precision: str) -> Answers:
-    settings = {"new_tokens": queries.new_tokens, "stops": queries.stops, "precision": precision, "seed": 1}
-    found = generate.completions(model, tokenizer, queries.texts, queries.decoding, **settings)
-    return [texts for _, texts, _ in sorted(found)]
-
-
-def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    began = seconds()
-    found = run()
-    return seconds() - began, found
 
 
 def decode(args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ process. `speed.py` runs it.
 """
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from clock import peak_of, seconds
+from clock import peak_of, timed
 from torch import nn
 from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -59,12 +59,6 @@ def fit(base: nn.Module, tokenizer: Any, data: Any, task: Any, training: spec.Tr
     finally:
         methods.detach(model)
         gc.collect()
-
-
-def timed(run: Callable[[], train.Fitted]) -> tuple[float, train.Fitted]:
-    began = seconds()
-    fitted = run()
-    return seconds() - began, fitted
 
 
 def apart(one: train.Fitted, other: train.Fitted) -> float:
