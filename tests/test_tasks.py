@@ -290,10 +290,12 @@ def test_text_that_is_not_utf8_is_refused_with_its_file_and_line(tmp_path, name,
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("blank", ["", "\r\n \n"])
 @pytest.mark.parametrize("name", ["test.jsonl", "test.json", "test.jsonl.gz"])
-def test_a_byte_order_mark_and_blank_lines_at_the_end_are_passed_over(tmp_path, name):
+def test_a_byte_order_mark_and_blank_lines_at_both_ends_are_passed_over(tmp_path, name, blank):
     row = json.dumps(PIECE)
-    written = (f"[{row}]\r\n\r\n" if name == "test.json" else f"{row}\r\n\r\n").encode("utf-8-sig")
+    rows = f"[{row}]" if name == "test.json" else row
+    written = f"{blank}{rows}\r\n\r\n".encode("utf-8-sig")
     (tmp_path / name).write_bytes(gzip.compress(written) if name.endswith(".gz") else written)
     (example,) = tasks.load("odex-all", tmp_path / name).test
     assert example.intent == PIECE["intent"]

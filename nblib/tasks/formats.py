@@ -253,11 +253,13 @@ def rows(path: Path, shown: str) -> Iterator[tuple[str, Any]]:
     if kind(path) in (".csv", ".tsv"):
         yield from _numbered(_from_table("".join(lines), kind(path), shown), shown)
         return
-    first = next(lines, "")
-    if kind(path) == ".json" and first.startswith("["):
-        yield from _numbered(_parsed(first + "".join(lines), shown, "the file is one JSON list"), shown)
+    numbered = enumerate(lines, start=1)
+    begun, first = next((pair for pair in numbered if pair[1].strip()), (1, ""))
+    if kind(path) == ".json" and first.lstrip().startswith("["):
+        text = "\n" * (begun - 1) + first + "".join(lines)
+        yield from _numbered(_parsed(text, shown, "the file is one JSON list"), shown)
         return
-    for number, line in enumerate(chain([first], lines), start=1):
+    for number, line in chain([(begun, first)], numbered):
         if line.strip():
             where = f"{shown}, line {number}"
             yield where, _parsed(line, where, "each line is one JSON object")
