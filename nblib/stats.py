@@ -78,6 +78,16 @@ def interval(scores_by_seed: Scores, *, resamples: int = 2000) -> Interval:
     return Interval(mean, max(low, 0.0), min(high, 1.0), len(examples))
 
 
+def over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of a mean over seeds, by Student's t; NaN at both ends for fewer than two."""
+    from scipy.special import stdtrit  # slow to import
+
+    if (freedom := len(values) - 1) < 1:
+        return math.nan, math.nan
+    half = stdtrit(freedom, 1 - ERROR / 2) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
 def paired_difference(
     a_by_seed: Scores, b_by_seed: Scores, *, error: float = ERROR, resamples: int = 5000
 ) -> Difference:

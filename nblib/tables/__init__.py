@@ -54,6 +54,7 @@ from nblib.tables.scores import (
     LEARNED,
     across_models,
     comparison,
+    forgetting,
     learning_curves,
     mean_ranks,
     report,

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from nblib import results, stats
-from nblib.columns import EXECUTION, SCORES
+from nblib.columns import EXECUTION, SCORES, listed
 from nblib.tables.labels import Benchmark, attached, counts, labelled, named, plain_index
-from nblib.tables.show import Table
+from nblib.tables.show import Table, paragraph
 
 LEARNED = ("em_expression@1", "style_match")  # of tasks with a house style
 METRICS = (*EXECUTION, "em@1", *LEARNED, "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
@@ -86,12 +86,13 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
             f"a table of scores takes no runs of random weights (shape_only), as they have none; got {shaped[0]}: "
             "leave them out, or show them with tables.memory"
         )
-    frame = scored(*labelled(runs, answers), ["method"], metrics)
+    runs, answers = labelled(runs, answers)
+    frame = scored(runs, answers, ["method"], metrics).join(rises(runs))
     shown = [metric for metric in metrics if metric in frame]
     costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
     decide = [metric for metric in ("strict_accuracy", "em@1", *shown) if metric in shown][:1]
     columns = ("method", *decide, "prompt_tokens", "train_seconds", "seeds")
-    wide = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
+    wide = ("method", *shown, *costs, "elsewhere_rise_nats", "seeds", *(f"{metric}_n" for metric in shown[:1]))
     notes = (LEGEND.format(""), *(_undefined(frame, metric) for metric in shown))
     return Table(frame, notes, _title(runs), columns, wide)
 
@@ -231,6 +232,49 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
 
 
+def forgetting(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
+    """One line per method of one task: what it gains here, and what its training costs elsewhere.
+
+    `difference` is the score minus zero-shot's, paired. `elsewhere_rise_nats` is the loss per token on other kinds of
+    text after training minus before, the mean over kinds and seeds with its interval over seeds; of one kind it is
+    `code_rise_nats` and so on. What trains nothing has 0. Runs of older rows are not measured, and have no rise.
+    Raises ValueError for runs that do not belong in one table.
+    """
+    runs, answers = labelled(runs, answers)
+    kinds, found = _kinds(runs), rises(runs)
+    if found.empty:
+        return paragraph("No run has a loss elsewhere: older rows lack it. `force = True` trains their methods again.")
+    frame = scored(runs, answers, ["method"], [metric]).reindex(columns=[*counts(runs, ["method"]), *_columns(metric)])
+    frame = frame.join(tests(answers, "method", metric, {"method": "zero-shot"}).drop(columns=["effect", "n"]))
+    frame.loc[(frame["kind"] == "zero-shot") & frame[metric].notna(), "difference"] = 0.0
+    notes = (
+        f"{SCORES[metric]}, and its gain over zero-shot on the same examples. {SEEDS}",
+        f"Elsewhere: the rise of the loss per token, in nats, the mean over {listed(kinds)}, with its interval over "
+        "seeds. Prompts change no weight, so they have 0; an adapter can be taken off, and nothing is lost then.",
+        _partial(runs),
+    )
+    columns = ("method", metric, "difference", "elsewhere_rise_nats", "seeds")
+    wide = (*columns[:4], *(f"{kind}_rise_nats" for kind in kinds), "seeds")
+    return Table(frame.join(found), notes, columns=columns, wide=wide, heads={"difference": "gain (points)"})
+
+
+def rises(runs: pd.DataFrame) -> pd.DataFrame:
+    """By method the means over seeds of `elsewhere_rise_nats`, with `_low` and `_high`, and of each kind's own.
+
+    Only of kinds that every measured run has, with the same texts. Empty where no run was measured.
+    """
+    if not (kinds := _kinds(runs)):
+        return pd.DataFrame()
+    noted = runs["notes"].map(lambda notes: notes.get("elsewhere", {}))
+    each = pd.DataFrame({f"{kind}_rise_nats": [_rise(own.get(kind)) for own in noted] for kind in kinds}, runs.index)
+    each[runs["training"].isna()] = 0.0
+    each = each.assign(elsewhere_rise_nats=each.mean(axis=1)).dropna()
+    groups = each.groupby(runs["method"].astype(object))
+    ends = [(method, *stats.over_seeds(own["elsewhere_rise_nats"])) for method, own in groups]
+    names = ["method", "elsewhere_rise_nats_low", "elsewhere_rise_nats_high"]
+    return groups.mean().join(pd.DataFrame(ends, columns=names).set_index("method"))
+
+
 def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
     """One line per validation loss: `method`, `kind`, `seed`, `epoch`, `loss`, and `kept` for the checkpoint we kept.
 
@@ -332,6 +376,17 @@ def _cells(part: Benchmark) -> dict[str, pd.DataFrame]:
         means = scores.mean().where(scores.count() == scores.size())  # none where a seed has no score
         found[f"{part.name} with {model}"] = means.unstack().dropna(axis=1, how="all")
     return found
+
+
+def _kinds(runs: pd.DataFrame) -> list[str]:
+    """The kinds of other text that every measured run has, with the same texts."""
+    measured = [noted for notes in runs["notes"] if (noted := notes.get("elsewhere"))]
+    known = [{(kind, own["content"]) for kind, own in noted.items()} for noted in measured]
+    return sorted(kind for kind, _ in set.intersection(*known)) if known else []
+
+
+def _rise(losses: Mapping | None) -> float:
+    return losses["after"] - losses["before"] if losses else math.nan
 
 
 def _check_one_method(runs: pd.DataFrame) -> None:
