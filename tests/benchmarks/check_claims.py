@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from nblib import presets, results, spec, stats, study, tables
-from nblib.tools import sample_tasks
+from recipes import sample_tasks
 
 DRAW = 7  # choose nothing with it
 SEEDS = (42, 777, 5432)
