@@ -64,7 +64,7 @@ MEANINGS = {  # what the axis of a figure adds
     "step_seconds": "with its share of validation",
     "difference": "gain over zero-shot",
 }
-DIGITS = {"mean_rank": ".2f", "loss": ".3f", "seed": "d"}  # where the end of a name does not tell
+DIGITS = {"mean_rank": ".2f", "loss": ".3f", "seed": "d", "pearson": ".2f", "spearman": ".2f", "kendall": ".2f"}
 ENDS = ("_bytes", "_seconds", "_share", "_tokens", "_error", "_nats")
 
 

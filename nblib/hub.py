@@ -61,10 +61,9 @@ def snapshot(repository: str, kind: str, patterns: list[str], revision: str, *, 
 
 def cached(repository: str, pattern: str, revision: str) -> bool:
     """Whether the cache has that file of a dataset; the Hub is not asked."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import errors, snapshot_download
 
-    with suppress(LocalEntryNotFoundError):
+    with suppress(errors.LocalEntryNotFoundError):
         place = snapshot_download(repository, repo_type="dataset", revision=revision, local_files_only=True)
         return any(Path(place).glob(pattern))
     return False

@@ -171,8 +171,14 @@ SHOWN: dict[str, tuple[str, dict[str, str]]] = {  # cells with a picture, and wh
         "table quality steps predicted sized large",
         {"table": "nf4-dq", "large": "codellama-7b", "cards": "T4", "answer": "qlora-4bit"},
     ),
-    "rq5_apps": ("ranking endings", {"table": "strict accuracy", "difficulty": "lora", "answer": "lora"}),
-    "rq6_generalization": ("heat-map", {"transfer": "conala-mini+codealpaca-mini", "answer": "codealpaca-mini"}),
+    "rq5_apps": (
+        "ranking agreement-figure endings",
+        {"agreement": "chrF", "table": "strict accuracy", "difficulty": "lora", "answer": "lora"},
+    ),
+    "rq6_generalization": (
+        "heat-map elsewhere-figure",
+        {"elsewhere": "rag-3", "transfer": "conala-mini+codealpaca-mini", "answer": "codealpaca-mini"},
+    ),
     "report": ("ranks-figure memory", {"claims": "lora", "tables": "qlora-4bit", "appendix": "adapter"}),
     "playground": ("playground explorer front", {"answers": "lora", "prompts": "### Instruction:", "front-table": "●"}),
 }

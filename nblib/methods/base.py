@@ -120,22 +120,18 @@ def detach(attached: nn.Module) -> PreTrainedModel:
 
 
 def intruders(attached: nn.Module, *, top: int = 10, alike: float = 0.5) -> dict[str, int]:
-    """Layer -> how many of the `top` strongest directions of its tuned weight are like none of the base's.
+    """Layer of LoRA or its kin -> how many of the `top` strongest directions of its tuned weight are new to the base.
 
-    Directions are left singular vectors; two are alike where the cosine between them is at least `alike`, whatever its
-    sign. Such intruders were found with forgetting (Shuttleworth et al. 2024, arXiv 2410.21228); we count them as PEFT
-    does, whose `peft.tuners.lora.intruders.reduce_intruder_dimension` weakens them. DoRA's magnitudes are left out.
-    Raises ValueError for a model without LoRA or its kin.
+    They are left singular vectors; new is one whose cosine with each of the base's is below `alike`. We count these
+    intruders (Shuttleworth et al. 2024, arXiv 2410.21228) as PEFT's `reduce_intruder_dimension`, which weakens them.
     """
-    layers = {name: layer for name, layer in attached.named_modules() if isinstance(layer, LoraLayer)}
-    if not layers:
-        raise ValueError(f"intruders are counted in a model with LoRA or its kin; got a {type(attached).__name__}")
     found = {}
-    for name, layer in layers.items():
-        weight = dequantize_module_weight(layer.get_base_layer()).detach().float()
-        tuned = weight + layer.get_delta_weight(layer.active_adapters[0]).detach().float()
-        own, before = (torch.linalg.svd(each, full_matrices=False).U for each in (tuned, weight))
-        found[name] = int(((own.T @ before).abs().amax(1)[:top] < alike).sum())
+    for name, layer in attached.named_modules():
+        if isinstance(layer, LoraLayer):
+            weight = dequantize_module_weight(layer.get_base_layer()).detach().float()
+            tuned = weight + layer.get_delta_weight(layer.active_adapters[0]).detach().float()
+            own, before = (torch.linalg.svd(each, full_matrices=False).U for each in (tuned, weight))
+            found[name] = int(((own.T @ before).abs().amax(1)[:top] < alike).sum())
     return found
 
 

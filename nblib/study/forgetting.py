@@ -1,7 +1,6 @@
 """What a training costs elsewhere: the loss on held-out texts of other kinds, before it and after."""
 
 import math
-from dataclasses import dataclass
 
 from torch import nn
 
@@ -10,26 +9,19 @@ from nblib.study.fitting import Base, Record
 from nblib.study.planning import Planned
 
 PHASE = "elsewhere"  # of a run's costs, and its note
+# Of each kind of text, batches of encoded rows, a hash of the texts, and the base's loss on them in nats per token.
+Kinds = dict[str, tuple[list[list[dict]], str, float]]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Held-out texts of one kind, and the base's loss on them."""
-
-    batches: list[list[dict]]  # of encoded rows
-    content: str  # hash of the texts
-    before: float  # nats per answer token
-
-
-def before(planned: Planned, base: Base, record: Record) -> dict[str, Kind]:
+def before(planned: Planned, base: Base, record: Record) -> Kinds:
     """The texts for a training, by kind; empty where nothing is trained, and with random weights.
 
     The base reads them once for all trainings on it. We leave out a kind on which it is no better than a guess among
     all tokens: it has nothing to forget there.
     """
-    if not planned.training or planned.run.shape_only:
-        return {}
-    run, found = planned.run, {}
+    run, found = planned.run, Kinds()
+    if not planned.training or run.shape_only:
+        return found
     place = f"{run.data_dir}/{run.train_task}" if run.data_dir and run.train_task else run.data_dir
     trained = "" if run.user_data else run.train_task or run.task
     with record.phase(PHASE):
@@ -39,24 +31,19 @@ def before(planned: Planned, base: Base, record: Record) -> dict[str, Kind]:
             if batches and key not in base.losses:
                 base.losses[key] = _loss(planned, base, base.model, batches)
             if batches and base.losses[key] < math.log(len(base.tokenizer)):
-                found[name] = Kind(batches, content, base.losses[key])
+                found[name] = batches, content, base.losses[key]
     return found
 
 
-def after(planned: Planned, base: Base, model: nn.Module, kinds: dict[str, Kind], record: Record) -> None:
+def after(planned: Planned, base: Base, model: nn.Module, kinds: Kinds, record: Record) -> None:
     """Notes the losses with the trained method on the base, beside those before."""
-    if not kinds:
-        return
-    earlier = {end: record.costs[f"{PHASE}_{end}"] for end in ("seconds", "peak_bytes", "reserved_bytes")}
-    with record.phase(PHASE, earlier):
-        record.notes[PHASE] = {
-            name: {
-                "before": kind.before,
-                "after": _loss(planned, base, model, kind.batches),
-                "content": kind.content,
+    if kinds:
+        earlier = {end: record.costs[f"{PHASE}_{end}"] for end in ("seconds", "peak_bytes", "reserved_bytes")}
+        with record.phase(PHASE, earlier):
+            record.notes[PHASE] = {
+                name: {"before": known, "after": _loss(planned, base, model, batches), "content": content}
+                for name, (batches, content, known) in kinds.items()
             }
-            for name, kind in kinds.items()
-        }
 
 
 def _loss(planned: Planned, base: Base, model: nn.Module, batches: list[list[dict]]) -> float:

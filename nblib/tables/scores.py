@@ -236,43 +236,44 @@ def forgetting(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") 
     """One line per method of one task: what it gains here, and what its training costs elsewhere.
 
     `difference` is the score minus zero-shot's, paired. `elsewhere_rise_nats` is the loss per token on other kinds of
-    text after training minus before, the mean over kinds and seeds with its interval over seeds; of one kind it is
-    `code_rise_nats` and so on. What trains nothing has 0. Runs of older rows are not measured, and have no rise.
+    text after training minus before: the mean over kinds and seeds, with an interval over seeds; `code_rise_nats` and
+    so on are of one kind. What trains nothing has 0, and a run of an older row, which was not measured, has none.
     Raises ValueError for runs that do not belong in one table.
     """
     runs, answers = labelled(runs, answers)
-    kinds, found = _kinds(runs), rises(runs)
-    if found.empty:
+    if (found := rises(runs)).empty:
         return paragraph("No run has a loss elsewhere: older rows lack it. `force = True` trains their methods again.")
     frame = scored(runs, answers, ["method"], [metric]).reindex(columns=[*counts(runs, ["method"]), *_columns(metric)])
     frame = frame.join(tests(answers, "method", metric, {"method": "zero-shot"}).drop(columns=["effect", "n"]))
     frame.loc[(frame["kind"] == "zero-shot") & frame[metric].notna(), "difference"] = 0.0
+    own = [name for name in found if not name.startswith("elsewhere")]
     notes = (
         f"{SCORES[metric]}, and its gain over zero-shot on the same examples. {SEEDS}",
-        f"Elsewhere: the rise of the loss per token, in nats, the mean over {listed(kinds)}, with its interval over "
-        "seeds. Prompts change no weight, so they have 0; an adapter can be taken off, and nothing is lost then.",
+        f"Elsewhere: the loss per token, the mean over {listed(name.removesuffix('_rise_nats') for name in own)}; its "
+        "interval is over seeds. Prompts change no weight: 0. An adapter can be taken off, and nothing is lost then.",
         _partial(runs),
     )
     columns = ("method", metric, "difference", "elsewhere_rise_nats", "seeds")
-    wide = (*columns[:4], *(f"{kind}_rise_nats" for kind in kinds), "seeds")
-    return Table(frame.join(found), notes, columns=columns, wide=wide, heads={"difference": "gain (points)"})
+    wide, heads = (*columns[:4], *own, "seeds"), {"difference": "gain (points)"}
+    return Table(frame.join(found), notes, columns=columns, wide=wide, heads=heads)
 
 
 def rises(runs: pd.DataFrame) -> pd.DataFrame:
-    """By method the means over seeds of `elsewhere_rise_nats`, with `_low` and `_high`, and of each kind's own.
+    """By method the means over seeds of `elsewhere_rise_nats`, with its interval, and of the rise on each kind of text.
 
-    Only of kinds that every measured run has, with the same texts. Empty where no run was measured.
+    Only of kinds that every measured run has. Empty where no run was measured.
     """
-    if not (kinds := _kinds(runs)):
+    each = runs.filter(regex=r"(?<!elsewhere)_rise_nats$").dropna(how="all").dropna(axis=1)
+    if each.empty:
         return pd.DataFrame()
-    noted = runs["notes"].map(lambda notes: notes.get("elsewhere", {}))
-    each = pd.DataFrame({f"{kind}_rise_nats": [_rise(own.get(kind)) for own in noted] for kind in kinds}, runs.index)
-    each[runs["training"].isna()] = 0.0
-    each = each.assign(elsewhere_rise_nats=each.mean(axis=1)).dropna()
+    free = pd.DataFrame(0.0, runs.index[runs["training"].isna()], each.columns)
+    each = pd.concat([each, free]).assign(elsewhere_rise_nats=lambda frame: frame.mean(axis=1))
     groups = each.groupby(runs["method"].astype(object))
-    ends = [(method, *stats.over_seeds(own["elsewhere_rise_nats"])) for method, own in groups]
-    names = ["method", "elsewhere_rise_nats_low", "elsewhere_rise_nats_high"]
-    return groups.mean().join(pd.DataFrame(ends, columns=names).set_index("method"))
+    ends = [stats.over_seeds(own) for _, own in groups["elsewhere_rise_nats"]]
+    frame = groups.mean()
+    return frame.assign(
+        elsewhere_rise_nats_low=[low for low, _ in ends], elsewhere_rise_nats_high=[up for _, up in ends]
+    )
 
 
 def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
@@ -376,17 +377,6 @@ def _cells(part: Benchmark) -> dict[str, pd.DataFrame]:
         means = scores.mean().where(scores.count() == scores.size())  # none where a seed has no score
         found[f"{part.name} with {model}"] = means.unstack().dropna(axis=1, how="all")
     return found
-
-
-def _kinds(runs: pd.DataFrame) -> list[str]:
-    """The kinds of other text that every measured run has, with the same texts."""
-    measured = [noted for notes in runs["notes"] if (noted := notes.get("elsewhere"))]
-    known = [{(kind, own["content"]) for kind, own in noted.items()} for noted in measured]
-    return sorted(kind for kind, _ in set.intersection(*known)) if known else []
-
-
-def _rise(losses: Mapping | None) -> float:
-    return losses["after"] - losses["before"] if losses else math.nan
 
 
 def _check_one_method(runs: pd.DataFrame) -> None:
