@@ -47,6 +47,7 @@ NAMES = (
         "pscp": "PSCP",
         "loss": "validation loss",
         "elsewhere_rise_nats": "rise of loss elsewhere",
+        **{"pearson": "Pearson's r", "spearman": "Spearman's ρ", "kendall": "Kendall's τ"},
     }
 )
 MEANINGS = {  # what the axis of a figure adds
