@@ -3,6 +3,7 @@
 from nblib.models.loading import (
     DTYPES,
     SHAPE_TOKENIZER,
+    attending,
     auto_class,
     choose_precision,
     compute_dtype,

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 from transformers import (
+    AttentionInterface,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -27,6 +28,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from nblib.models.sources import (
     WEIGHT_FILES,
@@ -90,6 +92,20 @@ def choose_precision(precision: str) -> str:
 def compute_dtype(precision: str) -> torch.dtype:
     """What the model computes in: its weights' type, or for quantized weights the best that this machine has."""
     return DTYPES[precision] if precision in DTYPES else DTYPES[choose_precision("auto")]
+
+
+@contextmanager
+def attending(model: nn.Module, name: str, attend: Callable) -> Iterator[None]:
+    """Inside, the model attends by this function, which transformers knows by that name; masks are those of `sdpa`."""
+    base = getattr(model, "get_base_model", lambda: model)()
+    kind = base.config._attn_implementation
+    AttentionInterface.register(name, attend)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    base.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        base.set_attn_implementation(kind)
 
 
 @contextmanager
