@@ -46,6 +46,8 @@ NAMES = (
         "gigabytes": "GB",
         "pscp": "PSCP",
         "loss": "validation loss",
+        "elsewhere_rise_nats": "rise of loss elsewhere",
+        **{"pearson": "Pearson's r", "spearman": "Spearman's ρ", "kendall": "Kendall's τ"},
     }
 )
 MEANINGS = {  # what the axis of a figure adds
@@ -61,9 +63,10 @@ MEANINGS = {  # what the axis of a figure adds
     "train_seconds": "of one seed",
     "generate_seconds": "of one seed",
     "step_seconds": "with its share of validation",
+    "difference": "gain over zero-shot",
 }
-DIGITS = {"mean_rank": ".2f", "loss": ".3f", "seed": "d"}  # where the end of a name does not tell
-ENDS = ("_bytes", "_seconds", "_share", "_tokens", "_error")
+DIGITS = {"mean_rank": ".2f", "loss": ".3f", "seed": "d", "pearson": ".2f", "spearman": ".2f", "kendall": ".2f"}
+ENDS = ("_bytes", "_seconds", "_share", "_tokens", "_error", "_nats")
 
 
 def is_share(name: str) -> bool:
@@ -73,7 +76,7 @@ def is_share(name: str) -> bool:
 
 def unit(name: str) -> str:
     """`%`, `points`, `s`, or nothing: bytes have theirs in each number."""
-    ends = {"difference": "points", "_seconds": "s"}
+    ends = {"difference": "points", "_seconds": "s", "_nats": "nats"}
     return "%" if is_share(name) else next((sign for end, sign in ends.items() if name.endswith(end)), "")
 
 
@@ -94,7 +97,7 @@ def scale(name: str, largest: float) -> tuple[float, str]:
     """What one on an axis is in the frame, and its unit: bytes in GiB, of less than one in MiB."""
     if name.endswith("_bytes"):
         return (GIB, "GiB") if largest >= GIB else (MIB, "MiB")
-    return (0.01 if is_share(name) else 1), unit(name)
+    return (0.01 if is_share(name) or name == "difference" else 1), unit(name)
 
 
 def written(value, name: str, *, beside: float | None = None) -> str:
@@ -113,6 +116,8 @@ def written(value, name: str, *, beside: float | None = None) -> str:
         return points(value)
     if name.endswith("_bytes"):
         return size(value)
+    if name.endswith("_nats"):
+        return f"{value:{'+' if 'rise' in name else ''}.3f}".replace("-", "−").replace("+0.000", "0.000")
     if name == "p" or name.endswith("_p"):
         return p_value(value)
     if name.endswith("_seconds"):

@@ -59,6 +59,16 @@ def snapshot(repository: str, kind: str, patterns: list[str], revision: str, *, 
     return download(cached=False)
 
 
+def cached(repository: str, pattern: str, revision: str) -> bool:
+    """Whether the cache has that file of a dataset; the Hub is not asked."""
+    from huggingface_hub import errors, snapshot_download
+
+    with suppress(errors.LocalEntryNotFoundError):
+        place = snapshot_download(repository, repo_type="dataset", revision=revision, local_files_only=True)
+        return any(Path(place).glob(pattern))
+    return False
+
+
 def bar(*, shown: bool) -> type:
     """Hugging Face's progress bar, which a notebook can keep: few updates, or none."""
     from huggingface_hub.utils import tqdm

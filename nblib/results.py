@@ -280,7 +280,9 @@ def load(folder: str | Path, ids: Iterable[str] | None = None, *, quiet: bool = 
     random shots, sampling); status and error; each score by its name (`em@1`), its mean over examples, and
     `em@1_corpus` where papers print one of the whole corpus; each cost by its name (`train_seconds`), with memory_bytes
     of training (the allocated peak on a GPU, the sum of a step's tensors on a CPU) and peak_bytes, the highest of all
-    phases; device; data and weights, what the content was; the row's dictionaries settings, notes and provenance.
+    phases; loss per token on other kinds of text (NaN: not measured, as in older rows) elsewhere_before_nats,
+    elsewhere_after_nats and elsewhere_rise_nats, by kind code_rise_nats…; device; data and weights, what the content
+    was; the row's dictionaries settings, notes and provenance.
     `answers`, one line a run and example, in the order of runs and of their files: what ANSWERED names of the run (text
     as categories); each score by its name, a share from 0 to 1 (NaN: not defined for it); the verdict of the first
     answer where answers were run (`passed`, or how the first failed test ended); code (the first answer),
@@ -345,6 +347,10 @@ def _run(row: Row) -> dict:
     for name, score in row.scores.items():
         line |= {name: score.get("mean")} | ({f"{name}_corpus": score["corpus"]} if "corpus" in score else {})
     line |= {name: None if cost is None else float(cost) for name, cost in costs.items()}
+    if kinds := row.notes.get("elsewhere"):
+        before, after = (sum(kind[end] for kind in kinds.values()) / len(kinds) for end in ("before", "after"))
+        line |= {"elsewhere_before_nats": before, "elsewhere_after_nats": after, "elsewhere_rise_nats": after - before}
+        line |= {f"{name}_rise_nats": kind["after"] - kind["before"] for name, kind in kinds.items()}
     peaks = [peak for phase in PHASES if (peak := costs.get(f"{phase}_peak_bytes")) is not None]
     parts = [part for name in PARTS if (part := costs.get(f"train_{name}_bytes")) is not None]
     tensors = sum(parts) if len(parts) == len(PARTS) else None

@@ -78,6 +78,16 @@ def interval(scores_by_seed: Scores, *, resamples: int = 2000) -> Interval:
     return Interval(mean, max(low, 0.0), min(high, 1.0), len(examples))
 
 
+def over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of a mean over seeds, by Student's t; NaN at both ends for fewer than two."""
+    from scipy.special import stdtrit  # slow to import
+
+    if (freedom := len(values) - 1) < 1:
+        return math.nan, math.nan
+    half = stdtrit(freedom, 1 - ERROR / 2) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
 def paired_difference(
     a_by_seed: Scores, b_by_seed: Scores, *, error: float = ERROR, resamples: int = 5000
 ) -> Difference:
@@ -177,6 +187,28 @@ def mean_ranks(scores: Sequence[Sequence[Sequence[float]]], *, resamples: int = 
     draws = np.mean([_ranks(_reweighted(table, resamples, random)) for table in tables], axis=0)
     low, high = np.quantile(draws, [ERROR / 2, 1 - ERROR / 2], axis=0)
     return np.stack([ranks, np.minimum(low, ranks), np.maximum(high, ranks)], axis=1)
+
+
+def correlations(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(3, resamples): Pearson's r, Spearman's rho and Kendall's tau-b of x and y, each of shape (n,).
+
+    `counts` (resamples, n) says how often each resample has each pair. Each is what scipy.stats gives, which takes
+    minutes for a table's resamples of tau. NaN where one of both does not vary.
+    """
+
+    def around_means(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (counts * a * b).sum(1) - (counts * a).sum(1) * (counts * b).sum(1) / counts.sum(1)
+
+    def over_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return ((counts @ (a * b)) * counts).sum(1)
+
+    signs = [np.sign(values[:, None] - values) for values in (x, y)]
+    ranks = [counts @ sign.T for sign in signs]  # but for a shift and a scale
+    found = []
+    for product, (a, b) in ((around_means, (x, y)), (around_means, ranks), (over_pairs, signs)):
+        scale = product(a, a) * product(b, b)
+        found.append(product(a, b) / np.sqrt(np.where(scale > 1e-12, scale, np.nan)))
+    return np.array(found)
 
 
 def front(points: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def test_the_command_writes_the_shipped_files_byte_for_byte(tmp_path):
     command.main(["tasks", "--folder", str(tmp_path)])
     written = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     shipped = {path.relative_to(SHIPPED): path.read_bytes() for path in SHIPPED.rglob("*") if path.is_file()}
-    assert len(shipped) == 9
+    assert len(shipped) == 11
     assert written == shipped
 
 

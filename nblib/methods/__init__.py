@@ -12,7 +12,7 @@ from nblib.methods.attaching import (  # noqa: E402
     penalty_over,
     trainable_parameters,
 )
-from nblib.methods.base import BaseChangedError, detach  # noqa: E402
+from nblib.methods.base import BaseChangedError, detach, intruders  # noqa: E402
 from nblib.methods.checks import check  # noqa: E402
 from nblib.methods.saving import FACTS, card, load, push, read, save  # noqa: E402
 from nblib.methods.targets import attention_inputs, feed_forward_layers, linear_layers  # noqa: E402

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from peft.tuners.lora.layer import LoraLayer
+from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -115,6 +117,22 @@ def detach(attached: nn.Module) -> PreTrainedModel:
         )
     before.restore()
     return before.model
+
+
+def intruders(attached: nn.Module, *, top: int = 10, alike: float = 0.5) -> dict[str, int]:
+    """Layer of LoRA or its kin -> how many of the `top` strongest directions of its tuned weight are new to the base.
+
+    They are left singular vectors; new is one whose cosine with each of the base's is below `alike`. We count these
+    intruders (Shuttleworth et al. 2024, arXiv 2410.21228) as PEFT's `reduce_intruder_dimension`, which weakens them.
+    """
+    found = {}
+    for name, layer in attached.named_modules():
+        if isinstance(layer, LoraLayer):
+            weight = dequantize_module_weight(layer.get_base_layer()).detach().float()
+            tuned = weight + layer.get_delta_weight(layer.active_adapters[0]).detach().float()
+            own, before = (torch.linalg.svd(each, full_matrices=False).U for each in (tuned, weight))
+            found[name] = int(((own.T @ before).abs().amax(1)[:top] < alike).sum())
+    return found
 
 
 def identity(model: PreTrainedModel) -> dict:

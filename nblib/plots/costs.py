@@ -112,9 +112,10 @@ def _points(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     of_x, of_y = (scale(column, points[column].max())[0] for column in (x, y))
     (left, right), (low, high) = style.ends(points, x), style.ends(points, y)
     places = {"x": points[x] / of_x, "left": left / of_x, "right": right / of_x}
-    return points.assign(**places, y=points[y] / of_y, low=low / of_y, high=high / of_y).astype(
-        dict.fromkeys("xy", float)
-    )
+    points = points.assign(**places, y=points[y] / of_y, low=low / of_y, high=high / of_y)
+    points = points.astype(dict.fromkeys("xy", float))
+    ends = {"left": "x", "right": "x", "low": "y", "high": "y"}  # no bar where one seed tells no interval
+    return points.assign(**{end: points[end].fillna(points[at]) for end, at in ends.items()})
 
 
 def _draw(axes: Axes, points: pd.DataFrame, chosen: object) -> None:

@@ -102,7 +102,9 @@ def forest(
             axes.scatter([], [], label=label, **_mark(shape, page().faint))
         numbers(axes.xaxis, plain=10 if is_rank else 6, integer=is_rank)
         top = max(5.0, min(1.04 * reach / one, 100.0)) if metric in SCORES else 1.04 * reach / one or 1.0
-        axes.set_xlim(0.8 if is_rank else 0, len(frame) + 0.2 if is_rank else top)
+        axes.set_xlim(
+            0.8 if is_rank else min(0.0, 1.04 * low_ends.min()), len(frame) + 0.2 if is_rank else max(top, 0.0)
+        )
         axes.set_xlabel(style.axis_label(frame, metric))
         subtitle, words = describe(frame, metric, title, by=by, parts={beside: "predicted"} if beside else {})
         notes = [subtitle, *(f"dashed: {', '.join(map(str, names))}" for names in reference[by].to_numpy())]

@@ -308,7 +308,7 @@ def _basis(frame: pd.DataFrame, metric: str, by: Sequence[str], at: str) -> str:
     parts.append("with one seed not ranked" if rank.isna().any() and rank.notna().any() else "")
     if f"{metric}_low" in frame and frame[f"{metric}_low"].notna().any():
         several = ("", " and, where several, seeds")[bool((frame["seeds"] > 1).any())] if "seeds" in frame else ""
-        parts.append(f"bars: 95 % intervals over examples{several}")
+        parts.append(f"bars: 95 % intervals over {'seeds' if metric.endswith('_nats') else f'examples{several}'}")
     if any(f"{name}_sd" in frame and frame[f"{name}_sd"].notna().any() for name in (metric, at) if "_seconds" in name):
         parts.append("bars of seconds: ± standard deviation over seeds")
     if "limit" in frame and frame["limit"].notna().any():

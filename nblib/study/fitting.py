@@ -82,6 +82,7 @@ class Base:
     tokenizer: Any = None
     loading: Record = field(default_factory=Record)  # what it cost
     trained: set[str] = field(default_factory=set)  # trainings of this study, by id
+    losses: dict[tuple, float] = field(default_factory=dict)  # before any training, by base and texts
 
     def load(self, planned: Planned, record: Record, *, split: str = "") -> tuple[Any, Any]:
         """The base and its tokenizer; what loading cost is the same for every run that uses it."""

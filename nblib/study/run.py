@@ -25,7 +25,7 @@ from nblib import (
 )
 from nblib.results import Prediction, Row
 from nblib.retrieve import Found
-from nblib.study import fitting, planning, resume
+from nblib.study import fitting, forgetting, planning, resume
 from nblib.study.fitting import Base, Record
 from nblib.study.planning import Planned
 
@@ -103,7 +103,9 @@ def _predict(
     record.costs |= {"total_parameters": model.num_parameters(), "trainable_parameters": 0}  # four bits count as one
     begun = TRAINING_SHARE if planned.training else 0.0
     training = replace(monitor, report=lambda share: monitor.report(begun * share))
+    elsewhere = forgetting.before(planned, base, record)
     model = fitting.attach(planned, base, folder, record, force=force, monitor=training)
+    forgetting.after(planned, base, model, elsewhere, record)
     answering = replace(monitor, report=lambda share: monitor.report(begun + share * (1 - begun)))
     predictions = answers(planned, model, tokenizer, folder, record, answering)
     fitting.detach(planned, base, model)

@@ -7,10 +7,12 @@
     tables.claim_1(runs, answers)              a verdict with its sentence and its numbers; `verdicts` has all of them
 
 show.py: Table. labels.py: which runs may share a table. scores.py: by method, model, task, learning rate.
-groups.py: some of the examples. costs.py: memory, break-even. claims.py: verdicts. protocol.py: plan, data, origin.
+groups.py: some of the examples. agreement.py: cheap scores against tests. costs.py: memory, break-even.
+claims.py: verdicts. protocol.py: plan, data, origin.
 """
 
 from nblib.columns import EXECUTION, SCORES, size
+from nblib.tables.agreement import agreement
 from nblib.tables.claims import (
     CLAIMS,
     Verdict,
@@ -54,6 +56,7 @@ from nblib.tables.scores import (
     LEARNED,
     across_models,
     comparison,
+    forgetting,
     learning_curves,
     mean_ranks,
     report,

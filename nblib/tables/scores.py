@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from nblib import results, stats
-from nblib.columns import EXECUTION, SCORES
+from nblib.columns import EXECUTION, SCORES, listed
 from nblib.tables.labels import Benchmark, attached, counts, labelled, named, plain_index
-from nblib.tables.show import Table
+from nblib.tables.show import Table, paragraph
 
 LEARNED = ("em_expression@1", "style_match")  # of tasks with a house style
 METRICS = (*EXECUTION, "em@1", *LEARNED, "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
@@ -86,12 +86,13 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
             f"a table of scores takes no runs of random weights (shape_only), as they have none; got {shaped[0]}: "
             "leave them out, or show them with tables.memory"
         )
-    frame = scored(*labelled(runs, answers), ["method"], metrics)
+    runs, answers = labelled(runs, answers)
+    frame = scored(runs, answers, ["method"], metrics).join(rises(runs))
     shown = [metric for metric in metrics if metric in frame]
     costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
     decide = [metric for metric in ("strict_accuracy", "em@1", *shown) if metric in shown][:1]
     columns = ("method", *decide, "prompt_tokens", "train_seconds", "seeds")
-    wide = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
+    wide = ("method", *shown, *costs, "elsewhere_rise_nats", "seeds", *(f"{metric}_n" for metric in shown[:1]))
     notes = (LEGEND.format(""), *(_undefined(frame, metric) for metric in shown))
     return Table(frame, notes, _title(runs), columns, wide)
 
@@ -229,6 +230,50 @@ def transfer(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") ->
     columns = (*by, metric, "own_difference", "seeds")
     notes = (f"{SCORES[metric]}: means over examples and seeds. {SEEDS} {PAIRED}", _partial(runs))
     return Table(frame.reset_index(), notes, columns=columns, heads=heads, group="task")
+
+
+def forgetting(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
+    """One line per method of one task: what it gains here, and what its training costs elsewhere.
+
+    `difference` is the score minus zero-shot's, paired. `elsewhere_rise_nats` is the loss per token on other kinds of
+    text after training minus before: the mean over kinds and seeds, with an interval over seeds; `code_rise_nats` and
+    so on are of one kind. What trains nothing has 0, and a run of an older row, which was not measured, has none.
+    Raises ValueError for runs that do not belong in one table.
+    """
+    runs, answers = labelled(runs, answers)
+    if (found := rises(runs)).empty:
+        return paragraph("No run has a loss elsewhere: older rows lack it. `force = True` trains their methods again.")
+    frame = scored(runs, answers, ["method"], [metric]).reindex(columns=[*counts(runs, ["method"]), *_columns(metric)])
+    frame = frame.join(tests(answers, "method", metric, {"method": "zero-shot"}).drop(columns=["effect", "n"]))
+    frame.loc[(frame["kind"] == "zero-shot") & frame[metric].notna(), "difference"] = 0.0
+    own = [name for name in found if not name.startswith("elsewhere")]
+    notes = (
+        f"{SCORES[metric]}, and its gain over zero-shot on the same examples. {SEEDS}",
+        f"Elsewhere: the loss per token, the mean over {listed(name.removesuffix('_rise_nats') for name in own)}; its "
+        "interval is over seeds. Prompts change no weight: 0. An adapter can be taken off, and nothing is lost then.",
+        _partial(runs),
+    )
+    columns = ("method", metric, "difference", "elsewhere_rise_nats", "seeds")
+    wide, heads = (*columns[:4], *own, "seeds"), {"difference": "gain (points)"}
+    return Table(frame.join(found), notes, columns=columns, wide=wide, heads=heads)
+
+
+def rises(runs: pd.DataFrame) -> pd.DataFrame:
+    """By method the means over seeds of `elsewhere_rise_nats`, with its interval, and of the rise on each kind of text.
+
+    Only of kinds that every measured run has. Empty where no run was measured.
+    """
+    each = runs.filter(regex=r"(?<!elsewhere)_rise_nats$").dropna(how="all").dropna(axis=1)
+    if each.empty:
+        return pd.DataFrame()
+    free = pd.DataFrame(0.0, runs.index[runs["training"].isna()], each.columns)
+    each = pd.concat([each, free]).assign(elsewhere_rise_nats=lambda frame: frame.mean(axis=1))
+    groups = each.groupby(runs["method"].astype(object))
+    ends = [stats.over_seeds(own) for _, own in groups["elsewhere_rise_nats"]]
+    frame = groups.mean()
+    return frame.assign(
+        elsewhere_rise_nats_low=[low for low, _ in ends], elsewhere_rise_nats_high=[up for _, up in ends]
+    )
 
 
 def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """A dataset's name to examples in one schema, by split, from folder or Hub."""
 
 from nblib.tasks.checks import checks, without_leaked
-from nblib.tasks.loading import EMBEDDED, load, read
+from nblib.tasks.loading import EMBEDDED, elsewhere, load, read
 from nblib.tasks.own import resolve
 from nblib.tasks.schema import (
     DIFFICULTIES,

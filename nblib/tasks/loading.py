@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,10 +11,16 @@ from typing import Any
 from nblib import hub, provenance
 from nblib.spec import UserData
 from nblib.tasks import formats, own
-from nblib.tasks.schema import DIFFICULTIES, SPLITS, Data, Example, Task, content, get
+from nblib.tasks.schema import DIFFICULTIES, SPLITS, TASKS, Data, Example, Task, content, get
 
 EMBEDDED = provenance.ROOT / "data" / "tasks"  # tasks that the repository ships
 SHUFFLE_SEED = 42  # of the study's validation split
+FIXED = {  # sets that no task trains on, in `elsewhere` of the folder: limits, and what is asked
+    "code": Task(128, 128, ()),
+    "english": Task(256, 128, (), instruction="Say in English what this Python code does.", language="text"),
+}
+SAMPLES, BENCHMARKS = ("conala-mini", "codealpaca-mini", "apps-mini"), ("conala", "codealpacapy", "mbpp")
+TEXTS = 32  # of each kind
 
 Row = tuple[str, int, Any]  # place in words, number in the split, content
 
@@ -55,6 +62,33 @@ def read(name: str, split: str, data_dir: str | Path | None = None) -> Iterator[
         raise ValueError(f"a split is one of {', '.join(SPLITS)} of one task; got {split!r} of {name!r}")
     found, _ = _find(name, task, data_dir, None, (split,))
     return _examples(task, _rows(task, found, split))
+
+
+def elsewhere(trained: str, data_dir: str | Path | None = None) -> dict[str, tuple[Task, tuple[Example, ...]]]:
+    """Held-out texts of other kinds than a training's, by kind, 32 of each: they show what it costs elsewhere.
+
+    Two fixed sets, code and English about code, and validation rows of the sample tasks. Where they are on this
+    machine, next to `data_dir` or in the Hub's cache, also those of other benchmarks: nothing is fetched. `trained`
+    names the task that is trained on, several joined by +, or a user's own: it is not among them.
+    """
+    own = {get(name).hub or name for name in trained.split("+") if name in TASKS}
+    found = {}
+    for name in (*FIXED, *SAMPLES, *BENCHMARKS):
+        task = FIXED.get(name) or get(name)
+        if (task.hub or name) not in own:
+            with suppress(ValueError, OSError):  # what cannot be read measures nothing, and stops nothing
+                if rows := tuple(islice(filter(lambda row: row.code, _held_out(name, task, data_dir)), TEXTS)):
+                    found[name] = (task, rows)
+    return found
+
+
+def _held_out(name: str, task: Task, data_dir: str | Path | None) -> Iterator[Example]:
+    if name in FIXED:
+        path = EMBEDDED / "elsewhere" / f"{name}.jsonl"
+        return _examples(task, ((where, number, row) for number, (where, row) in enumerate(formats.rows(path, name))))
+    folder = _sibling(name, data_dir) if task.hub else None
+    is_here = folder or not task.hub or hub.cached(task.hub, task.files[1], task.revision)
+    return read(name, "validation", folder) if is_here else iter(())
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -48,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tasks(args: argparse.Namespace) -> None:
-    from recipes import sample_tasks
+    from recipes import elsewhere, sample_tasks
 
     sample_tasks.write(args.folder, args.seed)
+    elsewhere.write(args.folder)
 
 
 def _model(args: argparse.Namespace) -> None:

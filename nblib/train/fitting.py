@@ -3,6 +3,7 @@
 import difflib
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,12 +11,12 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, PrinterCallback, SchedulerType, TrainingArguments
 from transformers.training_args import OptimizerNames
 
-from nblib import models
+from nblib import generate, models
 from nblib.spec import Training
 from nblib.tasks import Data, Task
 from nblib.train import losses
 from nblib.train.checkpoints import Checkpoints, FitCallback, LeanTrainer, restore
-from nblib.train.encoding import collate, encode_all, tokens
+from nblib.train.encoding import answer_tokens, collate, encode_all, tokens
 from nblib.train.losses import IGNORED
 from nblib.train.monitor import Monitor
 
@@ -109,6 +110,18 @@ def fit(
         rows_too_long=len(data.train) - len(rows),
         weights=state.best,
     )
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, batches: Sequence[Sequence[dict]], pad: int, *, precision: str) -> float:
+    """The mean loss of encoded rows, in nats per answer token; no weight and no random state changes."""
+    model.eval()
+    total = 0.0
+    with losses.lean(model), generate.computing(model, precision):
+        for rows in batches:
+            batch = {name: values.to(model.device) for name, values in collate(rows, pad).items()}
+            total += model(**batch).loss.item() * sum(map(answer_tokens, rows))
+    return total / sum(answer_tokens(row) for rows in batches for row in rows)
 
 
 def _divisible(rows: list[dict], count: int) -> list[dict]:
