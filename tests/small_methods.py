@@ -13,6 +13,7 @@ from nblib import methods, models, spec
 
 TRAINED = [kind for kind, method in spec.METHODS.items() if method.trained]
 ADDED = [kind for kind in TRAINED if kind != "full"]  # that leave the base's own weights alone
+LAYERED = [kind for kind in ADDED if kind not in ("llama-adapter", "peft")]  # of any family, over any weights
 PRECISIONS = ("fp32", "int8", "nf4")
 STEPS = 8
 SETTINGS: dict[str, dict] = {
@@ -93,7 +94,10 @@ def answers(model, rows: dict) -> list[torch.Tensor]:
 
 
 def state(model) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    """The model's tensors by name; those that quantized ones of torchao are made of, one by one."""
+    held = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    numbered = {name: enumerate(models.parts(tensor)) for name, tensor in held.items()}
+    return {f"{name} {number}": part.clone() for name, parts in numbered.items() for number, part in parts}
 
 
 def live_bytes() -> int:

@@ -96,6 +96,8 @@ def step(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, int]:
         ("fp32", {"float32": 4 * (LINEAR + OTHERS) + ROTARY}),
         ("bf16", {"bfloat16": 2 * (LINEAR + OTHERS), "float32": ROTARY}),
         ("int8", WIDE | {"int8": LINEAR, "constants": 4 * ROWS}),
+        # a scale and a zero for each row
+        pytest.param("ao-int8", WIDE | {"int8": LINEAR, "constants": 5 * ROWS}, marks=small.needs_torchao),
         # a scale for 64 weights, and for each layer the 16 values that four bits stand for
         ("nf4", WIDE | {"uint8": LINEAR // 2, "constants": 4 * LINEAR // 64 + 14 * 64}),
         # scales in 8 bits, and for each layer their mean, one scale of their own, and the 256 values of 8 bits

@@ -30,7 +30,17 @@ def every_pair() -> dict[str, dict[str, list[str]]]:
     return chosen
 
 
-@pytest.mark.parametrize("chosen", [QUICK, pytest.param(every_pair(), marks=pytest.mark.slow)], ids=["some", "all"])
+TORCHAO = {"codegen": {"ao-int4": ("lora",)}, "t5": {"ao-int8": ("dora",)}}
+EVERY_TORCHAO = {"phi3": {"ao-int8": small_methods.LAYERED}, "codegen": {"ao-int4": small_methods.LAYERED}}
+CHOSEN = [
+    pytest.param(QUICK, id="some"),
+    pytest.param(every_pair(), marks=pytest.mark.slow, id="all"),
+    pytest.param(TORCHAO, marks=small.needs_torchao, id="some over torchao"),
+    pytest.param(EVERY_TORCHAO, marks=[small.needs_torchao, pytest.mark.slow], id="all over torchao"),
+]
+
+
+@pytest.mark.parametrize("chosen", CHOSEN)
 def test_methods_learn_come_off_and_answer_the_same_from_disk(tmp_path, chosen):
     for family, by_precision in chosen.items():
         place = small.folder(tmp_path / family / "base", family)
@@ -64,6 +74,6 @@ def go_through(place: str, folder: Path, precision: str, kinds) -> None:
         assert methods.detach(attached) is base
         after = small_methods.state(base)
         assert list(after) == list(before), case
-        assert all(tensor.equal(after[key]) for key, tensor in before.items()), case
+        assert all(map(torch.equal, before.values(), after.values())), case
         with torch.inference_mode():
             assert base(**rows).logits.equal(logits), case

@@ -4,6 +4,7 @@ from nblib.models.loading import (
     DTYPES,
     SHAPE_TOKENIZER,
     auto_class,
+    check,
     choose_precision,
     compute_dtype,
     config,
@@ -15,14 +16,13 @@ from nblib.models.loading import (
     load_tokenizer,
     max_prompt_tokens,
     processes,
-    quantization,
     rank,
 )
+from nblib.models.quantizing import check_layers, kept_layers, parts, quantization, quantize, require_torchao
 from nblib.models.sources import (
     CONFIGS,
     EMBEDDED,
     MODELS,
-    check,
     embedded_models,
     folder_of,
     locate,
