@@ -40,6 +40,10 @@ NAMES = (
         "predicted_bytes": "predicted memory",
         "saving_lora_share": "less than LoRA, not quantized",
         "saving_full_share": "less than full tuning",
+        "train_joules": "energy of training",
+        "generate_joules": "energy of generation",
+        "train_money": "price of training",
+        "generate_money": "price of generation",
         "p": "p (Holm)",
         "effect": "effect (d)",
         "teraflops": "more TFLOP",
@@ -73,7 +77,7 @@ def is_share(name: str) -> bool:
 
 def unit(name: str) -> str:
     """`%`, `points`, `s`, or nothing: bytes have theirs in each number."""
-    ends = {"difference": "points", "_seconds": "s"}
+    ends = {"difference": "points", "_seconds": "s", "_joules": "Wh"}
     return "%" if is_share(name) else next((sign for end, sign in ends.items() if name.endswith(end)), "")
 
 
@@ -113,6 +117,8 @@ def written(value, name: str, *, beside: float | None = None) -> str:
         return points(value)
     if name.endswith("_bytes"):
         return size(value)
+    if name.endswith("_joules"):
+        return number(value / 3600)  # watt-hours
     if name == "p" or name.endswith("_p"):
         return p_value(value)
     if name.endswith("_seconds"):

@@ -28,9 +28,11 @@ from nblib.tables.claims import (
 from nblib.tables.costs import (
     break_even,
     cards,
+    check_price,
     measured_vs_predicted,
     memory,
     predicted_memory,
+    priced,
     quality_memory,
     soft_cost,
 )
@@ -53,6 +55,7 @@ from nblib.tables.protocol import (
 from nblib.tables.scores import (
     LEARNED,
     across_models,
+    community,
     comparison,
     learning_curves,
     mean_ranks,

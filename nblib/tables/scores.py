@@ -8,7 +8,7 @@ import pandas as pd
 from nblib import results, stats
 from nblib.columns import EXECUTION, SCORES
 from nblib.tables.labels import Benchmark, attached, counts, labelled, named, plain_index
-from nblib.tables.show import Table
+from nblib.tables.show import Table, paragraph
 
 LEARNED = ("em_expression@1", "style_match")  # of tasks with a house style
 METRICS = (*EXECUTION, "em@1", *LEARNED, "em@10", "codebleu", "codebleu_corrected", "chrf")  # of a comparison
@@ -352,3 +352,15 @@ def _tasks(runs: pd.DataFrame) -> list[str]:
     order = [part for name in joint for part in name.split("+")]
     single = sorted((name for name in names if "+" not in name), key=lambda name: ([*order, name].index(name), name))
     return single + joint
+
+
+def community(runs: pd.DataFrame) -> Table:
+    """One line per sender, task, model and method of what `community.load` gives: means over seeds, as sent."""
+    if runs.empty:
+        return paragraph("Nobody has sent results yet. CONTRIBUTING.md says how to send yours.")
+    by, metrics = ["by", "task", "model", "method"], [name for name in METRICS if name in runs]
+    frame = counts(runs, by, [*metrics, "train_seconds", "memory_bytes"]).reset_index()
+    note = "Others made these results, and we have not run them. We checked that their rows are whole and fit together."
+    columns = (*by, "em@1", "codebleu", "strict_accuracy", "memory_bytes", "seeds", "limit")
+    heads = {"by": "sent by", "limit": "first examples only"}
+    return Table(frame, (note,), columns=tuple(name for name in columns if name in frame), heads=heads, group="by")
