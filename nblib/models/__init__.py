@@ -17,6 +17,7 @@ from nblib.models.loading import (
     max_prompt_tokens,
     processes,
     rank,
+    under_autocast,
 )
 from nblib.models.quantizing import check_layers, kept_layers, parts, quantization, quantize, require_torchao
 from nblib.models.sources import (
