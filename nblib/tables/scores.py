@@ -7,7 +7,7 @@ import pandas as pd
 
 from nblib import results, stats
 from nblib.columns import EXECUTION, SCORES
-from nblib.tables.labels import Benchmark, attached, counts, labelled, named, plain_index
+from nblib.tables.labels import OPTIONAL, Benchmark, attached, counts, labelled, named, plain_index
 from nblib.tables.show import Table, paragraph
 
 LEARNED = ("em_expression@1", "style_match")  # of tasks with a house style
@@ -91,7 +91,7 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
     costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
     decide = [metric for metric in ("strict_accuracy", "em@1", *shown) if metric in shown][:1]
     columns = ("method", *decide, "prompt_tokens", "train_seconds", "seeds")
-    wide = ("method", *shown, *costs, "seeds", *(f"{metric}_n" for metric in shown[:1]))
+    wide = ("method", *shown, *costs, *OPTIONAL, "seeds", *(f"{metric}_n" for metric in shown[:1]))
     notes = (LEGEND.format(""), *(_undefined(frame, metric) for metric in shown))
     return Table(frame, notes, _title(runs), columns, wide)
 
@@ -110,7 +110,10 @@ def report(benchmark: Benchmark) -> Table:
         " ".join(f"With {model} {ran[model]} of {every} methods have run." for model in ran.index[ran < every]),
     )
     costs = ("trainable_parameters", "train_seconds", "memory_bytes", "prompt_tokens", "generate_seconds", "seeds")
-    columns, wide = (*by, benchmark.metric, "train_seconds", "memory_bytes", "seeds"), (*by, *REPORTED, *costs)
+    columns, wide = (
+        (*by, benchmark.metric, "train_seconds", "memory_bytes", "seeds"),
+        (*by, *REPORTED, *costs, *OPTIONAL),
+    )
     return Table(frame, notes, benchmark.name, columns, wide, group="model")
 
 
