@@ -197,7 +197,7 @@ FIGURES = {  # shape, frame, settings
     "crowd": (plots.scatter, table(CROWD.values()), {"x": "prompt_tokens", "name": "family", "chosen": 3}),
     "lines": (plots.scatter, methods(**RAG), {"x": "prompt_tokens", "lines": True}),
     "break-even": (plots.break_even, pays(), {}),
-    "break-even never": (plots.break_even, pays(rag_3=NEVER | UNMEASURED, icl_2=UNMEASURED), {}),
+    "break-even never": (plots.break_even, pays(rag_3=NEVER | UNMEASURED, icl_3=UNMEASURED), {}),
     "memory with cards": (plots.memory_by_kind, table([*THREE, OUT, PREDICTED]), {"cards": CARDS}),
     "lengths": (plots.lengths, {"intent": [3, 9, 12], "code": range(90)}, {"limits": {"code": 64}}),
     "similarities": (plots.similarities, near(RANDOM.beta(3, 2, 200), RANDOM.integers(0, 2, 200)), {}),
