@@ -13,7 +13,6 @@ from nblib import methods, models, spec
 
 TRAINED = [kind for kind, method in spec.METHODS.items() if method.trained]
 ADDED = [kind for kind in TRAINED if kind != "full"]  # that leave the base's own weights alone
-LAYERED = [kind for kind in ADDED if kind not in ("llama-adapter", "peft")]  # of any family, over any weights
 PRECISIONS = ("fp32", "int8", "nf4")
 STEPS = 8
 SETTINGS: dict[str, dict] = {

@@ -31,7 +31,8 @@ def every_pair() -> dict[str, dict[str, list[str]]]:
 
 
 TORCHAO = {"codegen": {"ao-int4": ("lora",)}, "t5": {"ao-int8": ("dora",)}}
-EVERY_TORCHAO = {"phi3": {"ao-int8": small_methods.LAYERED}, "codegen": {"ao-int4": small_methods.LAYERED}}
+EVERY = "lora rslora dora adalora ia3 prompt-tuning prefix-tuning p-tuning adapter vera oft ln-tuning".split()
+EVERY_TORCHAO = {"phi3": {"ao-int8": EVERY}, "codegen": {"ao-int4": EVERY}}
 CHOSEN = [
     pytest.param(QUICK, id="some"),
     pytest.param(every_pair(), marks=pytest.mark.slow, id="all"),
