@@ -372,7 +372,7 @@ class TestShapes:
         assert "icl-3 in tokens: more expensive from 1,575 queries on; rag-3 in tokens: more expensive" in words
         assert "more expensive from 1,588 queries on" in words
         assert "icl-2" not in words  # which scores higher
-        assert "shown of its family, whatever it scores: icl-3 and rag-3" in written(plots.break_even(pays()))
+        assert "for ICL and RAG, whatever they score: icl-3 and rag-3" in written(plots.break_even(pays()))
         in_money = pays().rename(columns=lambda name: name.replace("seconds", "money"))
         assert "icl-3 in money: " in plots.alternative(plots.break_even(in_money))
         axes = plots.break_even(pays()).axes[0]

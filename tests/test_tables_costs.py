@@ -114,7 +114,8 @@ class TestBreakEven:
         assert line["money_once"] == pytest.approx(60 / 1000 / 2)  # a second costs a thousandth, shared by two runs
         assert (line["joules_once"], line["joules_base"], line["joules_method"]) == (7200, 1, 2)
         assert line["joules_queries"] == 7200
-        assert "or 0.03 of your money." in priced.text
+        assert "or 0.03 of your money. For PEFT stands lora, whatever it scores." in priced.text
+        assert "seconds (queries)" not in priced.text  # in which the queries are those in money
         assert "joules" not in priced.text
         assert "joules" in tables.full(priced).text
         table = tables.comparison(tables.priced(runs, 3.6), answers)

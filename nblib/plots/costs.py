@@ -199,7 +199,7 @@ def break_even(frame: pd.DataFrame) -> Figure:
         figure, panels = style.subplots(6.2, 2)
         words = [word for axes, unit in zip(panels, units, strict=True) for word in _crossings(axes, unit, chosen)]
         panels[-1].set_xlabel("queries")
-        about = f"shown of its family, whatever it scores: {listed(chosen.index)}" if len(chosen) else ""
+        about = f"for ICL and RAG, whatever they score: {listed(chosen.index)}" if len(chosen) else ""
         return finish(figure, title, about, f"{title}. {'; '.join(words) or 'There is nothing to compare'}.")
 
 

@@ -142,8 +142,8 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1
     told = {"joules": "joules"} if runs.get("generate_joules", pd.Series(dtype=float)).notna().any() else {}
     runs, answers = labelled(runs, answers)
     runs = runs[runs["status"] == results.OK]
-    peft = runs.loc[runs["family"] == "PEFT", "method"].min()  # in the house order
-    trained, runs = None if pd.isna(peft) else peft, runs.astype({"method": object})
+    peft = runs.loc[runs["family"] == "PEFT", "method"].sort_values().unique()  # in the house order
+    trained, runs = results.stand_in(list(peft)), runs.astype({"method": object})
     frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family", "seeds"]]
     frame = frame if trained else frame[:0]
     means = _query_costs(runs, metric)
@@ -166,8 +166,10 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1
     for unit in units | told:
         heads[f"{unit}_queries"] = f"cheaper in {unit} from (queries)"
         heads |= {f"{unit}_base": f"{unit} per query, {trained}", f"{unit}_method": f"{unit} per query"}
-    columns = ("method", *(f"{unit}_queries" for unit in units), "difference", "verdict")
-    return Table(frame, (spent, BREAK_EVEN, PRICED * (len(units) > len(UNITS))), columns=columns, heads=heads)
+    shown = [unit for unit in units if unit != "seconds" or "money" not in units]  # which cost the same everywhere
+    columns = ("method", *(f"{unit}_queries" for unit in shown), "difference", "verdict")
+    notes = (f"{spent} For PEFT stands {trained}, whatever it scores.", BREAK_EVEN, PRICED * ("money" in units))
+    return Table(frame, notes, columns=columns, heads=heads)
 
 
 def check_price(price: float) -> None:
