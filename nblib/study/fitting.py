@@ -38,8 +38,8 @@ class Phase:
         costs: dict = {"before_bytes": self.peak.before_bytes}
         seconds = time.monotonic() - self.start
         costs["seconds"] = seconds + (self.earlier.get("seconds") or 0.0)
-        joules = [memory.joules(self.counters, seconds), self.earlier.get("joules") if self.earlier else 0.0]
-        costs["joules"] = None if None in joules else sum(joules)
+        joules, before = memory.joules(self.counters, seconds), self.earlier.get("joules") if self.earlier else 0.0
+        costs["joules"] = None if joules is None or before is None else before + joules
         for name in ("peak_bytes", "reserved_bytes"):
             costs[name] = memory.most(getattr(self.peak, name), self.earlier.get(name))
         return costs
