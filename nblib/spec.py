@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from nblib.rules import Count, FileName, Flag, NotNegative, Positive, Rule, Settings, Share, Size, TopShare, one_of
 
-QUANTIZED = ("int8", "nf4", "nf4-dq", "fp4")  # precisions by bitsandbytes; dq: the constants are quantized too
+TORCHAO = ("ao-int8", "ao-int4")  # precisions by torchao, an optional package; the others are by bitsandbytes
+QUANTIZED = ("int8", "ao-int8", "nf4", "nf4-dq", "fp4", "ao-int4")  # dq: the constants are quantized too
 PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 ALL_LINEAR, ATTENTION_INPUTS = "all-linear", "attention-inputs"  # named choices of target modules
 INITIAL_TEXT = "Generate Python code that follows the instruction.\n"
@@ -238,7 +239,7 @@ def method(kind: str, **settings) -> Method:
 def kind(method: Method, precision: str) -> str:
     """The method's name; LoRA over a quantized base is QLoRA (Dettmers et al. 2023), `qlora-8bit` or `qlora-4bit`."""
     if isinstance(method, Lora) and precision in QUANTIZED:
-        return next((name for name, usual in QLORA.items() if usual == precision), "qlora-4bit")
+        return "qlora-8bit" if precision.endswith("int8") else "qlora-4bit"
     return method.kind
 
 

@@ -93,7 +93,10 @@ def answers(model, rows: dict) -> list[torch.Tensor]:
 
 
 def state(model) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    """The model's tensors by name; those that quantized ones of torchao are made of, one by one."""
+    held = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    numbered = {name: enumerate(models.parts(tensor)) for name, tensor in held.items()}
+    return {f"{name} {number}": part.clone() for name, parts in numbered.items() for number, part in parts}
 
 
 def live_bytes() -> int:

@@ -71,9 +71,19 @@ SLOW = (
     Case("qwen2", spec.Lora(), "bf16", width=64),
     Case("llama", spec.FullTuning(), width=512, layers=4, batch=1, words=10),
 )
+TORCHAO = (
+    Case("llama", spec.Lora(), "ao-int8"),
+    Case("qwen2", spec.Lora(dropout=0.0), "ao-int4", width=256, layers=6, checkpointing=True),
+    Case("t5", spec.Dora(), "ao-int4", optimizer="adafactor"),
+)
+CASES = [
+    QUICK,
+    *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW),
+    *(pytest.param(case, marks=[small.needs_torchao, pytest.mark.slow]) for case in TORCHAO),
+]
 
 
-@pytest.mark.parametrize("case", [QUICK, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW)], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_is_predicted_is_what_training_takes(case):
     training, generating = memory_prediction.compare(case)
     assert abs(training.error) < 0.05

@@ -75,6 +75,17 @@ def test_methods_of_peft_that_take_packed_bytes_for_numbers_are_refused_over_the
         methods.check(custom("RandLora", r=4), places["llama"], precision)
 
 
+@small.needs_torchao
+def test_methods_of_peft_that_torchaos_weights_know_nothing_of_are_refused_over_them(places):
+    for name in ("Hira", "HRA"):
+        with pytest.raises(
+            ValueError, match=f"{name.lower()} does not work over ao-int8 weights .*: take fp32, bf16 or"
+        ):
+            methods.check(custom(name), places["llama"], "ao-int8")
+    for kind in ("lora", "ia3", "oft", "vera", "prefix-tuning"):
+        methods.check(small_methods.method(kind), places["codegen"], "ao-int4")
+
+
 @pytest.mark.parametrize(
     ("method", "precision", "reason"),
     [

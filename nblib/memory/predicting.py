@@ -155,7 +155,8 @@ def predict(
     """Predicts what a run on one device will need, with `texts` as in `Texts`: at least `batch` and `length`.
 
     We read the optimizer, gradient checkpointing and whether steps accumulate in `training` (None: its defaults).
-    Raises ValueError for what cannot be, ConnectionError if the configuration has to come from the Hub and cannot.
+    Raises ValueError for what cannot be, ConnectionError if the configuration has to come from the Hub and cannot,
+    ImportError without torchao for its precisions.
     """
     one_of(*spec.PRECISIONS).check("precision", precision)
     one_of(*DEVICES).check("device", device)
@@ -191,6 +192,8 @@ def compute_dtype(precision: str, device: str) -> torch.dtype:
 
 
 def _check_method(method: spec.Method, precision: str, training: spec.Training) -> None:
+    if precision in spec.TORCHAO:
+        models.require_torchao(precision)
     if training.optimizer not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
         raise ValueError(f"optimizer must be one of {known}, whose states are known; got {training.optimizer!r}")

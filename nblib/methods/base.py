@@ -13,6 +13,8 @@ from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from nblib import models
+
 SAMPLES = 64  # values of the base's embeddings that are kept, to know it again
 ROUNDING = 2**-7  # relative; the same base in bf16 or fp16 is still the same base
 ROW = 4096  # at most so many integers have one sum
@@ -166,6 +168,8 @@ def checksum(tensor: torch.Tensor) -> int:
     """
     if tensor.is_meta:
         return 0
+    if len(held := models.parts(tensor)) > 1:
+        return sum((2 * place + 1) * checksum(part) for place, part in enumerate(held))
     flat = tensor.detach().contiguous().flatten()
     size = flat.numel() * flat.element_size()
     flat = flat.view(next(kind for width, kind in WIDTHS.items() if size % width == 0 and width >= flat.element_size()))

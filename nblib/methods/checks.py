@@ -3,6 +3,7 @@
 import warnings
 from collections import OrderedDict
 from functools import lru_cache
+from types import SimpleNamespace
 
 import bitsandbytes
 import peft
@@ -121,10 +122,10 @@ def _try_on_a_layer(method: spec.Custom, model: nn.Module, precision: str) -> No
 
 def _one_layer(tree: PreTrainedModel, precision: str) -> nn.Module:
     """A model of one layer of the tree's kind on the CPU, which says how it is held: tuners ask for that."""
-    eight = precision == "int8"
-    if eight:
+    eight = precision.endswith("int8")
+    if precision == "int8":
         layer = bitsandbytes.nn.Linear8bitLt(TRIAL_WIDTH, TRIAL_WIDTH, has_fp16_weights=False)
-    elif precision in spec.QUANTIZED:
+    elif precision in spec.QUANTIZED and precision not in spec.TORCHAO:
         layer = bitsandbytes.nn.Linear4bit(TRIAL_WIDTH, TRIAL_WIDTH, quant_type=precision[:3])
         layer.support_avx512bf16_for_cpu = False  # as in models.load
     elif any(isinstance(module, Conv1D) for module in tree.modules()):
@@ -132,6 +133,9 @@ def _one_layer(tree: PreTrainedModel, precision: str) -> nn.Module:
     else:
         layer = nn.Linear(TRIAL_WIDTH, 2 * TRIAL_WIDTH)
     model = nn.Sequential(OrderedDict(layer=layer))
+    if precision in spec.TORCHAO:  # PEFT asks for how it was quantized
+        model.hf_quantizer = SimpleNamespace(quantization_config=models.quantization(precision, torch.float32))
+        return models.quantize(model, precision).requires_grad_(False)
     if precision in spec.QUANTIZED:
         model.is_loaded_in_8bit, model.is_loaded_in_4bit = eight, not eight
     return model.to("cpu").requires_grad_(False)
@@ -171,4 +175,5 @@ def _can_compute(tree: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> bool
 
 
 def _first_sentence(problem: Exception) -> str:
-    return str(problem).strip().split("\n")[0].split(". ")[0].rstrip(".") or type(problem).__name__
+    words = str(problem).strip().split("\n")[0].split(". ")[0].split(": func=")[0]  # of torchao, whose list is long
+    return words.rstrip(".") or type(problem).__name__

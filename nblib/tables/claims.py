@@ -36,7 +36,6 @@ LORA = ("lora", *spec.QLORA)
 ABOUT_HALF = 0.55  # of the memory without quantization, at most
 MARGIN = 0.05  # quality counts as kept where the 95 % interval excludes a larger loss than this share
 LEAST = 4  # rivals with several seeds, without which none is called the best
-STAND_INS = ("icl-3", "rag-3")  # for their family; of other families it is the first of the house order, LoRA of PEFT
 LONGEST = 3  # comparisons that a sentence tells; the table has all
 RULE = (
     "Tests are paired over the same examples; p is of each by itself. A claim holds where every one is won, which needs"
@@ -319,8 +318,7 @@ def _methods(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _first(frame: pd.DataFrame, family: str) -> str | None:
     """The method that stands for a family, whatever it scores."""
-    labels = list(frame.index[frame["family"] == family])
-    return next((label for label in STAND_INS if label in labels), labels[0] if labels else None)
+    return results.stand_in(list(frame.index[frame["family"] == family]))
 
 
 def _duels(frame: pd.DataFrame, answers: pd.DataFrame, metric: str, line: str | None, bases: list[str]) -> pd.DataFrame:
