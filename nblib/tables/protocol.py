@@ -17,7 +17,7 @@ from nblib.tables.scores import tests
 from nblib.tables.show import Table, paragraph
 
 RIGHT, WRONG, UNKNOWN = "✓ right", "✗ wrong", "? not scored"
-PLANNED = ("learning_rate", "r", "alpha", "virtual_tokens")  # settings that a plan shows
+PLANNED = ("learning_rate", "loraplus_lr_ratio", "r", "alpha", "virtual_tokens", "tokens")  # settings that a plan shows
 FOUND = ("only in b", "only in a", "differs", "same")
 LEAKS = "If a test intent is also in the train split, a model can answer from memory, and its score is too high."
 Example = Any  # a tasks.Example, of which the id, the intent and the code are read
