@@ -1,6 +1,7 @@
 """The house stands: imports go down, light modules stay light, no file grows too long."""
 
 import ast
+import importlib
 import socket
 import subprocess
 import sys
@@ -92,6 +93,20 @@ def test_every_public_module_exists_and_loads_when_it_is_named():
     assert nblib.compare is nblib.tables.compare
     with pytest.raises(AttributeError, match="no module 'kitchen'; it has .*study"):
         nblib.kitchen  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent / "benchmarks").glob("*.py")), ids=lambda path: path.stem
+)
+def test_what_a_benchmark_imports_exists(path):
+    """Nothing runs them here, so a name that moves would be missed on the day that somebody does."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    for node in named:
+        if node.module.partition(".")[0] in ("nblib", "recipes"):
+            for name in (alias.name for alias in node.names):
+                module = importlib.import_module(node.module)
+                assert hasattr(module, name) or importlib.import_module(f"{node.module}.{name}"), name
 
 
 def test_tests_have_no_network():

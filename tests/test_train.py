@@ -270,6 +270,26 @@ def test_attention_in_fp32_gives_a_bf16_step_gradients_as_near_to_exact_ones(tmp
     assert 0 < off[True] < 1.3 * off[False] < 0.1
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_leaving_loras_inputs_to_autocast_changes_no_bit_of_what_is_trained(tmp_path, monkeypatch, family, dropout):
+    place, trained, seen = small.folder(tmp_path, family), [], set()
+    for ours in (True, False):
+        base, tokenizer = models.load(place, "bf16")
+        model = methods.attach(base, spec.Lora(dropout=dropout), tokenizer, seed=1)
+        layers = [layer for path, layer in model.named_modules() if path.endswith("lora_A.default")]
+        for layer in layers:
+            layer.register_forward_pre_hook(lambda _, inputs, ours=ours: seen.add((ours, inputs[0].dtype)))
+        if not ours:
+            monkeypatch.setattr(models, "under_autocast", lambda _: nullcontext())
+        trained.append(fit(model, tokenizer, training=QUICK, precision="bf16"))
+        model(torch.tensor([tokenizer("x = 1")["input_ids"]]))  # without autocast, as PEFT's users may
+    assert ((True, torch.bfloat16) in seen) == (not dropout)
+    assert (False, torch.bfloat16) not in seen
+    assert trained[0].validation_losses == trained[1].validation_losses
+    assert all(torch.equal(weight, trained[1].weights[name]) for name, weight in trained[0].weights.items())
+
+
 def test_where_nothing_can_be_reported_to_is_said_before_training(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="report_to must be one of none, tensorboard, wandb, trackio; got 'wandbb'"):
         train.Monitor(report_to="wandbb")

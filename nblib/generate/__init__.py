@@ -134,7 +134,8 @@ def _search(
 def computing(model: nn.Module, precision: str):
     """Trained weights are fp32 over a half-precision base, which autocast brings together."""
     dtype = models.compute_dtype(precision)
-    with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32), warnings.catch_warnings():
+    mixed = torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32)
+    with mixed, models.under_autocast(model), warnings.catch_warnings():
         # Without padding, positions need no correction: a test compares with the text written out.
         warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
         yield

@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nblib import models
 from nblib.memory import shapes
 from nblib.train import losses
 
@@ -178,7 +179,7 @@ def _tracked(make: Callable[[], nn.Module], *, autocast: torch.dtype | None, dev
     attached = make()
     with FakeTensorMode(), _as_on(device):
         model = shapes.sized(attached)
-        with Tracker(model, vocabulary, device) as tracker:
+        with Tracker(model, vocabulary, device) as tracker, models.under_autocast(model):
             _mark_stages(model, tracker)
             yield model, tracker, partial(torch.autocast, "cpu", dtype=autocast, enabled=autocast is not None)
 

@@ -17,6 +17,7 @@ from nblib.models.loading import (
     processes,
     quantization,
     rank,
+    under_autocast,
 )
 from nblib.models.sources import (
     CONFIGS,

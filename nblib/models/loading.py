@@ -5,13 +5,16 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
+import peft
 import torch
 from safetensors import safe_open
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -87,6 +90,29 @@ def choose_precision(precision: str) -> str:
 def compute_dtype(precision: str) -> torch.dtype:
     """What the model computes in: its weights' type, or for quantized weights the best that this machine has."""
     return DTYPES[precision] if precision in DTYPES else DTYPES[choose_precision("auto")]
+
+
+@contextmanager
+def under_autocast(model: nn.Module) -> Iterator[None]:
+    """Inside, LoRA on the model leaves it to autocast to bring inputs and weights together: the same bits, sooner.
+
+    PEFT turns the inputs of each layer to fp32 first, for models that compute without autocast. With dropout it still
+    does: what is left is scaled in fp32 then.
+    """
+    layers = [layer for layer in model.modules() if _is_plain_lora(layer)]
+    for layer in layers:
+        layer.cast_input_dtype_enabled = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.cast_input_dtype_enabled = True
+
+
+def _is_plain_lora(layer: nn.Module) -> bool:
+    if type(layer) is not peft.tuners.lora.Linear or layer.lora_variant:
+        return False
+    return all(isinstance(dropout, nn.Identity) for dropout in layer.lora_dropout.values())
 
 
 def config(model: str, *, trust_remote_code: bool = False) -> PretrainedConfig:

@@ -95,7 +95,7 @@ def fit(
         trainer.remove_callback(PrinterCallback)  # it would print a line an evaluation
         trainer.model_accepts_loss_kwargs = True  # so that accumulated steps are weighed by their tokens, T5's too
         attends = losses.wide(model, models.device(), models.compute_dtype(precision))
-        with losses.lean(model), attends, state.explained():
+        with losses.lean(model), attends, models.under_autocast(model), state.explained():
             done = trainer.train(resume_from_checkpoint=state.latest_checkpoint())
     if not models.is_split():
         restore(model, state.best)
