@@ -133,3 +133,11 @@ class TestCompare:
         found = nblib.compare(tmp_path / "a", tmp_path / "b")
         assert list(found.frame["found"]) == ["only in a"]
         assert "Skipped in b" in found.text
+
+
+def test_a_plan_says_which_method_brings_an_optimizer_of_its_own():
+    runs = [
+        spec.Run("tiny", "conala-mini", method, training=spec.Training()) for method in (spec.Lora(), spec.LoraFa())
+    ]
+    notes = [note for note in tables.plan(runs, [False, False]).notes if "its own optimizer" in note]
+    assert notes == [f"lora-fa has its own optimizer: {spec.LoraFa.optimizer}."]

@@ -238,7 +238,8 @@ def _loading(folder: Path, config: peft.PeftConfig, noted: dict, place: str) -> 
     if _can_be_merged(config):
         written += MERGING
     if config.peft_type == peft.PeftType.LORA:
-        written += SERVING.format(base=local, rank=config.r, name=folder.name, folder=folder.resolve())
+        rank = max([config.r, *config.rank_pattern.values()])  # EVA gives layers ranks of their own
+        written += SERVING.format(base=local, rank=rank, name=folder.name, folder=folder.resolve())
     return written
 
 

@@ -89,9 +89,8 @@ class LeanTrainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The one that belongs to the method, where there is one."""
         if self.optimizer is None:
-            usual, settings = self.get_optimizer_cls_and_kwargs(self.args, model)
-            decay = self.args.weight_decay
-            self.optimizer = methods.optimizer(model or self.model, usual, settings, weight_decay=decay)
+            usual, settings = self.get_optimizer_cls_and_kwargs(self.args, model or self.model)
+            self.optimizer = methods.optimizer(self.model, usual, settings, weight_decay=self.args.weight_decay)
         return super().create_optimizer(model)
 
     def compute_loss(self, *given: Any, **named: Any) -> Any:
