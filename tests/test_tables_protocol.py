@@ -6,7 +6,7 @@ import pytest
 from made_rows import EXAMPLES, put, right, run, study
 
 import nblib
-from nblib import results, tables
+from nblib import results, spec, tables
 from nblib.results import Prediction
 from nblib.spec import FullTuning, Ia3, Lora, ZeroShot
 
