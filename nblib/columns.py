@@ -51,7 +51,9 @@ NAMES = (
         "pscp": "PSCP",
         "loss": "validation loss",
         "elsewhere_rise_nats": "rise of loss elsewhere",
-        **{"pearson": "Pearson's r", "spearman": "Spearman's ρ", "kendall": "Kendall's τ"},
+        "pearson": "Pearson's r",
+        "spearman": "Spearman's ρ",
+        "kendall": "Kendall's τ",
     }
 )
 MEANINGS = {  # what the axis of a figure adds

@@ -70,6 +70,9 @@ SLOW = (
     Case("t5", spec.PrefixTuning(), "nf4-dq", width=64),
     Case("qwen2", spec.Lora(), "bf16", width=64),
     Case("llama", spec.FullTuning(), width=512, layers=4, batch=1, words=10),
+    *(Case("llama", method) for method in memory_prediction.SINCE),
+    Case("qwen2", spec.TrainableTokens(tokens=20), "nf4"),
+    Case("t5", spec.RandLora(), "nf4"),
 )
 TORCHAO = (
     Case("llama", spec.Lora(), "ao-int8"),

@@ -12,7 +12,7 @@ from nblib import methods, models
 
 # What takes seconds: each precision, methods of each nature.
 QUICK = {
-    "llama": {"fp32": ("llama-adapter", "dora"), "nf4": ("lora", "adapter")},
+    "llama": {"fp32": ("llama-adapter", "dora", "randlora"), "nf4": ("lora", "adapter", "trainable-tokens")},
     "t5": {"int8": ("adalora", "prefix-tuning")},
     "gpt2": {"fp32": ("prompt-tuning", "vera")},
 }
@@ -63,7 +63,7 @@ def go_through(place: str, folder: Path, precision: str, kinds) -> None:
         case = f"{folder.name}: {kind} at {precision}"
         method = small_methods.method(kind)
         methods.check(method, place, precision)
-        attached = methods.attach(base, method, tokenizer, seed=1, steps=small_methods.STEPS)
+        attached = methods.attach(base, method, tokenizer, seed=1, steps=small_methods.STEPS, batches=[rows, rows])
         trained = [parameter for parameter in attached.parameters() if parameter.requires_grad]
         assert trained, case
         assert {parameter.dtype for parameter in trained} == {torch.float32}, case

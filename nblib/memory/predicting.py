@@ -171,7 +171,7 @@ def predict(
     setup = Setup(config.to_json_string(use_diff=False), method, precision, device)
     accumulates = training.batch_size > sizes.batch
     with _explained(method, config):
-        static = _static(setup, training.optimizer)
+        static = _static(setup, "adamw_torch" if isinstance(method, spec.LoraFa) else training.optimizer)
         generated = _generate(setup, prompts, sizes.beams)
         trained = _train(setup, rows, training.gradient_checkpointing, accumulates) if method.trained else None
     return _composed(setup, static, trained, generated)

@@ -90,7 +90,7 @@ def prepared(model: PreTrainedModel) -> Iterator[Before]:
             module.register_forward_pre_hook(_keep_scales)
     if model.config.is_encoder_decoder:  # PEFT reads an older name of it, but changes nothing in it
         model._prepare_encoder_decoder_kwargs_for_generation = model._prepare_text_encoder_decoder_kwargs_for_generation
-    with warnings.catch_warnings():
+    with quiet():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         warnings.filterwarnings("ignore", "Unsupported layer type '.*Norm'", UserWarning)  # only its sizes are unknown
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # and is then set right
@@ -102,6 +102,14 @@ def prepared(model: PreTrainedModel) -> Iterator[Before]:
             if before.changed():
                 raise BaseChangedError(f"{problem}; the model has changed meanwhile: load it again") from problem
             raise
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Reads PEFT's configurations without a warning that RandLoRA's random matrices are drawn again, not saved."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Specified to not save basis_A", UserWarning)
+        yield
 
 
 def detach(attached: nn.Module) -> PreTrainedModel:

@@ -280,6 +280,7 @@ def _fit_here(
                 record.costs |= {f"train_{kind}_bytes": size for kind, size in kinds.items()}
     if fitted.best_step == 0 and not run.shape_only:
         raise ArithmeticError("training diverged: no validation loss was a number; lower the learning rate")
+    record.notes |= {"optimizer": method.optimizer} if method.optimizer else {}
     record.costs |= {"train_tokens": fitted.train_tokens, "train_steps": fitted.steps}
     record.notes |= {"training_resumed": before["resumed"] + 1} if before else {}
     record.notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}

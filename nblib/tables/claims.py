@@ -160,7 +160,9 @@ def claim_lora(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") 
     """Holds where LoRA beats every other PEFT method, fails where one beats it: of those with several seeds.
 
     Not decided with fewer than four of these, nor where one of the others scored no less than LoRA in its one seed.
-    QLoRA is LoRA at another precision, and no rival of it.
+    QLoRA is LoRA at another precision, and no rival of it. What differs from LoRA as published only in its optimizer or
+    in what it begins with (LoRA+, LoRA-FA, PiSSA, EVA, CorDA), or in its scale (rsLoRA), is a rival where it has run:
+    who asks what to take chooses among them.
     """
     runs, answers = labelled(runs, answers)
     frame = _methods(runs, metric)
