@@ -5,8 +5,12 @@ downloads nothing, checks no device and sets no seed.
 """
 
 import importlib
+import logging
 
 __version__ = "0.1.0"
+
+for name in ("torchao", "torch.utils._pytree"):  # torchao is imported where it is installed, and misses other kernels
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 MODULES = (
     "generate",

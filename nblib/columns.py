@@ -40,6 +40,10 @@ NAMES = (
         "predicted_bytes": "predicted memory",
         "saving_lora_share": "less than LoRA, not quantized",
         "saving_full_share": "less than full tuning",
+        "train_joules": "energy of training",
+        "generate_joules": "energy of generation",
+        "train_money": "price of training",
+        "generate_money": "price of generation",
         "p": "p (Holm)",
         "effect": "effect (d)",
         "teraflops": "more TFLOP",
@@ -47,7 +51,9 @@ NAMES = (
         "pscp": "PSCP",
         "loss": "validation loss",
         "elsewhere_rise_nats": "rise of loss elsewhere",
-        **{"pearson": "Pearson's r", "spearman": "Spearman's ρ", "kendall": "Kendall's τ"},
+        "pearson": "Pearson's r",
+        "spearman": "Spearman's ρ",
+        "kendall": "Kendall's τ",
     }
 )
 MEANINGS = {  # what the axis of a figure adds
@@ -76,7 +82,7 @@ def is_share(name: str) -> bool:
 
 def unit(name: str) -> str:
     """`%`, `points`, `s`, or nothing: bytes have theirs in each number."""
-    ends = {"difference": "points", "_seconds": "s", "_nats": "nats"}
+    ends = {"difference": "points", "_seconds": "s", "_nats": "nats", "_joules": "Wh"}
     return "%" if is_share(name) else next((sign for end, sign in ends.items() if name.endswith(end)), "")
 
 
@@ -118,6 +124,8 @@ def written(value, name: str, *, beside: float | None = None) -> str:
         return size(value)
     if name.endswith("_nats"):
         return f"{value:{'+' if 'rise' in name else ''}.3f}".replace("-", "−").replace("+0.000", "0.000")
+    if name.endswith("_joules"):
+        return number(value / 3600)  # watt-hours
     if name == "p" or name.endswith("_p"):
         return p_value(value)
     if name.endswith("_seconds"):

@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -254,6 +254,7 @@ def _write(path: Path, text: str) -> None:
 
 FAMILIES = {"zero-shot": "zero-shot", "icl": "ICL", "rag": "RAG", "full": "full fine-tuning"}  # other trained: PEFT
 FIXED = ("zero-shot", "rag")  # kinds that give the same answers with every seed, but where these are sampled
+STAND_INS = ("icl-3", "rag-3", "lora")  # for their families where one is compared, as no test score may choose it
 PASSED = ("passed", "passed_loosely")  # verdicts of a test that is passed
 PHASES = ("load", "train", "generate")
 PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "logits")  # of a training step's tensors
@@ -304,6 +305,11 @@ def or_shipped(folder: str | Path) -> Path:
         return Path(folder)
     print(f"{folder} has no runs yet: these are the runs that come with nblib.")
     return SHIPPED / "tiny"
+
+
+def stand_in(labels: Sequence[str]) -> str | None:
+    """Of a family's methods the one that stands for it, whatever it scores: three shots, LoRA, else the first."""
+    return next((label for label in (*STAND_INS, *labels) if label in labels), None)
 
 
 def label(settings: Mapping) -> str:

@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -46,6 +48,7 @@ CONFIGS = {
     "starcoder2": Starcoder2Config(**GROUPED, bos_token_id=0, eos_token_id=1),
     "t5": T5Config(d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=2),
 }
+needs_torchao = pytest.mark.skipif(not find_spec("torchao"), reason="needs torchao: pip install nblib[torchao]")
 
 
 def tokenizer(*, pad: str | None = "<pad>") -> PreTrainedTokenizerFast:

@@ -12,13 +12,19 @@ import torch
 from nblib import methods, models, spec
 
 TRAINED = [kind for kind, method in spec.METHODS.items() if method.trained]
-ADDED = [kind for kind in TRAINED if kind != "full"]  # that leave the base's own weights alone
+OUT_OF_BASE = ("pissa", "corda")  # begin with a part of the base's weights
+ADDED = [kind for kind in TRAINED if kind not in ("full", *OUT_OF_BASE)]  # that leave the base's own weights alone
 PRECISIONS = ("fp32", "int8", "nf4")
 STEPS = 8
 SETTINGS: dict[str, dict] = {
     "adalora": {"r": 4, "initial_r": 8},
     "vera": {"r": 16},
     "oft": {"block_size": 16},
+    "eva": {"r": 4},
+    "corda": {"r": 4},
+    "randlora": {"r": 8, "alpha": 80},
+    "road": {"group_size": 16},
+    "trainable-tokens": {"tokens": 20},
     "adapter": {"placement": "houlsby"},
 }
 
@@ -35,8 +41,14 @@ def refused(family: str, kind: str, precision: str) -> str | None:
     """The beginning of the reason why that cannot be."""
     if kind == "llama-adapter" and family not in ("llama", "gpt2"):
         return "llama-adapter cannot be attached to a model of type"
-    if kind == "oft" and family == "gpt2" and precision == "fp32":
-        return "oft cannot be attached to a model of type gpt2: Target module"
+    if kind in ("oft", "miss", "road") and family == "gpt2" and precision == "fp32":
+        return f"{kind} cannot be attached to a model of type gpt2: Target module"
+    if kind == "eva" and family == "t5":
+        return "eva looks at one text a row"
+    if kind == "pissa" and precision not in ("fp32", "bf16"):
+        return f"pissa does not work over {precision} weights"
+    if kind == "corda" and precision not in ("fp32", "bf16"):
+        return f"corda reads whole weights, and {precision} weights are not"
     if kind == "full" and precision != "fp32":
         return "full trains every weight"
     return None
@@ -62,9 +74,9 @@ def batch(model, tokenizer) -> dict[str, torch.Tensor]:
 
 def train(attached, rows: dict, *, learning_rate: float = 1e-2) -> tuple[float, float]:
     """The loss before and after a few steps."""
-    optimizer = torch.optim.AdamW(
-        [weight for weight in attached.parameters() if weight.requires_grad], lr=learning_rate
-    )
+    trained = [weight for weight in attached.parameters() if weight.requires_grad]
+    usual, settings = torch.optim.AdamW, {"lr": learning_rate}
+    optimizer = methods.optimizer(attached, usual, settings, weight_decay=0.0) or usual(trained, **settings)
     losses = [loss(attached, rows)]
     attached.train()
     for step in range(1, STEPS + 1):
@@ -93,7 +105,10 @@ def answers(model, rows: dict) -> list[torch.Tensor]:
 
 
 def state(model) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    """The model's tensors by name; those that quantized ones of torchao are made of, one by one."""
+    held = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)}
+    numbered = {name: enumerate(models.parts(tensor)) for name, tensor in held.items()}
+    return {f"{name} {number}": part.clone() for name, parts in numbered.items() for number, part in parts}
 
 
 def live_bytes() -> int:

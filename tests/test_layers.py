@@ -20,7 +20,7 @@ FLOORS = (
     ("spec", "hub"),
     ("results",),
     ("tasks", "presets"),
-    ("prompts", "retrieve", "metrics", "models"),
+    ("prompts", "retrieve", "metrics", "models", "community"),
     ("methods", "generate"),
     ("train", "deploy"),
     ("memory",),

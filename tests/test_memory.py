@@ -1,5 +1,8 @@
 """Measured memory: by phase, by kind against bytes counted by hand; out of memory as libraries say it."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import small
 import small_methods
@@ -7,7 +10,8 @@ import torch
 from torch import nn
 
 from nblib import memory, methods, models, spec, tasks, train
-from nblib.memory import measuring
+from nblib.memory import energy, measuring
+from nblib.study import fitting
 
 MIB = 2**20
 # The small llama: 14 linear layers in two blocks; its head and embeddings are 420 tokens of 32, its norms 5 of 32.
@@ -96,6 +100,8 @@ def step(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, int]:
         ("fp32", {"float32": 4 * (LINEAR + OTHERS) + ROTARY}),
         ("bf16", {"bfloat16": 2 * (LINEAR + OTHERS), "float32": ROTARY}),
         ("int8", WIDE | {"int8": LINEAR, "constants": 4 * ROWS}),
+        # a scale and a zero for each row
+        pytest.param("ao-int8", WIDE | {"int8": LINEAR, "constants": 5 * ROWS}, marks=small.needs_torchao),
         # a scale for 64 weights, and for each layer the 16 values that four bits stand for
         ("nf4", WIDE | {"uint8": LINEAR // 2, "constants": 4 * LINEAR // 64 + 14 * 64}),
         # scales in 8 bits, and for each layer their mean, one scale of their own, and the 256 values of 8 bits
@@ -198,3 +204,63 @@ class TestFirstStep:
             model(**tokens())
         assert found["activations"] > 0
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+class TestEnergy:
+    """Of counters that a test moves."""
+
+    @pytest.fixture
+    def package(self, tmp_path, monkeypatch):
+        """Counts so many joules on the one package of a CPU."""
+        monkeypatch.setattr(models.loading, "device", lambda: "cpu")
+        monkeypatch.setattr(energy, "RAPL", tmp_path)
+        for name in ("intel-rapl:0", "intel-rapl:0:0"):  # the second is a part of the first
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "max_energy_range_uj").write_text("262143000000\n")
+
+        def count(joules: float) -> None:
+            for name in ("intel-rapl:0", "intel-rapl:0:0"):
+                (tmp_path / name / "energy_uj").write_text(f"{joules * 1e6:.0f}\n")
+
+        count(100)
+        return count
+
+    def test_is_the_difference_of_a_counter_that_may_begin_again_once(self, package):
+        before = memory.counters()
+        package(350)
+        assert memory.joules(before, 10) == 250
+        package(40)  # by way of 262,143
+        assert memory.joules(before, 600) == pytest.approx(262_143 - 60)
+        assert memory.joules(before, 700) is None  # at 400 W it may have done so twice
+
+    def test_is_none_where_no_counter_may_be_read_or_another_one_is_there(self, package, tmp_path):
+        before = memory.counters()
+        (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
+        assert memory.counters() == {}
+        assert memory.joules(before, 1) is None
+        assert memory.joules({}, 1) is None
+        package(200)
+        assert memory.joules({}, 1) is None
+
+    def test_of_a_gpu_is_what_nvml_counts_and_none_without_its_package(self, monkeypatch):
+        monkeypatch.setattr(models.loading, "device", lambda: "cuda")
+        monkeypatch.setattr(energy.models, "device", lambda: "cuda")
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=f"uuid-{device}"))
+        monkeypatch.setitem(sys.modules, "pynvml", None)
+        assert memory.counters() == {}
+        counted = {"GPU-uuid-1": 5_000}  # millijoules
+        nvml = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetHandleByUUID=lambda uuid: uuid)
+        nvml.nvmlDeviceGetTotalEnergyConsumption = lambda handle: counted[handle]
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        before = memory.counters()
+        counted["GPU-uuid-1"] = 12_000
+        assert memory.joules(before, 1e6) == 7
+
+    def test_a_phase_adds_what_an_earlier_process_used_and_knows_nothing_if_that_does_not(self, package):
+        for earlier, expected in (({}, 50), ({"seconds": 1.0, "joules": 7.0}, 57), ({"seconds": 1.0}, None)):
+            package(100)
+            record = fitting.Record()
+            with record.phase("train", earlier):
+                package(150)
+            assert record.costs["train_joules"] == expected

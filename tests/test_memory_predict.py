@@ -70,10 +70,23 @@ SLOW = (
     Case("t5", spec.PrefixTuning(), "nf4-dq", width=64),
     Case("qwen2", spec.Lora(), "bf16", width=64),
     Case("llama", spec.FullTuning(), width=512, layers=4, batch=1, words=10),
+    *(Case("llama", method) for method in memory_prediction.SINCE),
+    Case("qwen2", spec.TrainableTokens(tokens=20), "nf4"),
+    Case("t5", spec.RandLora(), "nf4"),
 )
+TORCHAO = (
+    Case("llama", spec.Lora(), "ao-int8"),
+    Case("qwen2", spec.Lora(dropout=0.0), "ao-int4", width=256, layers=6, checkpointing=True),
+    Case("t5", spec.Dora(), "ao-int4", optimizer="adafactor"),
+)
+CASES = [
+    QUICK,
+    *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW),
+    *(pytest.param(case, marks=[small.needs_torchao, pytest.mark.slow]) for case in TORCHAO),
+]
 
 
-@pytest.mark.parametrize("case", [QUICK, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW)], ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_is_predicted_is_what_training_takes(case):
     training, generating = memory_prediction.compare(case)
     assert abs(training.error) < 0.05

@@ -7,10 +7,12 @@ import pytest
 import small
 import small_methods
 import torch
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-from nblib import methods, models, spec
+from nblib import methods, models, presets, spec
+from nblib.methods.attaching import custom_config
 
-INSIDE = ["lora", "rslora", "dora", "adalora", "ia3", "adapter", "vera", "oft", "ln-tuning"]
+INSIDE = ["lora", "rslora", "dora", "adalora", "ia3", "adapter", "vera", "oft", "ln-tuning", *presets.SINCE]
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])
@@ -18,9 +20,12 @@ INSIDE = ["lora", "rslora", "dora", "adalora", "ia3", "adapter", "vera", "oft", 
 def test_methods_inside_of_the_model_start_as_the_identity(family, kind):
     model, tokenizer = small.model(family), small.tokenizer()
     rows = small_methods.batch(model, tokenizer)
-    with torch.inference_mode():
+    if small_methods.refused(family, kind, "fp32"):
+        pytest.skip(f"{kind} cannot be had with {family}")
+    with torch.no_grad():
         before = model(**rows).logits
-        tuned = methods.attach(model, small_methods.method(kind), tokenizer, seed=1, steps=8).eval()
+    tuned = methods.attach(model, small_methods.method(kind), tokenizer, seed=1, steps=8, batches=[rows, rows]).eval()
+    with torch.inference_mode():
         torch.testing.assert_close(tuned(**rows).logits, before, atol=1e-4, rtol=1e-4)
 
 
@@ -81,17 +86,58 @@ def test_any_method_of_peft_can_be_attached():
     assert (config.r, config.target_modules, config.task_type) == (2, {"q_proj", "v_proj"}, "CAUSAL_LM")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of settings that are not given
+@pytest.mark.parametrize("made", PEFT_TYPE_TO_CONFIG_MAPPING.values())
+def test_every_configuration_of_peft_is_kept_as_it_was_given(made):
+    wanted = {peft.AdaLoraConfig: {"total_step": 9}, peft.CPTConfig: {"task_type": "CAUSAL_LM"}}  # at construction
+    config = made(**wanted.get(made, {}))
+    again = custom_config(methods.custom(config, name="any", learning_rate=1e-2))
+    assert again.to_dict() | {"task_type": None} == config.to_dict() | {"task_type": None}
+
+
+def test_lora_plus_and_lora_fa_bring_their_optimizers():
+    tokenizer, model = small.tokenizer(), small.model()
+    usual, settings = torch.optim.AdamW, {"lr": 1e-3, "betas": (0.8, 0.9)}
+    tuned = methods.attach(model, spec.LoraPlus(loraplus_lr_ratio=8), tokenizer, seed=1)
+    made = methods.optimizer(tuned, usual, settings, weight_decay=0.1)
+    rates = {id(weight): group["lr"] for group in made.param_groups for weight in group["params"]}
+    for name, weight in tuned.named_parameters():
+        assert not weight.requires_grad or rates[id(weight)] == pytest.approx(8e-3 if ".lora_B." in name else 1e-3)
+    assert (made.defaults["betas"], made.param_groups[0]["weight_decay"]) == ((0.8, 0.9), 0.1)
+    methods.detach(tuned)
+    tuned = methods.attach(model, spec.LoraFa(r=4), tokenizer, seed=1)
+    assert methods.trainable_parameters(tuned) == 2 * (4 * 4 * 32 + 4 * (48 + 48 + 32))  # B alone
+    before = {name: weight.clone() for name, weight in tuned.named_parameters()}
+    first, last = small_methods.train(tuned, small_methods.batch(model, tokenizer))
+    changed = {name for name, weight in tuned.named_parameters() if not weight.equal(before[name])}
+    assert last < first
+    assert changed == {name for name in before if ".lora_B." in name}
+    methods.detach(tuned)
+    plain = methods.attach(model, spec.Lora(), tokenizer, seed=1)
+    assert methods.optimizer(plain, usual, settings, weight_decay=0.0) is None
+
+
+def test_trainable_tokens_are_those_that_training_rows_have_most_often():
+    model, tokenizer = small.model(), small.tokenizer()
+    rows = {"input_ids": torch.tensor([[7, 7, 9, 3, 3, 3], [7, 9, 5, 2, 2, 2]])}
+    rows |= {"attention_mask": torch.tensor([[1] * 6, [1, 1, 1, 0, 0, 0]]), "labels": torch.full((2, 6), -100)}
+    tuned = methods.attach(model, spec.TrainableTokens(tokens=3), tokenizer, seed=1, batches=[rows])
+    assert tuned.peft_config["default"].token_indices == [3, 7, 9]  # and not 2, which is padding
+    assert methods.trainable_parameters(tuned) == 3 * 32
+
+
 @pytest.mark.parametrize("family", ["llama", pytest.param("t5", marks=pytest.mark.slow)])
 def test_gradient_checkpointing_changes_no_gradient_but_of_a_prefix(family):
     tokenizer = small.tokenizer()
 
     def gradients(method, *, checkpointing):
         model = small.model(family)
-        tuned = methods.attach(model, method, tokenizer, seed=1, steps=8)
+        rows = small_methods.batch(model, tokenizer)
+        tuned = methods.attach(model, method, tokenizer, seed=1, steps=8, batches=[rows, rows])
         if checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         torch.manual_seed(1)  # of dropout
-        tuned.train()(**small_methods.batch(model, tokenizer)).loss.backward()
+        tuned.train()(**rows).loss.backward()
         return {name: parameter.grad for name, parameter in tuned.named_parameters() if parameter.grad is not None}
 
     for kind in small_methods.TRAINED:
@@ -109,8 +155,9 @@ def test_trainable_weights_over_half_precision_are_fp32_and_get_gradients(tmp_pa
     model, tokenizer = models.load(small.folder(tmp_path), "bf16")
     rows = small_methods.batch(model, tokenizer)
     for kind in small_methods.ADDED:
-        plain = methods.attach(small.model(), small_methods.method(kind), tokenizer, seed=1, steps=8)
-        tuned = methods.attach(model, small_methods.method(kind), tokenizer, seed=1, steps=8)
+        known = {"seed": 1, "steps": 8, "batches": [rows, rows]}
+        plain = methods.attach(small.model(), small_methods.method(kind), tokenizer, **known)
+        tuned = methods.attach(model, small_methods.method(kind), tokenizer, **known)
         trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
         assert {parameter.dtype for parameter in trained} == {torch.float32}, kind
         assert methods.trainable_parameters(tuned) == methods.trainable_parameters(plain), kind

@@ -137,6 +137,17 @@ def test_a_write_past_torchs_count_is_seen_in_the_content():
     assert checksum(torch.zeros(0)) == 0 == checksum(torch.tensor(False))
 
 
+@small.needs_torchao
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_write_to_a_part_of_torchaos_weights_is_seen_when_the_method_is_taken_off(place, part):
+    model, tokenizer = models.load(place, "ao-int8")
+    attached = methods.attach(model, spec.Lora(r=2), tokenizer, seed=1)
+    weight = model.get_submodule("model.layers.1.mlp.up_proj").base_layer.weight
+    models.parts(weight)[part][3] += 1
+    with pytest.raises(methods.BaseChangedError, match="model.layers.1.mlp.up_proj.weight among them: load the model"):
+        methods.detach(attached)
+
+
 # --- every tuner of PEFT --------------------------------------------------------------------------------------------
 
 # What they need for layers as small as these.

@@ -71,8 +71,24 @@ def test_methods_of_peft_that_take_packed_bytes_for_numbers_are_refused_over_the
         with pytest.raises(ValueError, match=f"{name.lower()} does not work over nf4 weights .*: take fp32, bf16 or"):
             methods.check(custom(name), places["llama"], "nf4")
         methods.check(custom(name), places["llama"], "fp32")
+    feed_forward = {"target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
     for precision in ("int8", "nf4"):
         methods.check(custom("RandLora", r=4), places["llama"], precision)
+        methods.check(custom("IA3", **feed_forward), places["llama"], precision)
+        # Neither embeddings nor norms are quantized.
+        methods.check(custom("TrainableTokens", target_modules=None, token_indices=[3]), places["llama"], precision)
+        methods.check(custom("LNTuning", target_modules=["input_layernorm"]), places["llama"], precision)
+
+
+@small.needs_torchao
+def test_methods_of_peft_that_torchaos_weights_know_nothing_of_are_refused_over_them(places):
+    for name in ("Hira", "HRA"):
+        with pytest.raises(
+            ValueError, match=f"{name.lower()} does not work over ao-int8 weights .*: take fp32, bf16 or"
+        ):
+            methods.check(custom(name), places["llama"], "ao-int8")
+    for kind in ("lora", "ia3", "oft", "vera", "prefix-tuning"):
+        methods.check(small_methods.method(kind), places["codegen"], "ao-int4")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from nblib import methods, models, results, spec, study
 OUT_OF_BASE = ("olora", "pissa", "pissa_niter_4", "corda", "lora_ga")
 
 
-def lora(name: str, **settings) -> spec.Custom:
+def lora(name: str, **settings) -> spec.Trained:
     given = {"target_modules": "all-linear", "r": 4} | settings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of sub-configurations that are not given
@@ -40,12 +40,14 @@ def test_zero_shot_after_it_answers_as_zero_shot_alone(tmp_path, name):
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
 def test_an_adapter_that_took_a_part_of_the_base_does_the_same_over_a_whole_one(tmp_path, family):
     base = small.folder(tmp_path / "base", family)
-    for name in OUT_OF_BASE:
+    of_peft = {name: lora(name) for name in OUT_OF_BASE}
+    ours = {f"our {kind}": spec.method(kind, r=4) for kind in small_methods.OUT_OF_BASE}
+    for name, method in (of_peft | ours).items():
         if (name, family) == ("olora", "gpt2"):
             with pytest.raises(ValueError, match="olora fails on layers of this kind"):
-                methods.check(lora(name), base, "fp32")
+                methods.check(method, base, "fp32")
             continue
-        expected, found = trained_and_read_again(base, tmp_path / name, lora(name))
+        expected, found = trained_and_read_again(base, tmp_path / name, method)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
         config = json.loads((tmp_path / name / "adapter_config.json").read_text())
         assert (config["r"], config["init_lora_weights"]) == (8, True)
@@ -59,7 +61,7 @@ def test_twice_the_rank_keeps_scales_and_ranks_of_layers_and_modules_that_are_sa
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def trained_and_read_again(base: str, place: Path, method: spec.Custom) -> tuple[torch.Tensor, torch.Tensor]:
+def trained_and_read_again(base: str, place: Path, method: spec.Trained) -> tuple[torch.Tensor, torch.Tensor]:
     """The logits of the trained model, which is not what it began as, and of its adapter on a fresh base."""
     model, tokenizer = models.load(base)
     rows = small_methods.batch(model, tokenizer)
@@ -79,11 +81,13 @@ def trained_and_read_again(base: str, place: Path, method: spec.Custom) -> tuple
 def test_eva_begins_with_directions_of_the_rows_and_gives_layers_ranks_of_their_own():
     model, tokenizer = small.model(), small.tokenizer()
     rows = small_methods.batch(model, tokenizer)
-    attached = methods.attach(model, lora("eva"), tokenizer, seed=1, batches=[rows, rows])
-    down = [parameter for name, parameter in attached.named_parameters() if ".lora_A." in name]
-    assert len({len(weight) for weight in down}) > 1
-    for weight in down:  # principal components are orthonormal, and noise is not
-        torch.testing.assert_close(weight @ weight.T, torch.eye(len(weight)), rtol=0, atol=1e-3)
+    for method in (lora("eva"), spec.Eva(r=4)):
+        attached = methods.attach(model, method, tokenizer, seed=1, batches=[rows, rows])
+        down = [parameter for name, parameter in attached.named_parameters() if ".lora_A." in name]
+        assert len({len(weight) for weight in down}) > 1
+        for weight in down:  # principal components are orthonormal, and noise is not
+            torch.testing.assert_close(weight @ weight.T, torch.eye(len(weight)), rtol=0, atol=1e-3)
+        methods.detach(attached)
 
 
 def test_what_begins_with_rows_needs_enough_of_them():

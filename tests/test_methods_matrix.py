@@ -12,7 +12,7 @@ from nblib import methods, models
 
 # What takes seconds: each precision, methods of each nature.
 QUICK = {
-    "llama": {"fp32": ("llama-adapter", "dora"), "nf4": ("lora", "adapter")},
+    "llama": {"fp32": ("llama-adapter", "dora", "randlora"), "nf4": ("lora", "adapter", "trainable-tokens")},
     "t5": {"int8": ("adalora", "prefix-tuning")},
     "gpt2": {"fp32": ("prompt-tuning", "vera")},
 }
@@ -30,7 +30,18 @@ def every_pair() -> dict[str, dict[str, list[str]]]:
     return chosen
 
 
-@pytest.mark.parametrize("chosen", [QUICK, pytest.param(every_pair(), marks=pytest.mark.slow)], ids=["some", "all"])
+TORCHAO = {"codegen": {"ao-int4": ("lora",)}, "t5": {"ao-int8": ("dora",)}}
+EVERY = "lora rslora dora adalora ia3 prompt-tuning prefix-tuning p-tuning adapter vera oft ln-tuning".split()
+EVERY_TORCHAO = {"phi3": {"ao-int8": EVERY}, "codegen": {"ao-int4": EVERY}}
+CHOSEN = [
+    pytest.param(QUICK, id="some"),
+    pytest.param(every_pair(), marks=pytest.mark.slow, id="all"),
+    pytest.param(TORCHAO, marks=small.needs_torchao, id="some over torchao"),
+    pytest.param(EVERY_TORCHAO, marks=[small.needs_torchao, pytest.mark.slow], id="all over torchao"),
+]
+
+
+@pytest.mark.parametrize("chosen", CHOSEN)
 def test_methods_learn_come_off_and_answer_the_same_from_disk(tmp_path, chosen):
     for family, by_precision in chosen.items():
         place = small.folder(tmp_path / family / "base", family)
@@ -52,7 +63,7 @@ def go_through(place: str, folder: Path, precision: str, kinds) -> None:
         case = f"{folder.name}: {kind} at {precision}"
         method = small_methods.method(kind)
         methods.check(method, place, precision)
-        attached = methods.attach(base, method, tokenizer, seed=1, steps=small_methods.STEPS)
+        attached = methods.attach(base, method, tokenizer, seed=1, steps=small_methods.STEPS, batches=[rows, rows])
         trained = [parameter for parameter in attached.parameters() if parameter.requires_grad]
         assert trained, case
         assert {parameter.dtype for parameter in trained} == {torch.float32}, case
@@ -64,6 +75,6 @@ def go_through(place: str, folder: Path, precision: str, kinds) -> None:
         assert methods.detach(attached) is base
         after = small_methods.state(base)
         assert list(after) == list(before), case
-        assert all(tensor.equal(after[key]) for key, tensor in before.items()), case
+        assert all(map(torch.equal, before.values(), after.values())), case
         with torch.inference_mode():
             assert base(**rows).logits.equal(logits), case

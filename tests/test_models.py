@@ -1,12 +1,14 @@
 """A base model and its tokenizer from wherever they are, at a precision; what identifies them; what is refused."""
 
 import json
+from importlib import metadata
 
 import pytest
 import small
+import small_methods
 import torch
 
-from nblib import models, spec, study
+from nblib import memory, models, spec, study
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,58 @@ def test_quantized_linear_layers_shrink_the_head_does_not_and_nothing_is_logged(
     assert caplog.text == ""
 
 
+@small.needs_torchao
+@pytest.mark.parametrize(("family", "precision"), [("qwen2", "ao-int8"), ("codegen", "ao-int4"), ("t5", "ao-int8")])
+def test_torchao_quantizes_linear_layers_but_the_head_the_same_every_time(tmp_path, family, precision):
+    place = small.folder(tmp_path, family)
+    plain, tokenizer = models.load(place)
+    rows = small_methods.batch(plain, tokenizer)
+    with torch.inference_mode():
+        exact, sizes = plain(**rows).logits, {name: weight.nbytes for name, weight in plain.named_parameters()}
+        (model, again), _ = zip(*(models.load(place, precision) for _ in range(2)), strict=True)
+        found = model(**rows).logits
+        assert found.equal(again(**rows).logits)
+        assert not found.equal(exact)
+        assert torch.nn.functional.cosine_similarity(found.flatten(), exact.flatten(), dim=0) > 0.95
+    whole = {name for name, weight in model.named_parameters() if len(models.parts(weight)) == 1}
+    linear = {f"{path}.weight" for path, layer in plain.named_modules() if isinstance(layer, torch.nn.Linear)}
+    assert linear & whole <= {"lm_head.weight"}
+    for name, weight in model.named_parameters():
+        held = sum(part.nbytes for part in models.parts(weight))
+        assert held == sizes[name] if name in whole else held < sizes[name] / 2
+
+
+@small.needs_torchao
+@pytest.mark.parametrize(
+    ("family", "precision", "sentence"),
+    [
+        ("gpt2", "ao-int8", "torchao quantizes no Conv1D, of which '.*' is made: take int8 or nf4"),
+        ("llama", "ao-int4", "32 weights together, and .*down_proj of '.*' has 48 inputs: take ao-int8 or nf4"),
+    ],
+)
+def test_what_torchao_would_leave_or_fail_at_is_refused_before_loading(tmp_path, family, precision, sentence):
+    place = small.folder(tmp_path, family)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=sentence):
+        models.check(place, precision)
+    with pytest.raises(ValueError, match=sentence):
+        memory.predict(place, spec.Lora(), precision, batch=1, length=8)
+
+
+@pytest.mark.parametrize(("found", "words"), [(None, "none"), ("0.16.0", "0.16.0")])
+def test_a_plan_says_how_to_install_torchao_where_a_precision_needs_it(llama, tmp_path, monkeypatch, found, words):
+    def version(package: str) -> str:
+        if found is None:
+            raise metadata.PackageNotFoundError
+        return found
+
+    monkeypatch.setattr(metadata, "version", version)
+    run = spec.Run(llama, "conala", spec.ZeroShot(), precision="ao-int8", data_dir=small.rows(tmp_path / "data"))
+    sentence = f"ao-int8 needs torchao 0.18 or later, and {words} is installed: run `pip install 'torchao>=0.18'`"
+    with pytest.raises(ImportError, match=sentence):
+        study.plan([run])
+
+
 def test_of_how_its_makers_decode_a_model_keeps_the_special_tokens_alone(tmp_path):
     place, tokenizer = small.folder(tmp_path), small.tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
@@ -112,7 +166,7 @@ def test_precision_is_chosen_for_the_machine(monkeypatch):
     assert models.choose_precision("auto") == "fp32"
     with pytest.raises(ValueError, match="precision fp16 needs a GPU"):
         models.choose_precision("fp16")
-    with pytest.raises(ValueError, match="one of auto, fp32, bf16, fp16, int8, nf4, nf4-dq, fp4; got 'int4'"):
+    with pytest.raises(ValueError, match="one of auto, fp32, bf16, fp16, int8, ao-int8, .*; got 'int4'"):
         models.choose_precision("int4")
     monkeypatch.setattr(models.loading, "device", lambda: "cuda")  # a T4 has no bf16
     monkeypatch.setattr(models.loading.torch.cuda, "is_bf16_supported", lambda including_emulation: False)

@@ -29,7 +29,9 @@ def trained(folder, method, *, base=small.model, die_at=None, training=TRAINING,
     """The trained weights, with what `fit` tells; dies in the given step."""
     tokenizer = small.tokenizer()
     steps = train.steps(len(small.DATA.train), training)
-    model = methods.attach(base(), method, tokenizer, seed=1, steps=steps)
+    model = base()
+    rows = small_methods.batch(model, tokenizer)
+    model = methods.attach(model, method, tokenizer, seed=1, steps=steps, batches=[rows, rows])
 
     def report(share):
         if die_at and round(share * steps) == die_at:
@@ -62,7 +64,9 @@ def same_after(kills, tmp_path, method, **settings):
     assert again.equal(weights)
 
 
-@pytest.mark.parametrize("method", [spec.Lora(dropout=0.5), spec.FullTuning(), spec.AdaLora()])
+@pytest.mark.parametrize(
+    "method", [spec.Lora(dropout=0.5), spec.FullTuning(), spec.AdaLora(), spec.LoraPlus(), spec.LoraFa()]
+)
 def test_a_training_that_dies_twice_ends_as_an_undisturbed_one(method, tmp_path):
     same_after((7, 12), tmp_path, method)
 

@@ -59,7 +59,7 @@ def test_a_setting_that_was_added_later_is_told_where_it_is_not_as_before():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: replace(RUN, precision="int4"), "precision must be one of fp32, bf16, fp16, int8, nf4, nf4-dq, fp4"),
+        (lambda: replace(RUN, precision="int4"), "precision must be one of fp32, bf16, fp16, int8, ao-int8, nf4"),
         (lambda: replace(RUN, limit=0), "limit must be a whole number, 1 or more; got 0"),
         (lambda: replace(RUN, seed="1"), "seed must be a whole number, 0 or more; got '1'"),
         (lambda: replace(RUN, seed=2**32), "seed must be below 2**32, which NumPy can take; got 4294967296"),
@@ -115,6 +115,18 @@ def test_the_paper_preset_has_the_values_of_the_study():
     assert (first.decoding.stop, first.decoding.length_rule) == ("all-beams", "with-prompt")
     assert first.training == paper.training
     assert all(run.study_scores for run in study.compare("tiny", "conala-mini", preset="paper-v1"))
+
+
+def test_lora_over_quantized_weights_is_qlora_whoever_quantizes_them():
+    labels = {precision: spec.label(spec.Lora(), precision) for precision in spec.PRECISIONS}
+    eight, four = (
+        dict.fromkeys(names.split(), f"qlora-{bits}bit")
+        for names, bits in (("int8 ao-int8", 8), ("nf4 nf4-dq fp4 ao-int4", 4))
+    )
+    assert labels == dict.fromkeys(("fp32", "bf16", "fp16"), "lora") | eight | four
+    assert spec.label(spec.Dora(), "ao-int8") == "dora"
+    with pytest.raises(ValueError, match="full trains every weight, and ao-int8 weights cannot be trained"):
+        replace(TRAINED, method=spec.FullTuning(), precision="ao-int8")
 
 
 def test_names_stand_for_methods_at_numbers_of_shots_and_at_precisions():

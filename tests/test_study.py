@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib import metadata
 
 import pytest
 import small
@@ -390,3 +391,22 @@ def test_in_an_empty_folder_a_run_takes_what_the_shipped_one_took(tmp_path):
     planned = study.plan(study.compare("tiny", "conala-mini", names=["zero-shot", "lora"], seeds=[42]))
     quick, trained = (cost.seconds for cost in study.costs(planned, tmp_path))
     assert 0 < quick < trained
+
+
+@small.needs_torchao
+def test_lora_over_torchaos_weights_is_trained_measured_kept_and_answers_the_same_again(compare, tmp_path):
+    (run,) = compare(names=["lora"], seeds=[1], precision="ao-int8")
+    assert spec.label(run.method, run.precision) == "qlora-8bit"
+    planned = study.plan([run, replace(run, decoding=replace(run.decoding, returned=1))])
+    row, greedy = study.run_all(planned, tmp_path)
+    assert (row.status, greedy.status, row.error) == ("ok", "ok", None)
+    assert row.provenance["torchao"] == metadata.version("torchao")
+    assert row.notes["best_step"] > 0
+    runs, _ = results.load(tmp_path)
+    plain = compare(names=["lora"], seeds=[1])
+    assert (
+        runs["train_weights_bytes"].max() < study.run_all(study.plan(plain), tmp_path)[0].costs["train_weights_bytes"]
+    )
+    first = [[prediction.codes[0] for prediction in found] for found in answers(tmp_path, planned)]
+    assert first[0] == first[1]  # the second run read the first one's adapter
+    assert greedy.notes["adapter"] == row.notes["adapter"] is not None

@@ -102,6 +102,30 @@ class TestBreakEven:
         assert 0 < line["difference_low"] < 0.2 < line["difference_high"]
         assert "Training lora once costs 3,000 tokens of forward passes or 60 seconds." in table.text
 
+    def test_money_and_energy_are_counted_where_there_is_a_price_and_a_device_that_tells(self, tmp_path):
+        told = {"train_joules": 7200.0, "generate_joules": 120.0}
+        put_seeds(tmp_path, run(Lora()), right(0.7), costs={"train_seconds": 60.0} | told, provenance={"processes": 2})
+        put(tmp_path, run(Retrieved(3)), right(0.5), costs=LONGER | {"generate_joules": 240.0})
+        runs, answers = results.load(tmp_path)
+        plain, priced = (tables.break_even(tables.priced(runs, price), answers) for price in (0.0, 3.6))
+        assert "money_once" not in plain.frame
+        assert not any(word in plain.text for word in ("money", "joules"))
+        line = priced.frame.loc["rag-3"]
+        assert line["money_once"] == pytest.approx(60 / 1000 / 2)  # a second costs a thousandth, shared by two runs
+        assert (line["joules_once"], line["joules_base"], line["joules_method"]) == (7200, 1, 2)
+        assert line["joules_queries"] == 7200
+        assert "or 0.03 of your money. For PEFT stands lora, whatever it scores." in priced.text
+        assert "seconds (queries)" not in priced.text  # in which the queries are those in money
+        assert "joules" not in priced.text
+        assert "joules" in tables.full(priced).text
+        table = tables.comparison(tables.priced(runs, 3.6), answers)
+        assert table.frame.loc["lora", ["train_joules", "train_money"]].tolist() == [7200, pytest.approx(0.03)]
+        assert "energy of training (Wh)" in tables.full(table).text
+        assert not any(word in table.text for word in ("energy", "price"))
+        for price in (-1.0, float("nan")):
+            with pytest.raises(ValueError, match="price must be that of an hour, above 0, or 0 for none; got"):
+                tables.priced(runs, price)
+
     def test_why_there_is_no_number_is_said(self, tmp_path):
         put(tmp_path, run(Lora()), right(0.7), costs={"train_tokens": None}, provenance={"device": "cpu"})
         put(tmp_path, run(InContext(1)), right(0.2), costs=LONGER, provenance={"device": "cuda"})

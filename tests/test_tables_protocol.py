@@ -6,7 +6,7 @@ import pytest
 from made_rows import EXAMPLES, put, right, run, study
 
 import nblib
-from nblib import results, tables
+from nblib import results, spec, tables
 from nblib.results import Prediction
 from nblib.spec import FullTuning, Ia3, Lora, ZeroShot
 
@@ -133,3 +133,11 @@ class TestCompare:
         found = nblib.compare(tmp_path / "a", tmp_path / "b")
         assert list(found.frame["found"]) == ["only in a"]
         assert "Skipped in b" in found.text
+
+
+def test_a_plan_says_which_method_brings_an_optimizer_of_its_own():
+    runs = [
+        spec.Run("tiny", "conala-mini", method, training=spec.Training()) for method in (spec.Lora(), spec.LoraFa())
+    ]
+    notes = [note for note in tables.plan(runs, [False, False]).notes if "its own optimizer" in note]
+    assert notes == [f"lora-fa has its own optimizer: {spec.LoraFa.optimizer}."]

@@ -5,13 +5,16 @@ are read as one row of tokens, and a mask says which of the row's tokens a beam 
 prompt are there once and not once a beam, nothing changes places when beams do, and attention is one product a query.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import GenerationConfig
 from transformers.generation.stopping_criteria import StopStringCriteria
 
+from nblib import models
 from nblib.generate.cache import Prefilled
 
 NEVER = -1e9  # the score of what is not to be chosen
@@ -61,6 +64,19 @@ def search(
     With `all_beams` a stop string ends no answer by itself: a query ends when all its beams have written one.
     With `with_prompt` answers are compared and searches ended as transformers did before 4.36.
     """
+    with models.attending(model, "sdpa_folded", _attend) if _has_groups(model) else nullcontext():
+        return _search(model, prompts, settings, stops, all_beams=all_beams, with_prompt=with_prompt)
+
+
+def _search(
+    model: nn.Module,
+    prompts: Prefilled,
+    settings: GenerationConfig,
+    stops: StopStringCriteria,
+    *,
+    all_beams: bool,
+    with_prompt: bool,
+) -> torch.Tensor:
     beams = _begin(prompts, settings, stops.maximum_token_len)
     answers = beams.found[:, : settings.num_return_sequences].clone()
     for step in range(1, settings.max_new_tokens + 1):
@@ -195,3 +211,36 @@ def _is_open(
 def _of(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     """From each query's row of `values` those at its places (queries, chosen)."""
     return values[torch.arange(len(values), device=values.device).unsqueeze(1), chosen]
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+
+def _has_groups(model: nn.Module) -> bool:
+    """Whether several heads share keys and values, and attention is PyTorch's."""
+    config = model.config
+    shared = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return config._attn_implementation == "sdpa" and shared < config.num_attention_heads
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor,
+    *,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Heads that share keys and values are read as more beams of one head: transformers copies the keys and values.
+
+    Shapes are (queries, heads, beams, width) for `query`, (queries, groups, slots, width) for `key` and `value`, and
+    (queries, 1, beams, slots) for the mask; what is returned has (queries, beams, heads, width).
+    """
+    queries, heads, beams, width = query.shape
+    groups = key.shape[1]
+    folded = query.reshape(queries, groups, -1, width)
+    mask = attention_mask.repeat(1, 1, heads // groups, 1)
+    output = nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scaling)
+    return output.reshape(queries, heads, beams, -1).transpose(1, 2), None

@@ -138,12 +138,14 @@ def kinds(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> d
 def weights(model: nn.Module) -> dict[str, int]:
     """Bytes of the model without what is trained with it, by type: `float32`, `uint8` (4-bit weights, packed)…
 
-    `constants` are what quantized weights are scaled with: bitsandbytes keeps them next to its parameters.
+    `constants` are what quantized weights are scaled with: bitsandbytes keeps them next to its parameters, torchao in
+    them.
     """
     adapter = {id(parameter) for parameter in _adapter(model)}
     own = [tensor for tensor in (*model.parameters(), *model.buffers()) if id(tensor) not in adapter]
     found: Counter[str] = Counter()
-    for storage, dtype in {tensor.untyped_storage(): tensor.dtype for tensor in own}.items():
+    first = [models.parts(tensor)[0] for tensor in own]
+    for storage, dtype in {tensor.untyped_storage(): tensor.dtype for tensor in first}.items():
         found[str(dtype).removeprefix("torch.")] += storage.nbytes()
     if constants := held(_constants(model)):
         found["constants"] = constants
@@ -167,7 +169,12 @@ def _adapter(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _constants(model: nn.Module) -> Iterator[torch.Tensor]:
-    """Of 4-bit parameters their state, which may be quantized once more; of 8-bit layers one number a row."""
+    """Of 4-bit parameters their state, which may be quantized once more; of 8-bit layers one number a row.
+
+    Of torchao's weights, what is not the first of their parts.
+    """
+    for parameter in model.parameters():
+        yield from models.parts(parameter)[1:]
     for module in model.modules():
         for holder in (getattr(module, "state", None), *module.parameters(recurse=False)):
             state = getattr(holder, "quant_state", None)

@@ -155,7 +155,8 @@ def predict(
     """Predicts what a run on one device will need, with `texts` as in `Texts`: at least `batch` and `length`.
 
     We read the optimizer, gradient checkpointing and whether steps accumulate in `training` (None: its defaults).
-    Raises ValueError for what cannot be, ConnectionError if the configuration has to come from the Hub and cannot.
+    Raises ValueError for what cannot be, ConnectionError if the configuration has to come from the Hub and cannot,
+    ImportError without torchao for its precisions.
     """
     one_of(*spec.PRECISIONS).check("precision", precision)
     one_of(*DEVICES).check("device", device)
@@ -170,7 +171,7 @@ def predict(
     setup = Setup(config.to_json_string(use_diff=False), method, precision, device)
     accumulates = training.batch_size > sizes.batch
     with _explained(method, config):
-        static = _static(setup, training.optimizer)
+        static = _static(setup, "adamw_torch" if isinstance(method, spec.LoraFa) else training.optimizer)
         generated = _generate(setup, prompts, sizes.beams)
         trained = _train(setup, rows, training.gradient_checkpointing, accumulates) if method.trained else None
     return _composed(setup, static, trained, generated)
@@ -191,6 +192,8 @@ def compute_dtype(precision: str, device: str) -> torch.dtype:
 
 
 def _check_method(method: spec.Method, precision: str, training: spec.Training) -> None:
+    if precision in spec.TORCHAO:
+        models.require_torchao(precision)
     if training.optimizer not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
         raise ValueError(f"optimizer must be one of {known}, whose states are known; got {training.optimizer!r}")

@@ -11,7 +11,6 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.integrations.bitsandbytes import replace_with_bnb_linear
-from transformers.quantizers.base import HfQuantizer
 
 from nblib import methods, models, spec
 
@@ -48,7 +47,7 @@ def can_be_shallower(config: PreTrainedConfig) -> bool:
 
 
 def build(config: PreTrainedConfig, precision: str, dtype: torch.dtype) -> PreTrainedModel:
-    """The base on torch's meta device, its linear layers as bitsandbytes holds them where that is quantized; frozen."""
+    """The base on torch's meta device, its linear layers as `models.load` would hold them; frozen."""
     with torch.device("meta"), no_init_weights():
         model = models.auto_class(config).from_config(config, dtype=dtype)
         model.tie_weights()  # is skipped with the initial values
@@ -73,7 +72,7 @@ def sized(model: nn.Module) -> nn.Module:
 
     def of_a_size(tensor: torch.Tensor) -> torch.Tensor:
         if id(tensor) not in made:
-            fresh = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+            fresh = _empty(tensor)
             if isinstance(tensor, nn.Parameter):
                 fresh = nn.Parameter(fresh, requires_grad=tensor.requires_grad)
                 vars(fresh).update({name: value for name, value in vars(tensor).items() if name in KEPT})
@@ -100,15 +99,24 @@ def tensors(model: nn.Module) -> Iterator[torch.Tensor]:
     for tensor in (*model.parameters(), *model.buffers(), *constants):
         if isinstance(tensor, torch.Tensor) and id(tensor) not in seen:
             seen.add(id(tensor))
-            yield tensor
+            yield from models.parts(tensor)
 
 
 def largest_quantized(model: nn.Module) -> int:
     """Numbers of the largest quantized layer, which is unpacked to be computed with; 0 where none is quantized."""
     kinds = bitsandbytes.nn.Linear8bitLt | bitsandbytes.nn.Linear4bit
-    return max(
-        (layer.in_features * layer.out_features for layer in model.modules() if isinstance(layer, kinds)), default=0
-    )
+    linear = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
+    quantized = (layer for layer in linear if isinstance(layer, kinds) or len(models.parts(layer.weight)) > 1)
+    return max((layer.in_features * layer.out_features for layer in quantized), default=0)
+
+
+def _empty(tensor: torch.Tensor) -> torch.Tensor:
+    """A new tensor of the same kind and shape on the CPU, its own parts too."""
+    if len(models.parts(tensor)) == 1:
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+    names, about = tensor.__tensor_flatten__()
+    fresh = {name: _empty(getattr(tensor, name)) for name in names}
+    return type(tensor).__tensor_unflatten__(fresh, about, tensor.shape, tensor.stride())
 
 
 def _quantization(module: nn.Module) -> Iterator[Any]:
@@ -129,7 +137,11 @@ def _keep_wide(model: PreTrainedModel) -> None:
 
 
 def _quantize(model: PreTrainedModel, precision: str, dtype: torch.dtype) -> None:
-    kept = HfQuantizer.get_modules_to_not_convert(model, None, model._keep_in_fp32_modules)
+    kept = models.kept_layers(model)
+    if precision in spec.TORCHAO:
+        models.check_layers(model, model.config.model_type, precision)
+        models.quantize(model, precision, kept)
+        return
     replace_with_bnb_linear(model, kept, models.quantization(precision, dtype))
     for layer in model.modules():
         if isinstance(layer, bitsandbytes.nn.Linear8bitLt):

@@ -257,7 +257,7 @@ def _dequantized(layer: nn.Module) -> torch.Tensor:
         return bitsandbytes.functional.dequantize_4bit(layer.weight, layer.weight.quant_state)
     if isinstance(layer, bitsandbytes.nn.Linear8bitLt):
         return bitsandbytes.functional.int8_vectorwise_dequant(layer.weight, layer.state.SCB)
-    return layer.weight
+    return layer.weight.dequantize() if len(models.parts(layer.weight)) > 1 else layer.weight
 
 
 def _dropout(input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:

@@ -9,6 +9,7 @@ from nblib.methods.attaching import (  # noqa: E402
     attach,
     custom,
     keeps_checkpointing,
+    optimizer,
     penalty_over,
     trainable_parameters,
 )

@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING
 from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import peft
 import torch
+from peft.optimizers import create_lorafa_optimizer, create_loraplus_optimizer
+from peft.tuners.lora.config import CordaConfig
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -21,6 +24,7 @@ from nblib.methods.initializing import Batch
 # Of a PeftConfig: what attaching or PEFT itself fills in.
 FILLED_IN = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
 PRUNING_BEGINS, PRUNING_ENDS = 0.1, 0.75  # shares of all steps between which AdaLoRA prunes
+TAKING = spec.Pissa | spec.Corda | spec.Custom  # may begin with a part of the base
 CACHED_PREFIX = ("PREFIX_TUNING", "CARTRIDGE")  # PEFT's types that put a cache before the input
 
 
@@ -37,7 +41,8 @@ def attach(
 
     Trainable weights are fp32, also over a half-precision base: a loss scaler cannot unscale fp16 gradients.
     `steps` of training in all are read by adalora only, which prunes as they pass; `batches` of training rows only by
-    what begins with them. On torch's meta device weights have shapes only, and no tokenizer is read.
+    what begins with them or with their tokens. On torch's meta device weights have shapes only, and no tokenizer is
+    read.
     `detach` gives the model back.
     """
     torch.manual_seed(seed)  # the adapter's initial weights
@@ -47,12 +52,12 @@ def attach(
         else:
             attached = _attached(model, method, tokenizer, steps, batches)
         begun = {}
-        if isinstance(method, spec.Custom) and before.changed():  # a part of the base was taken to begin with
-            begun = initializing.taken_from_base(attached, method.name)
+        if isinstance(method, TAKING) and before.changed():  # a part of the base was taken to begin with
+            begun = initializing.taken_from_base(attached, spec.label(method))
     for parameter in attached.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    attached.before, attached.begun = before, begun
+    attached.before, attached.begun, attached.method = before, begun, method
     return attached
 
 
@@ -63,17 +68,19 @@ def _attached(
     steps: int | None,
     batches: Iterable[Batch],
 ) -> nn.Module:
-    settings = config(model, method, steps)
-    has_values = model.device.type != "meta"
-    from_rows = has_values and initializing.from_rows(settings)
-    known = list(batches) if from_rows else []
-    if from_rows and not known:
+    settings, has_values = config(model, method, steps), model.device.type != "meta"
+    of_tokens = isinstance(method, spec.TrainableTokens)
+    from_rows = of_tokens or initializing.from_rows(settings)
+    known = list(batches) if from_rows and has_values else []
+    if from_rows and has_values and not known:
         raise ValueError(f"{spec.label(method)} begins with training rows, so attach needs batches; got none")
-    if from_rows:
+    if of_tokens and known:
+        settings.token_indices = initializing.most_frequent(known, method.tokens)
+    elif from_rows:
         initializing.prepare(model, settings, known)
     attached = peft.get_peft_model(model, settings)
     initializing.require_whole_ranks(attached)
-    if from_rows and initializing.initialization(settings) == "eva":
+    if known and initializing.initialization(settings) == "eva":
         initializing.initialize_eva(attached, settings, known)
     if has_values and isinstance(method, spec.PromptTuning):
         _start_prompt(attached, method, tokenizer)
@@ -81,8 +88,10 @@ def _attached(
         # An encoder-decoder's prefix starts at random: PEFT hands each of its pairs to two layers of the decoder.
         text = _filling(method, tokenizer)
         peft.initialize_kv_prefix_from_text(attached, tokenizer, text=text, use_chat_template=False)
+    # AdaLoRA's scale, which PEFT lets be trained over a half-precision base; what LoRA-FA's optimizer would freeze.
+    frozen = (".ranknum.", ".lora_A.") if isinstance(method, spec.LoraFa) else (".ranknum.",)
     for name, parameter in attached.named_parameters():
-        if ".ranknum." in name:  # AdaLoRA's scale, which PEFT lets be trained over a half-precision base
+        if any(part in name for part in frozen):
             parameter.requires_grad_(False)
     return attached
 
@@ -102,6 +111,24 @@ def penalty_over(model: nn.Module, batches: int) -> Iterator[None]:
     settings = adalora.peft_config[adalora.trainable_adapter_name]
     with patch.object(settings, "orth_reg_weight", settings.orth_reg_weight / batches):
         yield
+
+
+def optimizer(
+    model: nn.Module, usual: type[torch.optim.Optimizer], settings: dict, *, weight_decay: float
+) -> torch.optim.Optimizer | None:
+    """The optimizer that is a part of the attached method; None for methods that leave it to the training.
+
+    `usual` is the training's, which takes `settings`, the learning rate `lr` among them: LoRA+ gives it groups with
+    rates of their own, and LoRA-FA replaces it.
+    """
+    method = getattr(model, "method", None)
+    if isinstance(method, spec.LoraPlus):
+        own = {"loraplus_lr_ratio": method.loraplus_lr_ratio, "loraplus_weight_decay": weight_decay}
+        return create_loraplus_optimizer(model, usual, **settings | own)
+    if isinstance(method, spec.LoraFa):
+        own = {"r": method.r, "lora_alpha": method.alpha, "weight_decay": weight_decay}
+        return create_lorafa_optimizer(model, lr=settings["lr"], **own)
+    return None
 
 
 def keeps_checkpointing(method: spec.Trained) -> bool:
@@ -150,7 +177,7 @@ def config(model: PreTrainedModel, method: spec.Trained, steps: int | None = Non
     return made
 
 
-def _lora(model: PreTrainedModel, method: spec.LowRank, **variant: bool) -> peft.PeftConfig:
+def _lora(model: PreTrainedModel, method: spec.LowRank, **variant: Any) -> peft.PeftConfig:
     return peft.LoraConfig(r=method.r, **variant, **_low_rank(model, method))
 
 
@@ -195,16 +222,41 @@ def _vera(model: PreTrainedModel, method: spec.Vera) -> peft.PeftConfig:
     return peft.VeraConfig(r=method.r, vera_dropout=method.dropout, target_modules=names)
 
 
-def _custom(model: PreTrainedModel, method: spec.Custom) -> peft.PeftConfig:
-    made = custom_config(method)
-    # Of the same shapes, where there is nothing to compute it from.
-    return initializing.plain(made) if model.device.type == "meta" and initializing.from_rows(made) else made
+def _randlora(model: PreTrainedModel, method: spec.RandLora) -> peft.PeftConfig:
+    named = {"randlora_alpha": method.alpha, "randlora_dropout": method.dropout}
+    made = peft.RandLoraConfig(r=method.r, target_modules=targets.chosen(model, method.targets), **named)
+    made.save_projection = False  # PEFT would save the random matrices once a layer; it draws them from a seed again
+    return made
+
+
+def _gralora(model: PreTrainedModel, method: spec.GraLora) -> peft.PeftConfig:
+    named = {"alpha": method.alpha, "gralora_dropout": method.dropout, "gralora_k": method.k}
+    return peft.GraloraConfig(r=method.r, target_modules=targets.chosen(model, method.targets), **named)
+
+
+def _miss(model: PreTrainedModel, method: spec.Miss) -> peft.PeftConfig:
+    names = targets.chosen(model, method.targets)
+    return peft.MissConfig(r=method.r, miss_dropout=method.dropout, target_modules=names)
+
+
+def _trainable_tokens(model: PreTrainedModel, method: spec.TrainableTokens) -> peft.PeftConfig:
+    """Of as many tokens; `attach` finds which."""
+    count = min(method.tokens, model.get_input_embeddings().num_embeddings)
+    return peft.TrainableTokensConfig(token_indices=list(range(count)))
 
 
 CONFIGS: dict[str, Callable[..., peft.PeftConfig]] = {
     "lora": _lora,
     "rslora": partial(_lora, use_rslora=True),
     "dora": partial(_lora, use_dora=True),
+    "loraplus": _lora,
+    "lora-fa": _lora,
+    "pissa": partial(_lora, init_lora_weights="pissa"),
+    "eva": partial(_lora, init_lora_weights="eva", eva_config=peft.EvaConfig()),
+    "corda": partial(_lora, init_lora_weights="corda", corda_config=CordaConfig()),
+    "gralora": _gralora,
+    "randlora": _randlora,
+    "miss": _miss,
     "ia3": _ia3,
     # Before an encoder's input only: PEFT would make as many again for a decoder, and not read them.
     "prompt-tuning": lambda _, method: peft.PromptTuningConfig(
@@ -218,8 +270,12 @@ CONFIGS: dict[str, Callable[..., peft.PeftConfig]] = {
     "oft": lambda model, method: peft.OFTConfig(
         oft_block_size=method.block_size, target_modules=targets.chosen(model, method.targets)
     ),
+    "road": lambda model, method: peft.RoadConfig(
+        variant=method.variant, group_size=method.group_size, target_modules=targets.chosen(model, method.targets)
+    ),
+    "trainable-tokens": _trainable_tokens,
     "ln-tuning": lambda model, _: peft.LNTuningConfig(target_modules=targets.norms(model)),
-    "peft": _custom,
+    "peft": lambda _, method: custom_config(method),
 }
 
 

@@ -13,6 +13,8 @@ from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from nblib import models
+
 SAMPLES = 64  # values of the base's embeddings that are kept, to know it again
 ROUNDING = 2**-7  # relative; the same base in bf16 or fp16 is still the same base
 ROW = 4096  # at most so many integers have one sum
@@ -88,7 +90,7 @@ def prepared(model: PreTrainedModel) -> Iterator[Before]:
             module.register_forward_pre_hook(_keep_scales)
     if model.config.is_encoder_decoder:  # PEFT reads an older name of it, but changes nothing in it
         model._prepare_encoder_decoder_kwargs_for_generation = model._prepare_text_encoder_decoder_kwargs_for_generation
-    with warnings.catch_warnings():
+    with quiet():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         warnings.filterwarnings("ignore", "Unsupported layer type '.*Norm'", UserWarning)  # only its sizes are unknown
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # and is then set right
@@ -100,6 +102,14 @@ def prepared(model: PreTrainedModel) -> Iterator[Before]:
             if before.changed():
                 raise BaseChangedError(f"{problem}; the model has changed meanwhile: load it again") from problem
             raise
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Reads PEFT's configurations without a warning that RandLoRA's random matrices are drawn again, not saved."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Specified to not save basis_A", UserWarning)
+        yield
 
 
 def detach(attached: nn.Module) -> PreTrainedModel:
@@ -166,6 +176,8 @@ def checksum(tensor: torch.Tensor) -> int:
     """
     if tensor.is_meta:
         return 0
+    if len(held := models.parts(tensor)) > 1:
+        return sum((2 * place + 1) * checksum(part) for place, part in enumerate(held))
     flat = tensor.detach().contiguous().flatten()
     size = flat.numel() * flat.element_size()
     flat = flat.view(next(kind for width, kind in WIDTHS.items() if size % width == 0 and width >= flat.element_size()))

@@ -44,8 +44,20 @@ def plain(config: peft.LoraConfig) -> peft.LoraConfig:
     return config
 
 
+def most_frequent(batches: list[Batch], count: int) -> list[int]:
+    """The tokens that occur most often in what the model reads, in the order of their ids."""
+    read = torch.cat([batch["input_ids"][batch["attention_mask"].bool()] for batch in batches])
+    tokens, counts = read.unique(return_counts=True)
+    return sorted(tokens[counts.argsort(descending=True, stable=True)[:count]].tolist())
+
+
 def prepare(model: PreTrainedModel, config: peft.LoraConfig, batches: list[Batch]) -> None:
-    """Leaves on the bare model's layers what CorDA and LoRA-GA learn from the rows, for PEFT to find there."""
+    """Leaves on the bare model's layers what CorDA and LoRA-GA learn from the rows, for PEFT to find there.
+
+    Without rows, where there is nothing to compute from, layers of the same shapes will begin with the usual noise.
+    """
+    if not batches:
+        plain(config)
     if config.target_modules == "all-linear":
         config.target_modules = set(targets.linear_layers(model))
     if initialization(config) == "corda":

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from nblib import files, models
-from nblib.methods.base import difference, identity, prepared
+from nblib.methods.base import difference, identity, prepared, quiet
 from nblib.methods.bottleneck import BottleneckConfig, BottleneckModel
 from nblib.methods.initializing import as_plain_lora
 
@@ -171,7 +171,8 @@ def _write_weights(model: peft.PeftModel, folder: Path, base: str) -> None:
 
 def _card_text(folder: Path, contents: Path, noted: dict, scores: Scores) -> str:
     """The card of an adapter that is to be in `folder`, whose files are in `contents` now."""
-    config, facts = peft.PeftConfig.from_pretrained(contents), noted["facts"]
+    with quiet():
+        config, facts = peft.PeftConfig.from_pretrained(contents), noted["facts"]
     settings, precision = facts.get("settings", {}), noted["precision"]
     method = settings.get("method", {}).get("kind", config.peft_type.lower())
     pipeline = "text2text-generation" if noted["identity"]["encoder_decoder"] else "text-generation"
@@ -237,7 +238,8 @@ def _loading(folder: Path, config: peft.PeftConfig, noted: dict, place: str) -> 
     if _can_be_merged(config):
         written += MERGING
     if config.peft_type == peft.PeftType.LORA:
-        written += SERVING.format(base=local, rank=config.r, name=folder.name, folder=folder.resolve())
+        rank = max([config.r, *config.rank_pattern.values()])  # EVA gives layers ranks of their own
+        written += SERVING.format(base=local, rank=rank, name=folder.name, folder=folder.resolve())
     return written
 
 

@@ -3,7 +3,9 @@
 from nblib.models.loading import (
     DTYPES,
     SHAPE_TOKENIZER,
+    attending,
     auto_class,
+    check,
     choose_precision,
     compute_dtype,
     config,
@@ -15,15 +17,14 @@ from nblib.models.loading import (
     load_tokenizer,
     max_prompt_tokens,
     processes,
-    quantization,
     rank,
     under_autocast,
 )
+from nblib.models.quantizing import check_layers, kept_layers, parts, quantization, quantize, require_torchao
 from nblib.models.sources import (
     CONFIGS,
     EMBEDDED,
     MODELS,
-    check,
     embedded_models,
     folder_of,
     locate,

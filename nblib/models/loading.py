@@ -1,12 +1,11 @@
 """Base model and tokenizer at a precision. Attaches no method, generates nothing."""
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -16,21 +15,23 @@ import torch
 from safetensors import safe_open
 from torch import nn
 from transformers import (
+    AttentionInterface,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    BitsAndBytesConfig,
     CodeGenForCausalLM,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from nblib.models.quantizing import check_layers, parts, quantization, require_torchao
 from nblib.models.sources import (
     WEIGHT_FILES,
-    check,
+    check_stored,
     fetched,
     is_codegen2,
     locate,
@@ -39,7 +40,7 @@ from nblib.models.sources import (
     stored_precision,
     without_bars,
 )
-from nblib.spec import PRECISIONS, QUANTIZED
+from nblib.spec import PRECISIONS, QUANTIZED, TORCHAO
 
 SHAPE_TOKENIZER = "tiny"  # of models with random weights, whose own may not be to hand
 QUERY_KEY_VALUE = ".attn.qkv_proj.weight"  # of CodeGen
@@ -83,13 +84,28 @@ def choose_precision(precision: str) -> str:
     if precision == "fp16" and device() == "cpu":
         raise ValueError("precision fp16 needs a GPU; this machine has none: use fp32 or bf16")
     if precision in QUANTIZED and device() == "mps":
-        raise ValueError(f"precision {precision} needs bitsandbytes, which has no kernels for mps: use bf16")
+        library = "torchao, which is untried on" if precision in TORCHAO else "bitsandbytes, which has no kernels for"
+        raise ValueError(f"precision {precision} needs {library} mps: use bf16")
     return precision
 
 
 def compute_dtype(precision: str) -> torch.dtype:
     """What the model computes in: its weights' type, or for quantized weights the best that this machine has."""
     return DTYPES[precision] if precision in DTYPES else DTYPES[choose_precision("auto")]
+
+
+@contextmanager
+def attending(model: nn.Module, name: str, attend: Callable) -> Iterator[None]:
+    """Inside, the model attends by this function, which transformers knows by that name; masks are those of `sdpa`."""
+    base = getattr(model, "get_base_model", lambda: model)()
+    kind = base.config._attn_implementation
+    AttentionInterface.register(name, attend)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    base.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        base.set_attn_implementation(kind)
 
 
 @contextmanager
@@ -141,22 +157,25 @@ def auto_class(config: PretrainedConfig) -> type[AutoModelForCausalLM] | type[Au
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
-def quantization(precision: str, dtype: torch.dtype | None = None) -> BitsAndBytesConfig | None:
-    """How bitsandbytes holds the linear layers' weights but the head's; None: not at all.
+def check(model: str, precision: str, *, trust_remote_code: bool = False) -> None:
+    """Refuses, by the model's configuration alone, what `load` could not do at this precision.
 
-    `dtype` is what it computes in; None: the best that this machine has.
+    `trust_remote_code` says that its makers' code may be run. Raises ValueError where it would have to be and may not,
+    where the model is stored in other bits, and where torchao cannot quantize it; ImportError where torchao is missing.
     """
-    if precision not in QUANTIZED:
-        return None
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # it tells of a cast at every layer
-    if precision == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=precision[:3],
-        bnb_4bit_use_double_quant=precision.endswith("dq"),
-        bnb_4bit_compute_dtype=dtype or compute_dtype(precision),
-    )
+    check_stored(model, precision, trust_remote_code=trust_remote_code)
+    if precision in TORCHAO:
+        require_torchao(precision)
+        if is_split():
+            raise ValueError(f"{precision} weights of torchao are not split over devices: take nf4 or bf16")
+        check_layers(_tree(model, trust_remote_code), model, precision)
+
+
+@lru_cache(maxsize=4)  # the tree of a 7B model takes a second
+def _tree(model: str, trust_remote_code: bool) -> PreTrainedModel:
+    known = config(model, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        return auto_class(known).from_config(known, trust_remote_code=trust_remote_code)
 
 
 def load(
@@ -190,7 +209,8 @@ def load(
 
 def _how(precision: str, split: str) -> dict:
     """Arguments of `from_pretrained`."""
-    stored, places = quantization(precision), {"": device(), "layers": "auto", "weights": None}
+    stored = quantization(precision, compute_dtype(precision))
+    places = {"": device(), "layers": "auto", "weights": None}
     if stored and split == "weights":
         stored.bnb_4bit_quant_storage = compute_dtype(precision)  # FSDP splits no whole numbers,
         places["weights"] = device()  # and takes no quantized weights from the CPU
@@ -274,6 +294,8 @@ def _ready(loaded: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTr
     """The loaded model with the tokenizer's special tokens, and with layers that training can go through."""
     loaded.config.pad_token_id = tokenizer.pad_token_id
     loaded.generation_config = _own_tokens(loaded, tokenizer)
+    if any(len(parts(parameter)) > 1 for parameter in loaded.parameters()):
+        loaded.is_quantized = False  # else transformers' Trainer refuses torchao's 4 bits, which PEFT trains over
     for module in loaded.modules():
         # On some processors bitsandbytes packs 4-bit weights anew at the first evaluation: constants are rounded to
         # bf16, a layer narrower than a block is an error, and training that goes on gets no gradient through them.

@@ -279,7 +279,7 @@ def without_bars() -> Iterator[None]:
 # --- what a config.json says ----------------------------------------------------------------------------------------
 
 
-def check(model: str, precision: str, *, trust_remote_code: bool = False) -> None:
+def check_stored(model: str, precision: str, *, trust_remote_code: bool = False) -> None:
     """Raises ValueError where the model computes with code of its own that is not run, or is stored in other bits.
 
     `trust_remote_code` says that its code may be run. Only the config.json is read.

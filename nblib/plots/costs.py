@@ -9,6 +9,7 @@ from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nblib import results
 from nblib.columns import GIB, SCORES, listed, scale, short
 from nblib.plots import style
 from nblib.plots.style import colour, describe, fill, finish, numbers, page, readable, wrapped
@@ -41,10 +42,10 @@ def scatter(
     """One point per line of the frame over two of its numbers, with the interval of y and the point's name (a column).
 
     Of more than 20 points, we name only those on the Pareto front, or with `lines` those of ICL and RAG. With `lines`,
-    we join ICL and RAG over their numbers of examples, and draw the best PEFT method as a level line. If the frame has
-    a column `pareto`, points on the front are filled and joined, all others hollow; the point with the index `chosen`
-    gets a ring. Points have `run:<index>` as their ids in the SVG. Costs that span far get a logarithmic axis; methods
-    that train nothing get a panel of their own.
+    we join ICL and RAG over their numbers of examples, and draw the level of LoRA, which stands for PEFT. If the frame
+    has a column `pareto`, points on the front are filled and joined, all others hollow; the point with the index
+    `chosen` gets a ring. Points have `run:<index>` as their ids in the SVG. Costs that span far get a logarithmic axis;
+    methods that train nothing get a panel of their own.
     Raises ValueError for a column that does not exist.
     """
     frame = style.tidy(frame, x, y, name)
@@ -150,17 +151,18 @@ def _scale(axes: Axes, which: str, low: pd.Series, high: pd.Series, *, is_score:
 
 
 def _lines(axes: Axes, points: pd.DataFrame) -> list[str]:
-    """ICL and RAG over their numbers of examples, and the level of the best PEFT method; what to say of them."""
+    """ICL and RAG over their numbers of examples, and the level of what stands for PEFT; what to say of them."""
     shots = points[points["family"].isin(IN_PROMPTS)].sort_values("x", kind="stable")
     variants = shots["method"].astype(str).str.replace(r"-\d+", "", regex=True)  # icl, or rag retriever=bm25
     for place, (_, members) in enumerate(shots.groupby(variants, sort=True)):
         shade = colour(members["kind"].iloc[0])
         axes.plot(members["x"], members["y"], color=shade, lw=1.6, ls=DASHES[place % len(DASHES)])
         axes.fill_between(members["x"], members["low"], members["high"], color=shade, alpha=0.12, lw=0)
-    best = points[points["family"] == "PEFT"].nlargest(1, "y")
-    for kind, level in zip(best["kind"], best["y"], strict=True):
-        axes.axhline(level, color=colour(kind), lw=1.3, ls=(0, (1, 2)))
-    return [f"dotted: {method}, the best PEFT method" for method in best["method"]]
+    peft = points[points["family"] == "PEFT"]
+    level = peft[peft["method"] == results.stand_in(list(peft["method"]))]
+    for kind, score in zip(level["kind"], level["y"], strict=True):
+        axes.axhline(score, color=colour(kind), lw=1.3, ls=(0, (1, 2)))
+    return [f"dotted: {method}, which stands for PEFT" for method in level["method"]]
 
 
 def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> None:
@@ -183,21 +185,23 @@ def _label(axes: Axes, points: pd.DataFrame, named: pd.DataFrame, name: str) -> 
 def break_even(frame: pd.DataFrame) -> Figure:
     """Cost against number of questions: the trained method, which starts at the cost of training, and prompting ones.
 
-    Tokens above, seconds below; a number says where two methods cross. We draw the ICL and the RAG method that score
-    best. For `tokens` and `seconds`, the frame has the costs `_once` (training), `_base`
-    and `_method` (per question), and `_queries`, or `_queries_why` there is none.
+    Tokens above, below seconds or, where the frame has them, money; a number says where two methods cross. One ICL and
+    one RAG method stand for their families, whatever they score. For each unit, the frame has the costs `_once`
+    (training), `_base` and `_method` (per question), and `_queries`, or `_queries_why` there is none.
     """
     frame = style.tidy(frame).set_index("method", drop=False)
-    best = frame[frame["family"].isin(IN_PROMPTS)].sort_values("score", kind="stable", na_position="first")
-    chosen = frame.loc[sorted(best.drop_duplicates("family", keep="last").index)]
-    pays = {unit: chosen[f"{unit}_queries"].astype(float).min() for unit in ("tokens", "seconds")}
+    families = frame[frame["family"].isin(IN_PROMPTS)].groupby("family", observed=True)["method"]
+    chosen = frame.loc[sorted(results.stand_in(list(labels)) for _, labels in families)]
+    units = ("tokens", "money" if "money_once" in frame else "seconds")
+    pays = {unit: chosen[f"{unit}_queries"].astype(float).min() for unit in units}
     when = [("never" if pd.isna(at) else f"from {at:,.0f} queries on") + f" in {unit}" for unit, at in pays.items()]
     title = " ".join(["Training", *chosen["base"].unique()[:1], "pays", ", ".join(when)])
     with style.context():
         figure, panels = style.subplots(6.2, 2)
-        words = _crossings(panels[0], "tokens", chosen) + _crossings(panels[1], "seconds", chosen)
+        words = [word for axes, unit in zip(panels, units, strict=True) for word in _crossings(axes, unit, chosen)]
         panels[-1].set_xlabel("queries")
-        return finish(figure, title, "", f"{title}. {'; '.join(words) or 'There is nothing to compare'}.")
+        about = f"for ICL and RAG, whatever they score: {listed(chosen.index)}" if len(chosen) else ""
+        return finish(figure, title, about, f"{title}. {'; '.join(words) or 'There is nothing to compare'}.")
 
 
 def _crossings(axes: Axes, unit: str, chosen: pd.DataFrame) -> list[str]:

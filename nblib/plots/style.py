@@ -41,7 +41,7 @@ PAGES = {  # dark: JupyterLab's own
     "dark": Page("#111111", "#EEEEEE", "#A6A6A6", "#3D3D3D", "#5C5C5C"),
 }
 _page = "light"
-# One a kind of method, related ones in related hues where there is room: LoRA's kin are blue to violet, learned tokens
+# One a kind of method, related ones in related hues where there is room: LoRA's kin are blue to pink, learned tokens
 # pink to purple. Each stands out from a white page and from a dark one by 3:1 or more, so that it is the same on both,
 # and from every other for readers with and without deuteranopia, protanopia and tritanopia (a test computes all).
 COLOURS = {
@@ -59,6 +59,16 @@ COLOURS = {
     "rslora": "#8088F8",
     "dora": "#8860F8",
     "adalora": "#586890",
+    "loraplus": "#8C23DC",
+    "lora-fa": "#B937B4",
+    "pissa": "#DC64D2",
+    "eva": "#CD0591",
+    "corda": "#FF508C",
+    "gralora": "#E16469",
+    "randlora": "#FA553C",
+    "miss": "#A06923",
+    "road": "#5FA53C",
+    "trainable-tokens": "#556932",
     "vera": "#256A6D",
     "llama-adapter": "#B870B3",
     "oft": "#897653",

@@ -31,11 +31,15 @@ class Phase:
     earlier: dict[str, float | None] = field(default_factory=dict)
     start: float = field(default_factory=time.monotonic)
     peak: memory.Peak = field(default_factory=memory.Peak)
+    counters: dict[str, tuple[float, float]] = field(default_factory=memory.counters)  # of energy
 
     def costs(self) -> dict[str, float | None]:
-        """Seconds and bytes by name."""
+        """Seconds, joules and bytes by name."""
         costs: dict = {"before_bytes": self.peak.before_bytes}
-        costs["seconds"] = time.monotonic() - self.start + (self.earlier.get("seconds") or 0.0)
+        seconds = time.monotonic() - self.start
+        costs["seconds"] = seconds + (self.earlier.get("seconds") or 0.0)
+        joules, before = memory.joules(self.counters, seconds), self.earlier.get("joules") if self.earlier else 0.0
+        costs["joules"] = None if joules is None or before is None else before + joules
         for name in ("peak_bytes", "reserved_bytes"):
             costs[name] = memory.most(getattr(self.peak, name), self.earlier.get(name))
         return costs
@@ -196,7 +200,8 @@ def is_saved(path: Path) -> bool:
 def _save(planned: Planned, model: nn.Module, path: Path, record: Record) -> None:
     facts = {
         "settings": spec.settings(planned.run),
-        "costs": {name: cost for name, cost in record.costs.items() if name.startswith("train") or "param" in name},
+        "costs": {name: cost for name, cost in record.costs.items() if name.startswith("train") or "param" in name}
+        | {"train_joules": None},  # of a run that reads it: what the device counted was not for it alone
         "notes": {name: note for name, note in record.notes.items() if name != "data_checks"},
         "provenance": provenance.collect(),
     }
@@ -275,6 +280,7 @@ def _fit_here(
                 record.costs |= {f"train_{kind}_bytes": size for kind, size in kinds.items()}
     if fitted.best_step == 0 and not run.shape_only:
         raise ArithmeticError("training diverged: no validation loss was a number; lower the learning rate")
+    record.notes |= {"optimizer": method.optimizer} if method.optimizer else {}
     record.costs |= {"train_tokens": fitted.train_tokens, "train_steps": fitted.steps}
     record.notes |= {"training_resumed": before["resumed"] + 1} if before else {}
     record.notes |= {"rows_too_long": fitted.rows_too_long, "best_step": fitted.best_step}

@@ -4,6 +4,7 @@ import glob
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -80,6 +81,8 @@ def run_one(
     if record.error:
         base.drop()  # whatever is attached to it
     fitting.free()
+    if processes > 1 or models.processes() > 1:  # the device counts what others use, and no other device
+        record.costs |= {name: None for name in record.costs if name.endswith("_joules")}
     made = provenance.collect() | _origin(planned) | {"processes": processes}
     row = Row(planned.id, spec.settings(planned.run), scores=scores, provenance=made, **asdict(record))
     results.write(folder, row, predictions)
@@ -286,9 +289,9 @@ def _card(planned: Planned, folder: Path, row: Row) -> None:
 
 
 def _origin(planned: Planned) -> dict:
-    """Device, and content of data and weights."""
+    """Device, and content of data and weights; of torchao, which few runs need, the version."""
     device = models.device()
-    return {
+    return ({"torchao": version("torchao")} if planned.run.precision in spec.TORCHAO else {}) | {
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else None,
         "threads": _threads(planned.run),

@@ -30,9 +30,11 @@ from nblib.tables.claims import (
 from nblib.tables.costs import (
     break_even,
     cards,
+    check_price,
     measured_vs_predicted,
     memory,
     predicted_memory,
+    priced,
     quality_memory,
     soft_cost,
 )
@@ -55,6 +57,7 @@ from nblib.tables.protocol import (
 from nblib.tables.scores import (
     LEARNED,
     across_models,
+    community,
     comparison,
     forgetting,
     learning_curves,

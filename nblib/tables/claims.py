@@ -36,7 +36,6 @@ LORA = ("lora", *spec.QLORA)
 ABOUT_HALF = 0.55  # of the memory without quantization, at most
 MARGIN = 0.05  # quality counts as kept where the 95 % interval excludes a larger loss than this share
 LEAST = 4  # rivals with several seeds, without which none is called the best
-STAND_INS = ("icl-3", "rag-3")  # for their family; of other families it is the first of the house order, LoRA of PEFT
 LONGEST = 3  # comparisons that a sentence tells; the table has all
 RULE = (
     "Tests are paired over the same examples; p is of each by itself. A claim holds where every one is won, which needs"
@@ -161,7 +160,9 @@ def claim_lora(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") 
     """Holds where LoRA beats every other PEFT method, fails where one beats it: of those with several seeds.
 
     Not decided with fewer than four of these, nor where one of the others scored no less than LoRA in its one seed.
-    QLoRA is LoRA at another precision, and no rival of it.
+    QLoRA is LoRA at another precision, and no rival of it. What differs from LoRA as published only in its optimizer or
+    in what it begins with (LoRA+, LoRA-FA, PiSSA, EVA, CorDA), or in its scale (rsLoRA), is a rival where it has run:
+    who asks what to take chooses among them.
     """
     runs, answers = labelled(runs, answers)
     frame = _methods(runs, metric)
@@ -319,8 +320,7 @@ def _methods(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _first(frame: pd.DataFrame, family: str) -> str | None:
     """The method that stands for a family, whatever it scores."""
-    labels = list(frame.index[frame["family"] == family])
-    return next((label for label in STAND_INS if label in labels), labels[0] if labels else None)
+    return results.stand_in(list(frame.index[frame["family"] == family]))
 
 
 def _duels(frame: pd.DataFrame, answers: pd.DataFrame, metric: str, line: str | None, bases: list[str]) -> pd.DataFrame:

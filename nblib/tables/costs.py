@@ -23,6 +23,8 @@ BREAK_EVEN = (
     "once and the tokens of all its answers. Differences are paired over the same examples; p with Holm's correction "
     "over the lines."
 )
+PAID = ("train", "generate")  # phases
+PRICED = "Money: seconds times your price of an hour; the machine is paid for as long as it works, and not as it waits."
 RANDOM = "*: the real architecture with random weights, which need the same memory."
 # PEFT-Bench (Belanec et al. 2025, arXiv 2511.21285): what halves the score, each exponent 1. Its script calls them
 # 5e8 parameters, 10 TFLOP more than the base model's forward pass, and the 94 GB of one H100 NVL.
@@ -133,12 +135,15 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1
 
     `base` is LoRA where it has run, else the first PEFT method. In tokens and in seconds, means over seeds:
     `tokens_once` for training, `tokens_base` and `tokens_method` per question, `tokens_queries` (None:
-    `tokens_queries_why` gives the reason). The line also has `base` minus the method in `metric`.
+    `tokens_queries_why` gives the reason). The line also has `base` minus the method in `metric`. What `priced` gives
+    is counted in `money`, too, and what a device told in `joules`, which the short table leaves out.
     """
+    units = UNITS | ({"money": "of your money"} if "train_money" in runs else {})
+    told = {"joules": "joules"} if runs.get("generate_joules", pd.Series(dtype=float)).notna().any() else {}
     runs, answers = labelled(runs, answers)
     runs = runs[runs["status"] == results.OK]
-    peft = runs.loc[runs["family"] == "PEFT", "method"].min()  # in the house order
-    trained, runs = None if pd.isna(peft) else peft, runs.astype({"method": object})
+    peft = runs.loc[runs["family"] == "PEFT", "method"].sort_values().unique()  # in the house order
+    trained, runs = results.stand_in(list(peft)), runs.astype({"method": object})
     frame = counts(runs[runs["family"].isin(PROMPTING)], ["method"])[["kind", "family", "seeds"]]
     frame = frame if trained else frame[:0]
     means = _query_costs(runs, metric)
@@ -148,21 +153,41 @@ def break_even(runs: pd.DataFrame, answers: pd.DataFrame, *, metric: str = "em@1
     )
     machines = runs["provenance"].map(_machines).groupby(runs["method"]).agg(lambda sets: set().union(*sets))
     mixed = [len(machines[trained] | machines[label]) > 1 for label in frame.index]
-    for unit in UNITS:
-        frame = frame.assign(**_even(own, means[unit].reindex(frame.index), unit, mixed if unit == "seconds" else []))
+    for unit in units | told:
+        frame = frame.assign(**_even(own, means[unit].reindex(frame.index), unit, [] if unit == "tokens" else mixed))
     answers = answers[answers["method"].isin([trained, *frame.index])]
     frame = frame.join(turned(tests(answers, "method", metric, {"method": trained})))
     if frame.empty:
         note = "There is nothing to compare: it takes a trained method and one that prompts."
         return Table(frame, (note,), columns=())
-    once = [f"{number(own[f'{unit}_once'])} {words}" for unit, words in UNITS.items() if pd.notna(own[f"{unit}_once"])]
+    once = [f"{number(own[f'{unit}_once'])} {words}" for unit, words in units.items() if pd.notna(own[f"{unit}_once"])]
     spent = f"Training {trained} once costs {' or '.join(once)}." if once else "Training's cost is not known."
     heads = {"difference": f"{SCORES[metric]} of {trained} against it (points)", "verdict": f"so {trained} is"}
-    for unit in UNITS:
+    for unit in units | told:
         heads[f"{unit}_queries"] = f"cheaper in {unit} from (queries)"
         heads |= {f"{unit}_base": f"{unit} per query, {trained}", f"{unit}_method": f"{unit} per query"}
-    columns = ("method", *(f"{unit}_queries" for unit in UNITS), "difference", "verdict")
-    return Table(frame, (spent, BREAK_EVEN), columns=columns, heads=heads)
+    shown = [unit for unit in units if unit != "seconds" or "money" not in units]  # which cost the same everywhere
+    columns = ("method", *(f"{unit}_queries" for unit in shown), "difference", "verdict")
+    notes = (f"{spent} For PEFT stands {trained}, whatever it scores.", BREAK_EVEN, PRICED * ("money" in units))
+    return Table(frame, notes, columns=columns, heads=heads)
+
+
+def check_price(price: float) -> None:
+    """Raises ValueError where it is no price."""
+    if isinstance(price, bool | str) or not 0 <= price < np.inf:
+        raise ValueError(f"price must be that of an hour, above 0, or 0 for none; got {price!r}")
+
+
+def priced(runs: pd.DataFrame, price: float) -> pd.DataFrame:
+    """The runs with what their seconds cost at the `price` of an hour of the machine: `train_money`, `generate_money`.
+
+    In any currency; 0: the runs as they are. Runs side by side share an hour.
+    """
+    check_price(price)
+    if not price:
+        return runs
+    a_second = price / 3600 / runs["provenance"].map(lambda made: made.get("processes") or 1)
+    return runs.assign(**{f"{phase}_money": runs.get(f"{phase}_seconds", np.nan) * a_second for phase in PAID})
 
 
 def soft_cost(benchmark: Benchmark) -> Table:
@@ -273,11 +298,13 @@ def _query_costs(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     A run has tokens as means over queries already, but seconds of all of them.
     """
-    names = ["prompt_tokens", "new_tokens", "generate_seconds", "examples", "train_tokens", "train_seconds", metric]
+    units = ("seconds", "money", "joules")
+    phases = [f"{phase}_{unit}" for phase in PAID for unit in units]
+    names = ["prompt_tokens", "new_tokens", "examples", "train_tokens", *phases, metric]
     costs = runs.reindex(columns=names).astype(float)
     query = {"tokens": costs["prompt_tokens"] + costs["new_tokens"]}
-    query |= {"seconds": costs["generate_seconds"] / costs["examples"].replace(0, np.nan)}
-    once = {"tokens_once": PASSES * costs["train_tokens"], "seconds_once": costs["train_seconds"]}
+    query |= {unit: costs[f"generate_{unit}"] / costs["examples"].replace(0, np.nan) for unit in units}
+    once = {"tokens_once": PASSES * costs["train_tokens"]} | {f"{unit}_once": costs[f"train_{unit}"] for unit in units}
     return pd.DataFrame({"score": costs[metric], **query, **once}).groupby(runs["method"]).mean()
 
 

@@ -13,6 +13,7 @@ from nblib.results import Frames
 
 ONE_EACH = ("model", "task", "limit", "decoding", "split", "trained_on")  # columns of which a table has one value
 KINDS = [name for kind in spec.METHODS for name in ([kind, *spec.QLORA] if kind == "lora" else [kind])]
+OPTIONAL = ("train_joules", "generate_joules", "train_money", "generate_money")  # costs that few runs have
 LOST = (results.FAILED, results.OUT_OF_MEMORY)
 COSTS = (  # of which a table has the mean over seeds
     *("trainable_parameters", "total_parameters", "adapter_bytes", "train_seconds", "generate_seconds"),
@@ -100,8 +101,11 @@ def attached(answers: pd.DataFrame, runs: pd.DataFrame, columns: Iterable[str]) 
 def counts(runs: pd.DataFrame, by: Sequence[str], costs: Sequence[str] = COSTS) -> pd.DataFrame:
     """One line per group of runs, indexed by it: what they are, how many ended how, and their mean costs over seeds.
 
-    Seconds have their standard deviation over seeds, too (`train_seconds_sd`).
+    Seconds have their standard deviation over seeds, too (`train_seconds_sd`). With the usual costs come those of
+    OPTIONAL that any run has.
     """
+    if costs is COSTS:
+        costs = [*costs, *(name for name in OPTIONAL if name in runs and runs[name].notna().any())]
     about = [name for name in ("kind", "family", "model", "task", "limit") if name not in by]
     well = runs["status"] == results.OK
     frame = runs[[*by, *about]].assign(seeds=well, **{name: runs["status"] == name for name in LOST})

@@ -17,7 +17,7 @@ from nblib.tables.scores import tests
 from nblib.tables.show import Table, paragraph
 
 RIGHT, WRONG, UNKNOWN = "✓ right", "✗ wrong", "? not scored"
-PLANNED = ("learning_rate", "r", "alpha", "virtual_tokens")  # settings that a plan shows
+PLANNED = ("learning_rate", "loraplus_lr_ratio", "r", "alpha", "virtual_tokens", "tokens")  # settings that a plan shows
 FOUND = ("only in b", "only in a", "differs", "same")
 LEAKS = "If a test intent is also in the train split, a model can answer from memory, and its score is too high."
 Example = Any  # a tasks.Example, of which the id, the intent and the code are read
@@ -55,6 +55,8 @@ def plan(runs: Sequence[Run], done: Sequence[bool], costs: Sequence | None = Non
             f"Training of every trained method: {training.epochs} epochs, batches of {training.batch_size}, "
             f"{training.optimizer}, {training.schedule} schedule, the checkpoint with the lowest validation loss."
         )
+    own = {run.method.kind: optimizer for run in runs if (optimizer := getattr(run.method, "optimizer", ""))}
+    notes += [f"{kind} has its own optimizer: {optimizer}." for kind, optimizer in own.items()]
     return Table(frame.groupby("method", sort=False).agg(how).reset_index(), tuple(notes))
 
 
@@ -138,6 +140,8 @@ def _chosen(settings: Mapping) -> str:
     """`lora alpha 64, dropout 0.0`: what else than rate and shots is not as the method has it by default."""
     own = spec.changed(spec.method(**settings)) if settings["kind"] in spec.METHODS else {}
     words = [f"{name} {value}" for name, value in own.items() if name not in ("learning_rate", "shots")]
+    optimizer = getattr(spec.METHODS.get(settings["kind"]), "optimizer", "")
+    words += [f"optimizer {optimizer}"] if optimizer else []
     return f"{settings['kind']} {', '.join(words)}" if words else ""
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from nblib import results, stats
 from nblib.columns import EXECUTION, SCORES, listed
-from nblib.tables.labels import Benchmark, attached, counts, labelled, named, plain_index
+from nblib.tables.labels import OPTIONAL, Benchmark, attached, counts, labelled, named, plain_index
 from nblib.tables.show import Table, paragraph
 
 LEARNED = ("em_expression@1", "style_match")  # of tasks with a house style
@@ -92,7 +92,8 @@ def comparison(runs: pd.DataFrame, answers: pd.DataFrame, *, metrics: Sequence[s
     costs = ("trainable_parameters", "adapter_bytes", "train_seconds", "prompt_tokens", "peak_bytes")
     decide = [metric for metric in ("strict_accuracy", "em@1", *shown) if metric in shown][:1]
     columns = ("method", *decide, "prompt_tokens", "train_seconds", "seeds")
-    wide = ("method", *shown, *costs, "elsewhere_rise_nats", "seeds", *(f"{metric}_n" for metric in shown[:1]))
+    own = ("elsewhere_rise_nats", *OPTIONAL)
+    wide = ("method", *shown, *costs, *own, "seeds", *(f"{metric}_n" for metric in shown[:1]))
     notes = (LEGEND.format(""), *(_undefined(frame, metric) for metric in shown))
     return Table(frame, notes, _title(runs), columns, wide)
 
@@ -111,7 +112,10 @@ def report(benchmark: Benchmark) -> Table:
         " ".join(f"With {model} {ran[model]} of {every} methods have run." for model in ran.index[ran < every]),
     )
     costs = ("trainable_parameters", "train_seconds", "memory_bytes", "prompt_tokens", "generate_seconds", "seeds")
-    columns, wide = (*by, benchmark.metric, "train_seconds", "memory_bytes", "seeds"), (*by, *REPORTED, *costs)
+    columns, wide = (
+        (*by, benchmark.metric, "train_seconds", "memory_bytes", "seeds"),
+        (*by, *REPORTED, *costs, *OPTIONAL),
+    )
     return Table(frame, notes, benchmark.name, columns, wide, group="model")
 
 
@@ -397,3 +401,15 @@ def _tasks(runs: pd.DataFrame) -> list[str]:
     order = [part for name in joint for part in name.split("+")]
     single = sorted((name for name in names if "+" not in name), key=lambda name: ([*order, name].index(name), name))
     return single + joint
+
+
+def community(runs: pd.DataFrame) -> Table:
+    """One line per sender, task, model and method of what `community.load` gives: means over seeds, as sent."""
+    if runs.empty:
+        return paragraph("Nobody has sent results yet. CONTRIBUTING.md says how to send yours.")
+    by, metrics = ["by", "task", "model", "method"], [name for name in METRICS if name in runs]
+    frame = counts(runs, by, [*metrics, "train_seconds", "memory_bytes"]).reset_index()
+    note = "Others made these results, and we have not run them. We checked that their rows are whole and fit together."
+    columns = (*by, "em@1", "codebleu", "strict_accuracy", "memory_bytes", "seeds", "limit")
+    heads = {"by": "sent by", "limit": "first examples only"}
+    return Table(frame, (note,), columns=tuple(name for name in columns if name in frame), heads=heads, group="by")

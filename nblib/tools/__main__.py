@@ -38,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notebooks.add_argument("paths", nargs="*", type=Path, help="default: notebooks/*.ipynb of the clone")
     command(_make, "make", "execute every notebook from an empty results/, keep the rows, write the tables")
     command(_readme, "readme", "write the tables of README and docs from the kept rows")
+    submit = command(
+        _submit, "submit", "check the rows of a results folder and pack them as one file for a pull request"
+    )
+    submit.add_argument("folder", type=Path, help="such as results/")
+    submit.add_argument("--by", required=True, help="whose results these are, as the report will say")
     args = parser.parse_args(arguments)
     sys.path.append(str(ROOT / "data"))
     return args.do(args) or 0
@@ -83,6 +88,20 @@ def _readme(args: argparse.Namespace) -> None:
     from nblib.tools import shipped
 
     shipped.write_tables()
+
+
+def _submit(args: argparse.Namespace) -> int:
+    from nblib import community
+
+    try:
+        path, left = community.pack(args.folder, args.by)
+    except ValueError as nothing:
+        print(nothing)
+        return 1
+    for id, why in left.items():
+        print(f"left out: {id} {why}")
+    print(f"{path} is written: add it to a pull request, under MIT as all of data/. CONTRIBUTING.md says how.")
+    return 0
 
 
 if __name__ == "__main__":

@@ -86,6 +86,13 @@ def _noted(place: Path) -> dict:
 class LeanTrainer(Trainer):
     """With validation losses over all answer tokens, and checkpoints of what is trained: the base is on disk."""
 
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The one that belongs to the method, where there is one."""
+        if self.optimizer is None:
+            usual, settings = self.get_optimizer_cls_and_kwargs(self.args, model or self.model)
+            self.optimizer = methods.optimizer(self.model, usual, settings, weight_decay=self.args.weight_decay)
+        return super().create_optimizer(model)
+
     def compute_loss(self, *given: Any, **named: Any) -> Any:
         with methods.penalty_over(self.model, self.current_gradient_accumulation_steps * models.processes()):
             return super().compute_loss(*given, **named)

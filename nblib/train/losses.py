@@ -1,7 +1,7 @@
 """What a training step computes otherwise: the loss from logits of answers only, bf16 attention on a CPU in fp32."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Any
 from unittest.mock import patch
@@ -9,12 +9,11 @@ from unittest.mock import patch
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
-from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from nblib import models
 
 IGNORED = -100  # the label of a position whose loss is not taken
-WIDE = "sdpa_fp32"  # among transformers' kinds of attention: our `wide`
 CHUNK = 2**22  # numbers of which a loss is computed at a time: 16 MiB in fp32
 
 
@@ -150,15 +149,9 @@ def wide(model: nn.Module, device: str, dtype: torch.dtype | None) -> Iterator[N
     attention is not PyTorch's (`sdpa`) stays as it is.
     """
     base = model.get_base_model() if hasattr(model, "peft_config") else model
-    kind = base.config._attn_implementation
-    is_slow = kind == "sdpa" and device == "cpu" and dtype == torch.bfloat16
-    AttentionInterface.register(WIDE, _attend)
-    AttentionMaskInterface.register(WIDE, sdpa_mask)
-    try:
-        base.set_attn_implementation(WIDE if is_slow else kind)
+    is_slow = base.config._attn_implementation == "sdpa" and device == "cpu" and dtype == torch.bfloat16
+    with models.attending(model, "sdpa_fp32", _attend) if is_slow else nullcontext():
         yield
-    finally:
-        base.set_attn_implementation(kind)
 
 
 def _attend(
