@@ -188,6 +188,11 @@ def trained(preset: Preset) -> list[str]:
     return [method.kind for method in preset.methods if method.trained]
 
 
+def older(preset: Preset) -> list[str]:
+    """Of these, the methods that are not newer than the study."""
+    return [kind for kind in trained(preset) if kind not in SINCE]
+
+
 def methods(
     preset: Preset, names: Sequence[str | spec.Method], shots: Sequence[int]
 ) -> list[tuple[spec.Method, str | None]]:
