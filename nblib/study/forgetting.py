@@ -20,14 +20,15 @@ def before(planned: Planned, base: Base, record: Record) -> Kinds:
     all tokens: it has nothing to forget there.
     """
     run, found = planned.run, Kinds()
-    if not planned.training or run.shape_only:
+    if not run.training or run.shape_only:
         return found
     place = f"{run.data_dir}/{run.train_task}" if run.data_dir and run.train_task else run.data_dir
     trained = "" if run.user_data else run.train_task or run.task
     with record.phase(PHASE):
         for name, (task, examples) in tasks.elsewhere(trained, place).items():
-            batches, content = _batches(planned, base, task, examples), tasks.content([examples])
-            key = (*base.key, content, len(batches))
+            batches = _batches(planned, base, task, examples, run.training.device_batch)
+            content = tasks.content([examples])
+            key = (base.key, content, len(batches))
             if batches and key not in base.losses:
                 base.losses[key] = _loss(planned, base, base.model, batches)
             if batches and base.losses[key] < math.log(len(base.tokenizer)):
@@ -50,11 +51,13 @@ def _loss(planned: Planned, base: Base, model: nn.Module, batches: list[list[dic
     return train.mean_loss(model, batches, base.tokenizer.pad_token_id, precision=planned.run.precision)
 
 
-def _batches(planned: Planned, base: Base, task: tasks.Task, examples: tuple[tasks.Example, ...]) -> list[list[dict]]:
-    """The encoded rows, the longest first; no more tokens at a time than the training's limits let a batch have."""
+def _batches(
+    planned: Planned, base: Base, task: tasks.Task, examples: tuple[tasks.Example, ...], most: int
+) -> list[list[dict]]:
+    """The encoded rows, the longest first; no more tokens at a time than `most` rows of the task may have."""
     seq2seq, own = base.model.config.is_encoder_decoder, tasks.trained(planned.run)
     rows = train.encode_all(examples, base.tokenizer, task, encoder_decoder=seq2seq)
     rows.sort(key=train.tokens, reverse=True)
     room, longest = (limits.input_tokens + limits.output_tokens for limits in (own, task))
-    size = max(1, planned.run.training.device_batch * min(room, longest) // longest)
+    size = max(1, most * min(room, longest) // longest)
     return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -38,9 +38,9 @@ def agreement(
     counts, lines = np.vstack([np.ones(n, dtype=int), draws]), []  # the first is the estimate itself
     for metric in cheap:
         pair = [whole[name].to_numpy() for name in (metric, passed)]  # each (problems, runs)
-        each = [stats.correlations(*scores, counts) for scores in zip(*(one.T for one in pair), strict=True)]
-        means = zip(*(counts @ one @ own / own.sum(0) / n for one in pair), strict=True)  # a line a resample
-        between = [stats.correlations(*line, np.ones((1, own.shape[1]))) for line in means]
+        each = [stats.correlations(x, y, counts) for x, y in zip(pair[0].T, pair[1].T, strict=True)]
+        means = [counts @ one @ own / own.sum(0) / n for one in pair]  # a line a resample
+        between = [stats.correlations(x, y, np.ones((1, own.shape[1]))) for x, y in zip(*means, strict=True)]
         within = np.ma.masked_invalid(each).mean(axis=0).filled(np.nan)
         for level, size, found in ((WITHIN, n, within), (BETWEEN, own.shape[1], np.hstack(between))):
             lines.append({"level": level, "score": SCORES[metric], "n": size} | _ends(found, size >= LEAST))
