@@ -74,7 +74,8 @@ PRESETS = {
     # For the embedded model on a CPU. Learning rates: the best of five for each method (RATES), searched on an earlier
     # draw of conala-mini, whose answers had one style. On today's draw we tried three around them for some methods:
     # LoRA, IA3 and full tuning keep theirs, prompt tuning is at its grid's edge (docs/tried.md). Of the methods in
-    # SINCE, LoRA+ and LoRA-FA are searched on today's draw; the others have the middle one of their rates meanwhile.
+    # SINCE, LoRA+ and LoRA-FA were searched on today's draw, LoRA-FA is at its grid's edge; the other eight have the
+    # middle one of their rates, not searched yet.
     # Adapters have no dropout: drawing it took a third of a CPU step. Budgets are equal in rates only: LoRA, DoRA and
     # AdaLoRA had a second alpha tried, 64, with which seeds agreed more on other data (docs/tried.md).
     "default": Preset(
@@ -185,6 +186,11 @@ def get(name: str) -> Preset:
 def trained(preset: Preset) -> list[str]:
     """Names of the methods that the preset sets and that train weights."""
     return [method.kind for method in preset.methods if method.trained]
+
+
+def older(preset: Preset) -> list[str]:
+    """Of these, the methods that are not newer than the study."""
+    return [kind for kind in trained(preset) if kind not in SINCE]
 
 
 def methods(

@@ -69,13 +69,12 @@ def _attached(
     batches: Iterable[Batch],
 ) -> nn.Module:
     settings, has_values = config(model, method, steps), model.device.type != "meta"
-    of_tokens = isinstance(method, spec.TrainableTokens)
-    from_rows = of_tokens or initializing.from_rows(settings)
+    from_rows = isinstance(method, spec.TrainableTokens) or initializing.from_rows(settings)
     known = list(batches) if from_rows and has_values else []
     if from_rows and has_values and not known:
         raise ValueError(f"{spec.label(method)} begins with training rows, so attach needs batches; got none")
-    if of_tokens and known:
-        settings.token_indices = initializing.most_frequent(known, method.tokens)
+    if isinstance(method, spec.TrainableTokens):
+        settings.token_indices = initializing.most_frequent(known, method.tokens) if known else settings.token_indices
     elif from_rows:
         initializing.prepare(model, settings, known)
     attached = peft.get_peft_model(model, settings)

@@ -4,6 +4,7 @@ import warnings
 from collections import OrderedDict
 from functools import lru_cache
 from types import SimpleNamespace
+from typing import Any
 
 import bitsandbytes
 import peft
@@ -97,10 +98,11 @@ def _try_on_a_layer(method: spec.Trained, tree: PreTrainedModel, precision: str)
     """
     model, quantized, name = _one_layer(tree, precision), precision in spec.QUANTIZED, spec.label(method)
     if isinstance(method, spec.Custom):
-        none = {"feedforward_modules": []} if "feedforward_modules" in method.config else {}
-        made = custom_config(method, target_modules=["layer"], **none)
+        own: dict[str, Any] = {"target_modules": ["layer"]}
+        own |= {"feedforward_modules": []} if "feedforward_modules" in method.config else {}
+        made = custom_config(method, **own)
     else:
-        made = config(tree, type(method)(), ANY_STEPS)  # type: ignore[call-arg]
+        made = config(tree, spec.METHODS[method.kind](), ANY_STEPS)
         made.target_modules = {"layer"}
     made.task_type = None  # a layer generates nothing
     if initializing.from_rows(made):

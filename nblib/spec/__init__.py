@@ -6,8 +6,48 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Annotated, Any
 
 from nblib.rules import Count, Flag, NotNegative, Positive, Settings, Share, Size, TopShare, one_of
-from nblib.spec.methods import *  # noqa: F403  (each method is spec.Lora, spec.Ia3…)
-from nblib.spec.methods import QUANTIZED, FullTuning, Method, ZeroShot, label
+from nblib.spec.methods import (
+    ALL_LINEAR,
+    ATTENTION_INPUTS,
+    METHODS,
+    QLORA,
+    QUANTIZED,
+    TORCHAO,
+    AdaLora,
+    Adapter,
+    Corda,
+    Custom,
+    Dora,
+    Eva,
+    FullTuning,
+    GraLora,
+    Ia3,
+    InContext,
+    LlamaAdapter,
+    LnTuning,
+    Lora,
+    LoraFa,
+    LoraPlus,
+    LowRank,
+    Method,
+    Miss,
+    Oft,
+    Pissa,
+    PrefixTuning,
+    PromptTuning,
+    PTuning,
+    RandLora,
+    Retrieved,
+    Road,
+    RsLora,
+    TrainableTokens,
+    Trained,
+    Vera,
+    ZeroShot,
+    kind,
+    label,
+    method,
+)
 
 PRECISIONS = ("fp32", "bf16", "fp16", *QUANTIZED)  # of the base model's weights
 # Fields that older rows lack.
@@ -108,18 +148,18 @@ class Run(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        kind = self.method.kind
+        own_kind = self.method.kind
         if self.seed >= 2**32:
             raise ValueError(f"seed must be below 2**32, which NumPy can take; got {self.seed}")
         if self.method.trained != (self.training is not None):
             allowed = "settings, as it is trained" if self.method.trained else "None, as it trains nothing"
-            raise ValueError(f"training of {kind} must be {allowed}; got {self.training!r}")
+            raise ValueError(f"training of {own_kind} must be {allowed}; got {self.training!r}")
         if isinstance(self.method, FullTuning) and self.precision in QUANTIZED:
             weights = f"{self.precision} weights"
             raise ValueError(f"full trains every weight, and {weights} cannot be trained: take fp32 or bf16, or lora")
         for name in ("train_task", "max_train") if isinstance(self.method, ZeroShot) else ():
             if (value := getattr(self, name)) is not None:
-                raise ValueError(f"{kind} reads no training examples, so {name} must be None; got {value!r}")
+                raise ValueError(f"{own_kind} reads no training examples, so {name} must be None; got {value!r}")
 
 
 def settings(run: Run) -> dict:

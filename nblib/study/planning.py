@@ -141,7 +141,7 @@ def _check(run: Run, data: Data) -> None:
     methods.check(run.method, source, run.precision, trust_remote_code=trusted)
     if run.training:
         train.check(run.training)
-    if models.is_split() and getattr(run.method, "optimizer", ""):
+    if models.is_split() and isinstance(run.method, spec.Trained) and run.method.optimizer:
         raise ValueError(f"{run.method.kind}'s own optimizer takes whole weights: launch without FSDP, or take lora")
     known = config(run)
     if known.is_encoder_decoder and getattr(known, "decoder_start_token_id", None) is None:

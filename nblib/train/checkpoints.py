@@ -86,6 +86,8 @@ def _noted(place: Path) -> dict:
 class LeanTrainer(Trainer):
     """With validation losses over all answer tokens, and checkpoints of what is trained: the base is on disk."""
 
+    optimizer: Any  # the Trainer's own, whose type it leaves open
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The one that belongs to the method, where there is one."""
         if self.optimizer is None:
