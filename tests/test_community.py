@@ -201,7 +201,7 @@ def test_a_pack_that_nobody_could_have_made_is_left_out_whole_with_a_sentence(se
         runs, answers = community.load(sent)
     assert (len(runs), len(answers)) == (0, 0)
     assert {path for path in tmp_path.rglob("*") if path.suffix != ".zip"} == before
-    assert "Nobody has sent results yet" in repr(tables.community(runs))
+    assert "Nobody has sent results yet" in repr(tables.community(runs, answers))
 
 
 def test_a_pack_that_is_too_large_or_no_pack_at_all_is_left_out(sent, monkeypatch):
@@ -225,7 +225,7 @@ def test_rows_that_are_ours_or_came_in_an_earlier_pack_are_no_second_ones(sent, 
 
 
 def test_the_report_says_whose_results_they_are_and_that_we_have_not_run_them(sent):
-    table = tables.community(community.load(sent).runs)
+    table = tables.community(*community.load(sent))
     assert list(table.frame["by"]) == ["Ada Lovelace"] * 3
     assert "Others made these results, and we have not run them." in repr(table)
     assert "sent by" in table.html

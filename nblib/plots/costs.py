@@ -191,7 +191,7 @@ def break_even(frame: pd.DataFrame) -> Figure:
     """
     frame = style.tidy(frame).set_index("method", drop=False)
     families = frame[frame["family"].isin(IN_PROMPTS)].groupby("family", observed=True)["method"]
-    chosen = frame.loc[sorted(results.stand_in(list(labels)) for _, labels in families)]
+    chosen = frame[frame["method"].isin([results.stand_in(list(labels)) for _, labels in families])]
     units = ("tokens", "money" if "money_once" in frame else "seconds")
     pays = {unit: chosen[f"{unit}_queries"].astype(float).min() for unit in units}
     when = [("never" if pd.isna(at) else f"from {at:,.0f} queries on") + f" in {unit}" for unit, at in pays.items()]

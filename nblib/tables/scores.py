@@ -7,7 +7,7 @@ import pandas as pd
 
 from nblib import results, stats
 from nblib.columns import EXECUTION, SCORES, listed
-from nblib.tables.labels import OPTIONAL, Benchmark, attached, counts, labelled, named, plain_index
+from nblib.tables.labels import OPTIONAL, Benchmark, attached, benchmarks, counts, labelled, named, plain_index
 from nblib.tables.show import Table, paragraph
 
 LEARNED = ("em_expression@1", "style_match")  # of tasks with a house style
@@ -403,13 +403,17 @@ def _tasks(runs: pd.DataFrame) -> list[str]:
     return single + joint
 
 
-def community(runs: pd.DataFrame) -> Table:
-    """One line per sender, task, model and method of what `community.load` gives: means over seeds, as sent."""
-    if runs.empty:
+def community(runs: pd.DataFrame, answers: pd.DataFrame) -> Table:
+    """One line per sender, benchmark, model and method of what `community.load` gives: means over seeds, as sent."""
+    lines, costs = [], [*(name for name in METRICS if name in runs), "train_seconds", "memory_bytes"]
+    for by, own in runs.groupby("by"):
+        for found in benchmarks(own, answers[answers["by"] == by]):
+            line = counts(found.runs, ["model", "method"], costs).reset_index()
+            lines.append(line.assign(by=by, task=found.name))
+    if not lines:
         return paragraph("Nobody has sent results yet. CONTRIBUTING.md says how to send yours.")
-    by, metrics = ["by", "task", "model", "method"], [name for name in METRICS if name in runs]
-    frame = counts(runs, by, [*metrics, "train_seconds", "memory_bytes"]).reset_index()
     note = "Others made these results, and we have not run them. We checked that their rows are whole and fit together."
-    columns = (*by, "em@1", "codebleu", "strict_accuracy", "memory_bytes", "seeds", "limit")
-    heads = {"by": "sent by", "limit": "first examples only"}
-    return Table(frame, (note,), columns=tuple(name for name in columns if name in frame), heads=heads, group="by")
+    columns = ("by", "task", "model", "method", "em@1", "codebleu", "strict_accuracy", "memory_bytes", "seeds")
+    frame = pd.concat(lines, ignore_index=True)
+    shown = tuple(name for name in columns if name in frame)
+    return Table(frame, (note,), columns=shown, heads={"by": "sent by"}, group="by")
