@@ -131,7 +131,9 @@ def test_a_step_holds_eight_bytes_of_adamw_a_trained_parameter_and_a_count_for_e
 def test_every_method_is_measured(kind):
     family = "gpt2" if kind == "ln-tuning" else "llama"
     method, tokenizer = small_methods.method(kind), small.tokenizer()
-    attached = methods.attach(small.model(family), method, tokenizer, seed=1, steps=10).train()
+    model = small.model(family)
+    rows = small_methods.batch(model, tokenizer)
+    attached = methods.attach(model, method, tokenizer, seed=1, steps=10, batches=[rows, rows]).train()
     found = step(attached, tokens())
     assert found["adapter"] == 4 * methods.trainable_parameters(attached)
     assert found["gradients"] <= found["adapter"]

@@ -40,10 +40,12 @@ def test_a_model_is_as_it_was_to_its_last_attribute(kind):
     model, tokenizer = small.model(), small.tokenizer()
     model.get_input_embeddings().weight.requires_grad_(False)  # a mark of the caller's
     before = marks(model)
-    attached = methods.attach(model, small_methods.method(kind), tokenizer, seed=1, steps=small_methods.STEPS)
+    rows = small_methods.batch(model, tokenizer)
+    known = {"seed": 1, "steps": small_methods.STEPS, "batches": [rows, rows]}
+    attached = methods.attach(model, small_methods.method(kind), tokenizer, **known)
     assert marks(model) != before
-    small_methods.train(attached, small_methods.batch(model, tokenizer))
-    small_methods.answers(attached, small_methods.batch(model, tokenizer))
+    small_methods.train(attached, rows)
+    small_methods.answers(attached, rows)
     assert methods.detach(attached).eval() is model
     assert marks(model) == before
 
