@@ -50,8 +50,9 @@ def agreement(
         f"Between fewer than {LEAST} methods a correlation says nothing, so it has no interval.",
         f"Left out: {len(table) - n} problems without one of the scores." if len(table) > n else "",
     )
-    shown, frame = ("level", "score", *NAMES, "n"), pd.DataFrame(lines).sort_values("level", kind="stable")
-    return Table(frame.assign(**about), notes, columns=shown, wide=shown, heads={"score": "score"}, group="level")
+    frame = pd.DataFrame(lines).sort_values("level", kind="stable")
+    shown, wide = (("level", "score", *names, "n") for names in (NAMES[:2], NAMES))
+    return Table(frame.assign(**about), notes, columns=shown, wide=wide, heads={"score": "score"}, group="level")
 
 
 def _ends(found: np.ndarray, is_enough: bool) -> dict[str, float]:

@@ -257,8 +257,8 @@ def forgetting(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") 
         "interval is over seeds. Prompts change no weight: 0. An adapter can be taken off, and nothing is lost then.",
         _partial(runs),
     )
-    columns = ("method", metric, "difference", "elsewhere_rise_nats", "seeds")
-    wide, heads = (*columns[:4], *own, "seeds"), {"difference": "gain (points)"}
+    columns = ("method", "difference", "elsewhere_rise_nats", "seeds")
+    wide, heads = ("method", metric, *columns[1:3], *own, "seeds"), {"difference": "gain (points)"}
     return Table(frame.join(found), notes, columns=columns, wide=wide, heads=heads)
 
 
