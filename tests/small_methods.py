@@ -45,10 +45,8 @@ def refused(family: str, kind: str, precision: str) -> str | None:
         return f"{kind} cannot be attached to a model of type gpt2: Target module"
     if kind == "eva" and family == "t5":
         return "eva looks at one text a row"
-    if kind == "pissa" and precision not in ("fp32", "bf16"):
-        return f"pissa does not work over {precision} weights"
-    if kind == "gralora" and precision == "int8":
-        return "gralora does not work over int8 weights"
+    if kind in ("pissa", "gralora") and precision not in ("fp32", "bf16"):
+        return f"{kind} does not work over {precision} weights"
     if kind == "corda" and precision not in ("fp32", "bf16"):
         return f"corda reads whole weights, and {precision} weights are not"
     if kind == "full" and precision != "fp32":

@@ -112,7 +112,7 @@ def _try_on_a_layer(method: spec.Trained, tree: PreTrainedModel, precision: str)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the trial's layer alone
             tried = peft.get_peft_model(model, made)
-        tried(torch.ones(1, 2, TRIAL_WIDTH)).sum().backward()
+        tried(2 * torch.ones(1, 2, TRIAL_WIDTH, requires_grad=True)).sum().backward()  # as from a layer below
     except Exception as problem:  # each tuner fails in its own way
         if quantized:
             raise ValueError(
