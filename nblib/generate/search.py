@@ -64,32 +64,20 @@ def search(
     With `all_beams` a stop string ends no answer by itself: a query ends when all its beams have written one.
     With `with_prompt` answers are compared and searches ended as transformers did before 4.36.
     """
-    with models.attending(model, "sdpa_folded", _attend) if _has_groups(model) else nullcontext():
-        return _search(model, prompts, settings, stops, all_beams=all_beams, with_prompt=with_prompt)
-
-
-def _search(
-    model: nn.Module,
-    prompts: Prefilled,
-    settings: GenerationConfig,
-    stops: StopStringCriteria,
-    *,
-    all_beams: bool,
-    with_prompt: bool,
-) -> torch.Tensor:
     beams = _begin(prompts, settings, stops.maximum_token_len)
     answers = beams.found[:, : settings.num_return_sequences].clone()
-    for step in range(1, settings.max_new_tokens + 1):
-        logits = _read_tokens(model, prompts, beams)
-        candidates = _candidates(beams, logits, settings, stops, step=step, all_beams=all_beams)
-        _keep_answers(beams, candidates, settings, step, with_prompt=with_prompt)
-        _go_on(beams, candidates, settings.num_beams)
-        answers[beams.place] = beams.found[:, : settings.num_return_sequences]
-        is_open = _is_open(beams, candidates, settings, step, with_prompt=with_prompt).tolist()
-        if not any(is_open):
-            break
-        if not all(is_open):
-            beams = beams.rows(prompts.drop(is_open))
+    with models.attending(model, "sdpa_folded", _attend) if _has_groups(model) else nullcontext():
+        for step in range(1, settings.max_new_tokens + 1):
+            logits = _read_tokens(model, prompts, beams)
+            candidates = _candidates(beams, logits, settings, stops, step=step, all_beams=all_beams)
+            _keep_answers(beams, candidates, settings, step, with_prompt=with_prompt)
+            _go_on(beams, candidates, settings.num_beams)
+            answers[beams.place] = beams.found[:, : settings.num_return_sequences]
+            is_open = _is_open(beams, candidates, settings, step, with_prompt=with_prompt).tolist()
+            if not any(is_open):
+                break
+            if not all(is_open):
+                beams = beams.rows(prompts.drop(is_open))
     return answers[:, :, :step].flatten(0, 1)
 
 
