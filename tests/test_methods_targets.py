@@ -38,7 +38,11 @@ def test_the_two_layers_into_a_gated_t5s_feed_forward_are_found():
 
 @pytest.mark.parametrize(
     ("targets", "expected"),
-    [("attention-inputs", "k_proj q_proj v_proj"), ("q_proj, mlp.up_proj", "mlp.up_proj q_proj")],
+    [
+        ("attention", "k_proj o_proj q_proj v_proj"),
+        ("attention-inputs", "k_proj q_proj v_proj"),
+        ("q_proj, mlp.up_proj", "mlp.up_proj q_proj"),
+    ],
 )
 def test_lora_takes_the_targets_that_are_asked_for(targets, expected):
     tuned = methods.attach(small.model(), spec.Lora(targets=targets), small.tokenizer(), seed=1)

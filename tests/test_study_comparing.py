@@ -45,3 +45,22 @@ def test_yaml_as_a_person_writes_it_gives_the_runs_of_compare(tmp_path):
 def test_what_no_study_has_is_refused_in_one_sentence(text, reason, tmp_path):
     with pytest.raises(ValueError, match=reason):
         study.from_yaml(written(tmp_path, text))
+
+
+def test_a_grid_varies_rates_layers_ranks_and_batches_one_at_a_time():
+    runs = study.tuning("tiny", "conala-mini", seeds=[7])
+    settings = {
+        (run.method.kind, *(getattr(run.method, name, None) for name in ("targets", "r")), run.training.batch_size)
+        for run in runs
+    }
+    assert settings == {
+        ("lora", "all-linear", 16, 8),
+        ("lora", "attention", 48, 8),
+        ("lora", "all-linear", 4, 8),
+        ("lora", "all-linear", 64, 8),
+        ("lora", "all-linear", 16, 32),
+        ("full", None, None, 8),
+        ("full", None, None, 32),
+    }
+    assert len(set(runs)) == len(runs) == 5 * len(settings)  # each at five rates
+    assert {run.split for run in runs} == {"validation"}

@@ -17,6 +17,8 @@ def chosen(model: PreTrainedModel, targets: str) -> list[str]:
     """
     if targets == spec.ALL_LINEAR:
         return linear_layers(model)
+    if targets == spec.ATTENTION:
+        return attention_layers(model)
     if targets == spec.ATTENTION_INPUTS:
         return attention_inputs(model)
     names = sorted(name.strip() for name in targets.split(","))
@@ -36,6 +38,12 @@ def feed_forward_layers(model: PreTrainedModel) -> list[str]:
     """The two or three linear layers of each feed-forward block: those that are in no attention."""
     attention = _attention_paths(model)
     return _shortest_ends([path for path in _linear(model) if not _is_inside(path, attention)], model)
+
+
+def attention_layers(model: PreTrainedModel) -> list[str]:
+    """The linear layers of attention: inputs and output."""
+    attention = _attention_paths(model)
+    return _shortest_ends([path for path in _linear(model) if _is_inside(path, attention)], model)
 
 
 def attention_inputs(model: PreTrainedModel) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from nblib.rules import Count, Flag, NotNegative, Positive, Settings, Share, Size, TopShare, one_of
 from nblib.spec.methods import (
     ALL_LINEAR,
+    ATTENTION,
     ATTENTION_INPUTS,
     METHODS,
     QLORA,

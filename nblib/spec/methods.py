@@ -8,7 +8,8 @@ from nblib.rules import Count, FileName, Positive, Rule, Settings, Share, Size, 
 
 TORCHAO = ("ao-int8", "ao-int4")  # precisions by torchao, an optional package; the others are by bitsandbytes
 QUANTIZED = ("int8", "ao-int8", "nf4", "nf4-dq", "fp4", "ao-int4")  # dq: the constants are quantized too
-ALL_LINEAR, ATTENTION_INPUTS = "all-linear", "attention-inputs"  # named choices of target modules
+# Named choices of target modules: all linear layers but the head, those of attention, and of these the inputs alone.
+ALL_LINEAR, ATTENTION, ATTENTION_INPUTS = "all-linear", "attention", "attention-inputs"
 INITIAL_TEXT = "Generate Python code that follows the instruction.\n"
 
 
@@ -17,7 +18,7 @@ def names_modules(text: str) -> bool:
     return all(name.strip() for name in text.split(","))
 
 
-Modules = Annotated[str, Rule(f"{ALL_LINEAR}, {ATTENTION_INPUTS}, or names of modules by commas", names_modules)]
+Modules = Annotated[str, Rule(f"{ALL_LINEAR}, {ATTENTION}, {ATTENTION_INPUTS}, or names of modules by commas", names_modules)]
 
 
 class Method(Settings):
