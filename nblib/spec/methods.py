@@ -18,7 +18,9 @@ def names_modules(text: str) -> bool:
     return all(name.strip() for name in text.split(","))
 
 
-Modules = Annotated[str, Rule(f"{ALL_LINEAR}, {ATTENTION}, {ATTENTION_INPUTS}, or names of modules by commas", names_modules)]
+Modules = Annotated[
+    str, Rule(f"{ALL_LINEAR}, {ATTENTION}, {ATTENTION_INPUTS}, or names of modules by commas", names_modules)
+]
 
 
 class Method(Settings):

@@ -108,9 +108,7 @@ def search(
     ]
 
 
-def tuning(
-    model: str, task: str, *, preset: str = "default", seeds: Sequence[int] = (), **settings: Any
-) -> list[Run]:
+def tuning(model: str, task: str, *, preset: str = "default", seeds: Sequence[int] = (), **settings: Any) -> list[Run]:
     """Lists the runs of a small grid on the validation split, of which `tables.tuning` makes four claims on LoRA.
 
     Each at every rate of the preset and with every seed: LoRA and full tuning; LoRA on attention alone with WIDER times

@@ -8,7 +8,7 @@
 
 show.py: Table. labels.py: which runs may share a table. scores.py: by method, model, task, learning rate.
 groups.py: some of the examples. agreement.py: cheap scores against tests. costs.py: memory, break-even.
-claims.py: verdicts. protocol.py: plan, data, origin.
+claims.py: verdicts; tuning.py: those on LoRA's rate, layers, rank and batches. protocol.py: plan, data, origin.
 """
 
 from nblib.columns import EXECUTION, SCORES, size
@@ -68,3 +68,4 @@ from nblib.tables.scores import (
     transfer,
 )
 from nblib.tables.show import Marked, Table, full, paragraph
+from nblib.tables.tuning import tuning, tuning_curves

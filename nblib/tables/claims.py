@@ -115,11 +115,15 @@ def shipped(claim: str, task: str, model: str = "tiny") -> Verdict:
 def verdict_table(found: Sequence[Verdict]) -> Table:
     """One line per claim, model and task."""
     lines = [
-        {"claim": f"{verdict.claim}: {CLAIMS[verdict.claim]}", "model": verdict.model, "task": verdict.task}
+        {"claim": _named(verdict.claim), "model": verdict.model, "task": verdict.task}
         | {"verdict": verdict.verdict + " by this data" * (verdict.verdict == OPEN), "numbers": verdict.sentence}
         for verdict in found
     ]
     return Table(pd.DataFrame(lines), (f"{RULE} {PAPER}",))
+
+
+def _named(claim: str) -> str:
+    return f"{claim}: {CLAIMS[claim]}" if claim in CLAIMS else claim
 
 
 def beats(
@@ -145,7 +149,7 @@ def beats(
     missing = [f"no {name} run" for name in against if name not in set(frame["family"])]
     numbers = pd.concat([numbers, pd.DataFrame({"base": missing}, dtype=object)], ignore_index=True)
     numbers["line"] = _first(frame, ours) or f"no {ours} run"
-    return _verdict(claim or f"{ours} beats {listed(against)}", runs, metric, _decided(numbers), numbers)
+    return verdict_on(claim or f"{ours} beats {listed(against)}", runs, metric, decided(numbers), numbers)
 
 
 def claim_1(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
@@ -173,11 +177,11 @@ def claim_lora(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") 
     numbers = _duels(frame, answers, metric, loras[0], list(rivals))
     unsure = numbers[numbers["verdict"] == stats.ONE_SEED]
     judged = numbers.drop(index=unsure.index)
-    verdict = _decided(judged) if len(judged) >= LEAST else OPEN
+    verdict = decided(judged) if len(judged) >= LEAST else OPEN
     verdict = OPEN if verdict == HOLDS and (unsure["difference"] <= 0).any() else verdict
     more = f" {len(judged)} rivals were judged" + ("." if len(judged) >= LEAST else f"; it takes {LEAST}.")
     more += f" With one seed, and not judged: {listed(list(unsure['base']))}." if len(unsure) else ""
-    return _verdict("1, LoRA", runs, metric, verdict, numbers, more=more)
+    return verdict_on("1, LoRA", runs, metric, verdict, numbers, more=more)
 
 
 def claim_2(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
@@ -204,10 +208,10 @@ def claim_2(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
     )
     lost = stats.decide_all(list(-numbers["difference"]), list(numbers["p"])) == "higher"
     is_won = (numbers["difference"] > 0) & (np.array(stats.holm(list(numbers["p"].fillna(1.0)))) < stats.ERROR)
-    verdict = FAILS if lost else HOLDS if _decided(numbers) == HOLDS else OPEN
+    verdict = FAILS if lost else HOLDS if decided(numbers) == HOLDS else OPEN
     if verdict == OPEN and is_won.any():
         verdict = f"{HOLDS} for {listed(list(numbers.loc[is_won, 'model']))} only"
-    return _verdict("2", runs, metric, verdict, numbers[[*COLUMNS, "note"]], model=listed(list(numbers["model"])))
+    return verdict_on("2", runs, metric, verdict, numbers[[*COLUMNS, "note"]], model=listed(list(numbers["model"])))
 
 
 def claim_3(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
@@ -241,7 +245,7 @@ def claim_3(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
     words = "an unknown size" if pd.isna(memory[center]) else size(memory[center])
     words = f" {center} holds {words} in training."
     words += f" {len(small)} are judged, each by an interval of {100 - 5 / len(small):.3g} %." if len(small) > 1 else ""
-    return _verdict("3", runs, metric, verdict, numbers[[*COLUMNS, *more]], more=words)
+    return verdict_on("3", runs, metric, verdict, numbers[[*COLUMNS, *more]], more=words)
 
 
 def claim_4(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "strict_accuracy") -> Verdict:
@@ -264,9 +268,9 @@ def claim_4(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "strict_acc
     numbers = numbers.assign(base=base, base_score=numbers["metric"].map(of_base))
     numbers["line"] = numbers["method"] + ", " + numbers["metric"].map(SCORES)
     both = set(tuned["kind"] == "lora") == {True, False}
-    verdict = OPEN if not both and _decided(numbers) == HOLDS else _decided(numbers)
+    verdict = OPEN if not both and decided(numbers) == HOLDS else decided(numbers)
     more = "" if both else " LoRA and QLoRA were not both run."
-    return _verdict("4", runs, metric, verdict, numbers[COLUMNS], more=more)
+    return verdict_on("4", runs, metric, verdict, numbers[COLUMNS], more=more)
 
 
 def claim_5(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Verdict:
@@ -288,7 +292,7 @@ def claim_5(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> 
         base_score=joint["task"].map(own),
     )
     tasks = listed(sorted(set(joint["task"])))
-    return _verdict("5", runs, metric, verdict, numbers[COLUMNS], task=tasks, by=["trained_on", "task"])
+    return verdict_on("5", runs, metric, verdict, numbers[COLUMNS], task=tasks, by=["trained_on", "task"])
 
 
 def _claims_5(runs: pd.DataFrame, answers: pd.DataFrame) -> list[Verdict]:
@@ -333,7 +337,7 @@ def _duels(frame: pd.DataFrame, answers: pd.DataFrame, metric: str, line: str | 
     return numbers.join(tested, on="base")
 
 
-def _decided(numbers: pd.DataFrame) -> str:
+def decided(numbers: pd.DataFrame) -> str:
     """The verdict on a claim that its line beats every base."""
     numbers = numbers.reindex(columns=["difference", "p"]).astype(float)
     decision = stats.decide_all(list(numbers["difference"]), list(numbers["p"]))
@@ -346,7 +350,7 @@ def _tests(answers: pd.DataFrame, metric: str, base: str, **settings) -> pd.Data
     return found.reindex(answers["method"].cat.categories)
 
 
-def _verdict(
+def verdict_on(
     claim: str,
     runs: pd.DataFrame,
     metric: str,
