@@ -37,6 +37,12 @@ RATES: dict[str, tuple[float, ...]] = {
     "full": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
 }
 
+# Five for each method around its rate in the study, for models of its sizes.
+STUDY_RATES: dict[str, tuple[float, ...]] = {
+    kind: tuple(float(f"{times * spec.method(kind).learning_rate:.2g}") for times in (0.1, 0.3, 1.0, 3.0, 10.0))
+    for kind in RATES
+}
+
 # Three for each method that the preset cpu-real trains, half a decade or more apart: a step takes it seconds.
 REAL_RATES: dict[str, tuple[float, ...]] = {
     "lora": (5e-4, 1.5e-3, 5e-3),
@@ -73,9 +79,8 @@ SINCE = ("loraplus", "lora-fa", "pissa", "eva", "corda", "gralora", "randlora", 
 PRESETS = {
     # For the embedded model on a CPU. Learning rates: the best of five for each method (RATES), searched on an earlier
     # draw of conala-mini, whose answers had one style. On today's draw we tried three around them for some methods:
-    # LoRA, IA3 and full tuning keep theirs, prompt tuning is at its grid's edge (docs/tried.md). Of the methods in
-    # SINCE, seven were searched on today's draw, LoRA-FA and MiSS are at their grids' edge; GraLoRA, RandLoRA and
-    # trainable tokens have the middle one of their rates, not searched yet.
+    # LoRA, IA3 and full tuning keep theirs, prompt tuning is at its grid's edge (docs/tried.md). The methods in SINCE
+    # were searched on today's draw, the same five rates each.
     # Adapters have no dropout: drawing it took a third of a CPU step. Budgets are equal in rates only: LoRA, DoRA and
     # AdaLoRA had a second alpha tried, 64, with which seeds agreed more on other data (docs/tried.md).
     "default": Preset(
@@ -92,8 +97,8 @@ PRESETS = {
             spec.Pissa(learning_rate=2e-3, alpha=64, dropout=0.0),
             spec.Eva(learning_rate=1e-3, alpha=64, dropout=0.0),
             spec.Corda(learning_rate=5e-4, alpha=64, dropout=0.0),
-            spec.GraLora(learning_rate=5e-3, alpha=64, dropout=0.0),
-            spec.RandLora(learning_rate=2e-3, dropout=0.0),
+            spec.GraLora(learning_rate=2e-3, alpha=64, dropout=0.0),
+            spec.RandLora(learning_rate=1e-3, dropout=0.0),
             spec.Miss(learning_rate=1e-2),
             spec.Ia3(learning_rate=5e-2),
             spec.PromptTuning(learning_rate=1.0),
@@ -104,7 +109,7 @@ PRESETS = {
             spec.Vera(learning_rate=1e-1, r=64),
             spec.Oft(learning_rate=2e-3),
             spec.Road(learning_rate=3e-2),
-            spec.TrainableTokens(learning_rate=1e-2),
+            spec.TrainableTokens(learning_rate=3e-2),
             spec.LnTuning(learning_rate=3e-2),
             spec.FullTuning(learning_rate=2e-3),
         ),
@@ -133,6 +138,7 @@ PRESETS = {
         decoding=Decoding(),
         compared=STUDY,
         many_shots=(1, 2, 3, 4, 8, 16),
+        rates=STUDY_RATES,
     ),
     # The same study as its package of January 2024 ran it, for those who compare with published numbers: LoRA on three
     # layers a block, beams compared by prompt and answer, and scores of answers that end at their first < or > as well.
@@ -150,6 +156,7 @@ PRESETS = {
         compared=STUDY,
         many_shots=(1, 2, 3),
         study_scores=True,
+        rates=STUDY_RATES,
     ),
     # For a pretrained model of some hundred million parameters on a CPU, with precision bf16, which such processors
     # multiply several times as quickly as fp32. Learning rates: the middle ones of REAL_RATES, not searched yet; its

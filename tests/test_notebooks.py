@@ -21,7 +21,15 @@ from nblib import results, tasks
 from nblib.spec import FullTuning, InContext, Lora, Retrieved, ZeroShot
 from nblib.tools import shipped
 
-QUESTIONS = ("1_peft_vs_icl", "2_peft_vs_rag", "3_peft_methods", "4_quantization", "5_apps", "6_generalization")
+QUESTIONS = (
+    "1_peft_vs_icl",
+    "2_peft_vs_rag",
+    "3_peft_methods",
+    "4_quantization",
+    "5_apps",
+    "6_generalization",
+    "7_rates_and_ranks",
+)
 
 
 def execute(root, folder, name, **parameters):
@@ -143,6 +151,8 @@ def test_over_the_shipped_rows_nothing_is_run_and_the_committed_figures_are_draw
         shutil.copytree(shipped.KEPT, store)
         if name == "rq6_generalization":  # whose older rows lack the loss elsewhere
             shutil.copytree(results.SHIPPED / "forgetting", store, dirs_exist_ok=True)
+        if name == "rq7_rates_and_ranks":
+            shutil.copytree(results.SHIPPED / "tuning", store, dirs_exist_ok=True)
     before = sorted(path.name for path in store.glob("*.json"))
     run_here(cells(root, name, results_dir=str(store), figures_dir=str(figures)))
     assert sorted(path.name for path in store.glob("*.json")) == before
@@ -181,6 +191,7 @@ SHOWN: dict[str, tuple[str, dict[str, str]]] = {  # cells with a picture, and wh
         "heat-map elsewhere-figure",
         {"elsewhere": "rag-3", "transfer": "conala-mini+codealpaca-mini", "answer": "codealpaca-mini"},
     ),
+    "rq7_rates_and_ranks": ("rates", {"run": "lora, attention, r 48", "answer": "high ranks", "shipped": "needless"}),
     "report": ("ranks-figure memory", {"claims": "lora", "tables": "qlora-4bit", "appendix": "adapter"}),
     "playground": ("playground explorer front", {"answers": "lora", "prompts": "### Instruction:", "front-table": "●"}),
 }

@@ -48,7 +48,8 @@ def test_each_claim_follows_its_own_runs(tmp_path, shares, verdicts):
     assert {verdict.claim: verdict.verdict for verdict in found} == dict(
         zip([RATES, LAYERS, RANKS, BATCHES], verdicts, strict=True)
     )
-    assert "lora at 0.01" in found[0].sentence and "at 0.001 and full tuning's at 0.001" in found[0].sentence
+    assert "lora at 0.01" in found[0].sentence
+    assert "LoRA's at 0.001 and full tuning's at 0.001" in found[0].sentence
     assert all("to the validation split" in verdict.sentence for verdict in found)
 
 
@@ -60,6 +61,17 @@ def test_curves_name_settings_by_what_is_unusual_and_choose_by_the_mean_loss(tmp
     }
     assert set(curves.loc[curves["best"], "learning_rate"]) == {1e-3}
     assert curves["loss"].min() == 1.0
+
+
+def test_the_table_has_each_setting_at_its_best_rate(tmp_path):
+    put_grid(tmp_path, lora=0.7)
+    frame = tables.tuned(*results.load(tmp_path)).frame
+    assert list(frame.index) == [
+        *("lora", "lora, attention, r 48", "lora, batch 32", "lora, r 4", "lora, r 64", "full", "full, batch 32"),
+    ]
+    assert set(frame["learning_rate"]) == {1e-3}
+    assert frame["em@1_rank"].idxmin() == "lora"
+    assert set(frame["seeds"]) == {len(SEEDS)}
 
 
 def test_a_rate_that_diverged_with_one_seed_is_not_chosen(tmp_path):

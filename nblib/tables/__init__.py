@@ -68,4 +68,4 @@ from nblib.tables.scores import (
     transfer,
 )
 from nblib.tables.show import Marked, Table, full, paragraph
-from nblib.tables.tuning import tuning, tuning_curves
+from nblib.tables.tuning import tuned, tuning, tuning_curves

@@ -12,7 +12,9 @@ import pandas as pd
 
 from nblib import spec, stats
 from nblib.tables.claims import FAILS, HOLDS, MARGIN, OPEN, TESTS, Verdict, decided, verdict_on
-from nblib.tables.scores import summary
+from nblib.tables.labels import attached
+from nblib.tables.scores import LEGEND, scored, summary
+from nblib.tables.show import Table
 
 RATES = "LoRA learns best at about ten times the learning rate of full tuning"
 LAYERS = "LoRA on all layers beats LoRA on attention alone"
@@ -40,6 +42,24 @@ def tuning_curves(runs: pd.DataFrame) -> pd.DataFrame:
     best = means.dropna().groupby("method").idxmin()
     frame["best"] = pd.MultiIndex.from_frame(frame[["method", "learning_rate"]]).isin(list(best))
     return frame
+
+
+def tuned(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
+    """One line per setting of a grid at its best rate, by `method` as in `tuning_curves`: score, loss, costs."""
+    curves = tuning_curves(runs)
+    best = curves[curves["best"]]
+    order = sorted(best["method"].unique(), key=lambda name: (not name.startswith("lora"), name))
+    runs = runs.loc[best.index].assign(method=pd.Categorical(best["method"], order, ordered=True))
+    answers = attached(answers[answers["run"].isin(runs.index)], runs, ["method"])
+    means = best.groupby("method")[["learning_rate", "loss"]].mean()
+    frame = scored(runs, answers, ["method"], [metric]).join(means).loc[order]
+    columns = ("method", "learning_rate", "loss", metric, "trainable_parameters", "train_seconds", "seeds")
+    split = "".join(runs["split"].iloc[:1])
+    return Table(
+        frame,
+        (LEGEND.format(""), f"Answers to the {split} split, at the rate with the lowest mean loss."),
+        columns=columns,
+    )
 
 
 def tuning(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> list[Verdict]:
