@@ -191,7 +191,7 @@ SHOWN: dict[str, tuple[str, dict[str, str]]] = {  # cells with a picture, and wh
         "heat-map elsewhere-figure",
         {"elsewhere": "rag-3", "transfer": "conala-mini+codealpaca-mini", "answer": "codealpaca-mini"},
     ),
-    "rq7_rates_and_ranks": ("rates", {"run": "lora, attention, r 48", "answer": "high ranks", "shipped": "needless"}),
+    "rq7_rates_and_ranks": ("rates", {"run": "lora r=48, attention", "answer": "high ranks", "shipped": "needless"}),
     "report": ("ranks-figure memory", {"claims": "lora", "tables": "qlora-4bit", "appendix": "adapter"}),
     "playground": ("playground explorer front", {"answers": "lora", "prompts": "### Instruction:", "front-table": "●"}),
 }

@@ -75,3 +75,5 @@ def test_only_sound_rows_and_their_predictions_are_kept(root, tmp_path):
     (source / "table.csv").write_text("a,b\n")
     shipped.keep(source, target)
     assert {path.name for path in target.iterdir()} == {path.name for path in shipped.KEPT.glob(f"{row.id}*")}
+    shipped.keep(source, target, ids=[])
+    assert not any(target.iterdir())

@@ -57,7 +57,7 @@ def test_curves_name_settings_by_what_is_unusual_and_choose_by_the_mean_loss(tmp
     put_grid(tmp_path)
     curves = tables.tuning_curves(results.load(tmp_path).runs)
     assert set(curves["method"]) == {
-        *("lora", "full", "lora, attention, r 48", "lora, r 4", "lora, r 64", "lora, batch 32", "full, batch 32"),
+        *("lora", "full", "lora r=48, attention", "lora r=4", "lora r=64", "lora batch=32", "full batch=32"),
     }
     assert set(curves.loc[curves["best"], "learning_rate"]) == {1e-3}
     assert curves["loss"].min() == 1.0
@@ -67,7 +67,7 @@ def test_the_table_has_each_setting_at_its_best_rate(tmp_path):
     put_grid(tmp_path, lora=0.7)
     frame = tables.tuned(*results.load(tmp_path)).frame
     assert list(frame.index) == [
-        *("lora", "lora, attention, r 48", "lora, batch 32", "lora, r 4", "lora, r 64", "full", "full, batch 32"),
+        *("lora", "lora batch=32", "lora r=4", "lora r=48, attention", "lora r=64", "full", "full batch=32"),
     ]
     assert set(frame["learning_rate"]) == {1e-3}
     assert frame["em@1_rank"].idxmin() == "lora"

@@ -16,6 +16,7 @@ from nblib.plots.style import colour, describe, fill, finish, numbers, page, rea
 
 NOTHING_FOR_PROMPTS = ("train_seconds", "trainable_parameters")  # methods that only prompt have none of it
 PROMPTING, IN_PROMPTS = ("zero-shot", "ICL", "RAG"), ("ICL", "RAG")  # families
+STANDING = (*IN_PROMPTS, "PEFT")  # families of which a title names one method, whatever it scores
 FAR = 50  # a cost whose largest value is so many times the smallest gets a logarithmic axis
 CROWD = 20  # points with their names beside them; of more, a legend has the kinds
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))  # lines of equal cost lie on one another
@@ -92,16 +93,16 @@ def scatter(
 
 
 def _title(points: pd.DataFrame, front: pd.DataFrame, x: str, y: str, name: str, *, lines: bool) -> str:
-    """What is to be seen: the front, or the best method and what it costs."""
+    """What is to be seen: the front, with `lines` what stands for each family, or the best method."""
     if len(front):
         best = front[name].drop_duplicates()
         which = listed(best) if len(best) <= 4 else f"{len(front)} of {len(points)}"
         return f"{'Highest' if y in SCORES else 'Lowest'} {short(y)} for its {short(x)}: {which}"
-    title = style.finding(points, y, name)
-    prompting = points[points["family"].isin(IN_PROMPTS)] if lines else points.iloc[:0]
-    return title + "".join(
-        f"; of prompts {row[name]} {style.number(row[y], y)}" for _, row in prompting.nlargest(1, y).iterrows()
-    )
+    stands = {results.stand_in(list(own[name])) for family, own in points.groupby("family") if family in STANDING}
+    if not lines or not stands:
+        return style.finding(points, y, name)
+    rows = points[points[name].isin(stands)].sort_values(y, ascending=False)
+    return f"{short(y)}: {listed(f'{row[name]} {style.number(row[y], y)}' for _, row in rows.iterrows())}"
 
 
 def _points(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:

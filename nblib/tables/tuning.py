@@ -24,7 +24,7 @@ TIMES = 10  # full tuning's best rate
 
 
 def tuning_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """One line per run of a grid: `method` (`lora, batch 32`: what is not as usual), `learning_rate`, `loss`, `best`.
+    """One line per run of a grid: `method` (`lora batch=32`: what is not as usual), `learning_rate`, `loss`, `best`.
 
     `loss` is the run's lowest on the validation split, NaN where none is a number; `best` marks the rate at which the
     setting's mean over seeds is lowest, and which has a loss with every seed. `targets`, `r` and `batch` are settings.
@@ -133,9 +133,10 @@ def _batches(runs: pd.DataFrame, answers: pd.DataFrame, metric: str) -> Verdict 
 
 
 def _setting(row: pd.Series, usual: Mapping) -> str:
-    """`lora`, `lora, attention, r 48`, `full, batch 32`: the kind, and what is not as usual for LoRA."""
-    words = {"targets": row["targets"], "r": f"r {row['r']}", "batch": f"batch {row['batch']}"}
-    return ", ".join([row["kind"], *(word for name, word in words.items() if row[name] not in ("", 0, usual[name]))])
+    """`lora`, `lora r=48, attention`, `full batch=32`: the kind, and what is not as usual for LoRA."""
+    words = {"r": f"r={row['r']}", "targets": row["targets"], "batch": f"batch={row['batch']}"}
+    unusual = ", ".join(word for name, word in words.items() if row[name] not in ("", 0, usual[name]))
+    return f"{row['kind']} {unusual}".strip()
 
 
 def _duel(line: pd.DataFrame, base: pd.DataFrame, answers: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -8,13 +8,14 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nblib import memory, provenance, results, spec, tables, tasks
+from nblib import memory, presets, provenance, results, spec, tables, tasks
 from nblib.tools import notebooks
 
 KEPT = results.SHIPPED / "tiny"  # rows and predictions, without the adapters
@@ -23,11 +24,10 @@ WORKING = provenance.ROOT / "results"  # where the notebooks write
 DOCUMENTS = (provenance.ROOT / "README.md", provenance.ROOT / "docs" / "results.md")  # have tables between marks
 FIRST = "rq1_peft_vs_icl"
 LAST = ("report", "playground")  # they read the rows of all others
-SECOND = {  # that notebook's parameters for a second task, whose rows the report reads
-    "task": "codealpaca-mini",
-    "methods": ["zero-shot", "icl", "rag", "lora"],
-    "shots": [1, 3],
-}
+METHODS, GRID = "rq3_peft_methods", "rq7_rates_and_ranks"
+# That notebook's parameters for a second task, whose rows the report reads; and for methods since the study.
+SECOND = {"task": "codealpaca-mini", "methods": ["zero-shot", "icl", "rag", "lora"], "shots": [1, 3]}
+SINCE = {"methods": ["lora", *presets.SINCE, "full"], "small_model": "", "sensitive": []}
 LARGE = "codellama-7b"  # whose memory the README's advice predicts
 SITUATIONS = {  # what a reader has: the method to take, whatever it scores, and how the large model is held
     "no examples": ("zero-shot", "bf16"),
@@ -55,25 +55,37 @@ def make() -> None:
     """
     if count := len(list(WORKING.glob("*.json"))):
         raise FileExistsError(f"{WORKING.name}/ holds {count} rows, which would be read instead of made: move it away")
+    apart: set[str] = set()
     for path in in_order((provenance.ROOT / "notebooks").glob("*.ipynb")):
-        begun = time.monotonic()
+        begun, known = time.monotonic(), _ids()
         notebooks.run(path)
         if path.stem == FIRST:
-            second()
+            also(FIRST, SECOND | {"results_dir": str(WORKING)})
+        if path.stem == METHODS:
+            with tempfile.TemporaryDirectory() as folder:
+                also(METHODS, SINCE | {"results_dir": folder})
+                keep(folder, results.SHIPPED / "since")
+        if path.stem == GRID:
+            apart = _ids() - known
+            keep(WORKING, results.SHIPPED / "tuning", apart)
         print(f"{path.stem}: {time.monotonic() - begun:.0f} s", flush=True)
-    keep(WORKING, KEPT)
+    keep(WORKING, KEPT, _ids() - apart)
     shutil.copytree(WORKING / "figures", provenance.ROOT / "figures", dirs_exist_ok=True)
     write_tables()
 
 
-def second() -> None:
-    """The first question's notebook on the second task; what is there already is read."""
+def _ids() -> set[str]:
+    return {path.stem for path in WORKING.glob("*.json")}
+
+
+def also(name: str, parameters: dict) -> None:
+    """A notebook with other parameters; what is there already is read."""
     import papermill
 
-    source = provenance.ROOT / "notebooks" / f"{FIRST}.ipynb"
+    source = provenance.ROOT / "notebooks" / f"{name}.ipynb"
     with tempfile.TemporaryDirectory() as folder:
         executed = str(Path(folder) / source.name)
-        papermill.execute_notebook(source, executed, parameters=SECOND, cwd=source.parent, progress_bar=False)
+        papermill.execute_notebook(source, executed, parameters=parameters, cwd=source.parent, progress_bar=False)
 
 
 def in_order(paths) -> list[Path]:
@@ -81,14 +93,14 @@ def in_order(paths) -> list[Path]:
     return sorted(paths, key=lambda path: (path.stem in LAST, path.stem))
 
 
-def keep(source: Path, target: Path) -> None:
-    """The rows and predictions of a folder, and nothing else, in the place of what the other one has."""
+def keep(source: str | Path, target: Path, ids: Iterable[str] | None = None) -> None:
+    """The rows and predictions of a folder, or those of the given ids, in the place of what the other one has."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for row in results.read(source):
+    for row in results.read(source, ids):
         for name in (f"{row.id}.json", f"{row.id}.predictions.jsonl"):
-            if (source / name).exists():
-                shutil.copyfile(source / name, target / name)
+            if (Path(source) / name).exists():
+                shutil.copyfile(Path(source) / name, target / name)
 
 
 def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
