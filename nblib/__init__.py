@@ -9,7 +9,8 @@ import logging
 
 __version__ = "0.1.0"
 
-for name in ("torchao", "torch.utils._pytree"):  # torchao is imported where it is installed, and misses other kernels
+# torchao, where it is installed, and bitsandbytes miss kernels that nblib does not use.
+for name in ("torchao", "torch.utils._pytree", "bitsandbytes.backends.cpu.ops"):
     logging.getLogger(name).setLevel(logging.ERROR)
 
 MODULES = (
