@@ -88,14 +88,19 @@ def disturb(address: str, model: str, data_dir: str, kills: str, seed: str) -> d
     """Whether each kill came in the middle of a run is chance; rows tell when the next one is due."""
     chance, done, folder = random.Random(int(seed)), [], Path(address.partition("://")[2])
     count = len(planned(model, data_dir))
-    made, over = cluster(2), threading.Event()
+    made, over, adding = cluster(2), threading.Event(), list[threading.Thread]()
     left = killed_driver(address, folder, model, data_dir)
     nodes = list(made.worker_nodes)
+
+    def replace_node() -> None:
+        """Beside the study, which may end before a busy machine has started one."""
+        adding.append(threading.Thread(target=lambda: nodes.append(repeated(lambda: add(made)))))
+        adding[-1].start()
 
     def kill_now_and_then() -> None:
         for kill in range(int(kills)):
             due = len(left) + kill * (count - len(left)) // (int(kills) + 1)
-            while len(rows(folder)) <= due and not over.is_set():
+            while (len(rows(folder)) <= due or not nodes) and not over.is_set():
                 time.sleep(0.05)
             over.wait(chance.uniform(0, 2))
             if over.is_set():
@@ -103,7 +108,7 @@ def disturb(address: str, model: str, data_dir: str, kills: str, seed: str) -> d
             killed = nodes.pop(chance.randrange(len(nodes)))
             made.remove_node(killed, allow_graceful=False)
             done.append(len(rows(folder)))
-            nodes.append(repeated(lambda: add(made)))
+            replace_node()
 
     thread = threading.Thread(target=kill_now_and_then)
     thread.start()
@@ -111,7 +116,8 @@ def disturb(address: str, model: str, data_dir: str, kills: str, seed: str) -> d
     found = drive(address, model, data_dir)
     took = time.monotonic() - begun
     over.set()
-    thread.join()
+    for started in (thread, *adding):
+        started.join()
     ray.shutdown()
     made.shutdown()
     kept = sum(rows(folder)[name] == at for name, at in left.items())

@@ -112,12 +112,16 @@ def document_tables(folder: str | Path = KEPT) -> dict[str, str]:
     tiny = report.frame[report.frame["model"] == "tiny"]
     pretrained = tables.benchmarks(*results.load(results.SHIPPED / PRETRAINED))[0]
     verdict = tables.claim_1(pretrained.runs, pretrained.answers)
+    since, grid = (results.load(results.SHIPPED / name) for name in ("since", "tuning"))
     return {
         "claims": replace(verdicts, columns=("claim", "model", "task", "verdict")).to_markdown(),
         "methods": replace(report, frame=tiny, columns=SCORED).to_markdown(),
         "costs": replace(report, frame=tiny, columns=PAID).to_markdown(),
         "real_claim": f"> **{verdict.answer}.** {verdict.sentence}",
         "real": replace(tables.report(pretrained), columns=REAL).to_markdown(),
+        "since": replace(tables.comparison(*since), columns=(*SCORED, "train_seconds")).to_markdown(),
+        "tuning": replace(tables.verdict_table(tables.tuning(*grid)), columns=("claim", "verdict")).to_markdown(),
+        "tuned": tables.tuned(*grid).to_markdown(),
         "choice": advice(tiny).to_markdown(),
         "colab": "" if is_public(notebooks.REPOSITORY) else NO_ADDRESS,
         "learned": learned(chosen).to_markdown(),
