@@ -37,11 +37,14 @@ RATES: dict[str, tuple[float, ...]] = {
     "full": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
 }
 
+
+def _around(method: spec.Method) -> tuple[float, ...]:
+    assert isinstance(method, spec.Trained)
+    return tuple(float(f"{times * method.learning_rate:.2g}") for times in (0.1, 0.3, 1.0, 3.0, 10.0))
+
+
 # Five for each method around its rate in the study, for models of its sizes.
-STUDY_RATES: dict[str, tuple[float, ...]] = {
-    kind: tuple(float(f"{times * spec.method(kind).learning_rate:.2g}") for times in (0.1, 0.3, 1.0, 3.0, 10.0))
-    for kind in RATES
-}
+STUDY_RATES: dict[str, tuple[float, ...]] = {kind: _around(spec.method(kind)) for kind in RATES}
 
 # Three for each method that the preset cpu-real trains, half a decade or more apart: a step takes it seconds.
 REAL_RATES: dict[str, tuple[float, ...]] = {

@@ -87,46 +87,36 @@ def add(made: Cluster, cpus: int = 1):
 def disturb(address: str, model: str, data_dir: str, kills: str, seed: str) -> dict:
     """Whether each kill came in the middle of a run is chance; rows tell when the next one is due."""
     chance, done, folder = random.Random(int(seed)), [], Path(address.partition("://")[2])
-    count = len(planned(model, data_dir))
-    made, over, adding = cluster(2), threading.Event(), list[threading.Thread]()
+    count, made = len(planned(model, data_dir)), cluster(3)
     left = killed_driver(address, folder, model, data_dir)
-    nodes = list(made.worker_nodes)
-
-    def replace_node() -> None:
-        """Beside the study, which may end before a busy machine has started one."""
-        adding.append(threading.Thread(target=lambda: nodes.append(repeated(lambda: add(made)))))
-        adding[-1].start()
-
-    def kill_now_and_then() -> None:
-        for kill in range(int(kills)):
-            due = len(left) + kill * (count - len(left)) // (int(kills) + 1)
-            while (len(rows(folder)) <= due or not nodes) and not over.is_set():
-                time.sleep(0.05)
-            over.wait(chance.uniform(0, 2))
-            if over.is_set():
-                return
-            killed = nodes.pop(chance.randrange(len(nodes)))
-            made.remove_node(killed, allow_graceful=False)
-            done.append(len(rows(folder)))
-            replace_node()
-
-    thread = threading.Thread(target=kill_now_and_then)
-    thread.start()
-    begun = time.monotonic()
-    found = drive(address, model, data_dir)
+    nodes, begun = list(made.worker_nodes), time.monotonic()
+    driver = driven(address, model, data_dir, stdout=subprocess.PIPE)
+    for kill in range(int(kills)):
+        due = len(left) + kill * (count - len(left)) // (int(kills) + 1)
+        while len(rows(folder)) <= due and driver.poll() is None:
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0, 2))
+        if driver.poll() is not None:
+            break
+        made.remove_node(nodes.pop(chance.randrange(len(nodes))), allow_graceful=False)
+        done.append(len(rows(folder)))
+        while len(nodes) < 2 and driver.poll() is None:
+            nodes.append(repeated(lambda: add(made)))
+    said = json.loads(driver.communicate()[0].splitlines()[-1])
     took = time.monotonic() - begun
-    over.set()
-    for started in (thread, *adding):
-        started.join()
-    ray.shutdown()
     made.shutdown()
     kept = sum(rows(folder)[name] == at for name, at in left.items())
-    return found | {"left": len(left), "kept": kept, "rows_at_kills": done, "seconds": round(took)}
+    return said | {"left": len(left), "kept": kept, "rows_at_kills": done, "seconds": round(took)}
+
+
+def driven(address: str, model: str, data_dir: str, **settings) -> subprocess.Popen:
+    """A driver of its own: what this process starts of Ray has to be in its main thread."""
+    return subprocess.Popen([sys.executable, __file__, "drive", address, model, data_dir], text=True, **settings)
 
 
 def killed_driver(address: str, folder: Path, model: str, data_dir: str) -> dict[str, int]:
     """The rows that a driver leaves which is killed after its third."""
-    first = subprocess.Popen([sys.executable, __file__, "drive", address, model, data_dir], stdout=subprocess.DEVNULL)
+    first = driven(address, model, data_dir, stdout=subprocess.DEVNULL)
     while len(rows(folder)) < 3 and first.poll() is None:
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)

@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import launched_run
+import psutil
 import pytest
 import small
 
 from nblib import presets, results, run, spec, study
+from nblib.stores import MARKER
 
 QUICK = presets.Preset(
     methods=(spec.ZeroShot(), spec.InContext(1), spec.Lora(learning_rate=1e-2)),
@@ -103,6 +106,7 @@ def together(*given):
 
 notebook_launcher(together, sys.argv[1:], num_processes=2)
 """
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2"]
 SPLIT = {  # as accelerate launch --use_fsdp --fsdp_version 2 sets it
     "ACCELERATE_USE_FSDP": "true",
     "FSDP_VERSION": "2",
@@ -124,18 +128,27 @@ def alone(studies):
     return launched_run.main(str(studies / "alone"), [str(studies / f"{name}.yaml") for name in ("plain", "quantized")])
 
 
+def launched(line: list[str], settings: dict[str, str]) -> subprocess.Popen:
+    env = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"} | settings
+    env["PYTHONPATH"] = str(Path(launched_run.__file__).parent)
+    return subprocess.Popen(
+        [sys.executable, *line], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env
+    )
+
+
+def ended_well(process: subprocess.Popen) -> None:
+    said = process.communicate(timeout=400)[1]
+    assert process.returncode == 0, said[-3000:]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, SPLIT], ids=["whole", "split"])
 def test_two_processes_give_the_losses_and_answers_of_one(settings, studies, alone):
     """With the same rows a step, and without dropout, whose draws depend on the rows of a batch."""
     name = "split" if settings else "whole"
     given = [str(studies / end) for end in (name, f"{name}-losses", "plain.yaml", "quantized.yaml")]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc_per_node", "2"]
-    line = [*torchrun, launched_run.__file__, *given] if settings else ["-c", FROM_A_NOTEBOOK, *given]
-    env = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"} | settings
-    env["PYTHONPATH"] = str(Path(launched_run.__file__).parent)
-    done = subprocess.run([sys.executable, *line], capture_output=True, text=True, check=False, timeout=400, env=env)
-    assert done.returncode == 0, done.stderr[-3000:]
+    line = [*TORCHRUN, launched_run.__file__, *given] if settings else ["-c", FROM_A_NOTEBOOK, *given]
+    ended_well(launched(line, settings))
     for rank in (0, 1):
         noted = json.loads((studies / f"{name}-losses.{rank}").read_text())
         assert len(noted) == len(alone) == 3
@@ -153,6 +166,29 @@ def test_two_processes_give_the_losses_and_answers_of_one(settings, studies, alo
         answers, other_answers = (results.predictions(studies / place, row.id) for place in ("alone", name))
         assert sum(one.codes == two.codes for one, two in zip(answers, other_answers, strict=True)) >= 9
     assert not list((studies / name).glob("partial*"))
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_killed_go_on_from_their_checkpoint(studies, alone):
+    given = [str(studies / end) for end in ("killed", "killed-losses", "plain.yaml")]
+    line, partial = [*TORCHRUN, launched_run.__file__, *given], studies / "killed" / "partial"
+    process = launched(line, {})
+    while process.poll() is None and not list(partial.rglob(MARKER)):
+        time.sleep(0.02)
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+        one.kill()
+    process.communicate()
+    assert not (studies / "killed-losses.0").exists()
+    ended_well(launched(line, {}))
+    trained = [row for row in results.read(studies / "killed") if row.settings["training"]]
+    assert sum("training_resumed" in row.notes for row in trained) == 1
+    losses = {
+        row.id: row.notes["validation_losses"] for row in results.read(studies / "alone") if row.settings["training"]
+    }
+    for row in trained:
+        for (step, loss), (own_step, own_loss) in zip(losses[row.id], row.notes["validation_losses"], strict=True):
+            assert (own_step, own_loss) == (step, pytest.approx(loss, rel=1e-3))
+    assert not partial.exists()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from transformers.generation.stopping_criteria import StopStringCriteria
 
 from nblib import models
 from nblib.generate import plain, search
-from nblib.generate.cache import attends_to_all, base_of, has_virtual_tokens, prefill, prefill_shared, takes_positions
+from nblib.generate.cache import attends_to_all, has_virtual_tokens, prefill, prefill_shared, takes_positions
 from nblib.prompts import Prompt, encode, ends
 from nblib.spec import Decoding
 
@@ -46,7 +46,7 @@ def completions(
         start = prefill_shared(model, encoded, new_tokens)
     if decoding.length_rule == "with-prompt" and not searched and not model.config.is_encoder_decoder:
         raise ValueError(
-            f"length_rule with-prompt is not for {type(base_of(model)).__name__}, whose beams transformers "
+            f"length_rule with-prompt is not for {type(models.base_of(model)).__name__}, whose beams transformers "
             "searches by its own rule: take length_rule answer"
         )
     # Padding would come between virtual tokens and query, which changes answers: then nothing is padded.
@@ -121,7 +121,7 @@ def _search(
     prompts = prefill(model, rows, start, tokenizer, new_tokens)
     stops = StopStringCriteria(tokenizer, settings.stop_strings)
     return search.search(
-        base_of(model),
+        models.base_of(model),
         prompts,
         settings,
         stops,

@@ -10,6 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedTokenizerBase
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
+from nblib import models
+
 MIN_SHARED_TOKENS = 16  # below, the extra pass costs more than it saves
 
 
@@ -111,7 +113,7 @@ def prefill(
     else:
         cache = preallocated(start, len(rows), shared + ids.shape[1] + new_tokens)
         if ids.shape[1]:
-            base_of(model)(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            models.base_of(model)(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     lengths = torch.tensor([len(tokens) for tokens in own], device=model.device) + cache.get_seq_length() - ids.shape[1]
     return Prefilled(rows, cache, lengths, torch.arange(cache.get_seq_length(), device=model.device) < lengths[:, None])
 
@@ -124,7 +126,7 @@ def prefill_shared(model: nn.Module, rows: list[list[int]], new_tokens: int) -> 
     if not attends_to_all(model, max(map(len, rows)) + new_tokens):
         return None
     ids = torch.tensor([rows[0][:shared]], device=model.device)
-    return base_of(model)(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+    return models.base_of(model)(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
 
 
 def preallocated(start: DynamicCache, copies: int, length: int) -> DynamicCache:
@@ -154,14 +156,9 @@ def _sees_all(layer: CacheLayerMixin, length: int) -> bool:
 
 def takes_positions(model: nn.Module) -> bool:
     """Whether positions can be told to the model; if not, it counts them by what is in the cache."""
-    return "position_ids" in inspect.signature(base_of(model).forward).parameters
+    return "position_ids" in inspect.signature(models.base_of(model).forward).parameters
 
 
 def has_virtual_tokens(model: nn.Module) -> bool:
     """Whether a method puts learned tokens before the query."""
     return any(config.is_prompt_learning for config in getattr(model, "peft_config", {}).values())
-
-
-def base_of(model: nn.Module) -> nn.Module:
-    """The model that PEFT wraps, with what it put into its layers."""
-    return getattr(model, "get_base_model", lambda: model)()

@@ -1,5 +1,6 @@
 """Refuse what cannot work before any weights are loaded, from a model's configuration alone. Attaches only on trial."""
 
+import copy
 import warnings
 from collections import OrderedDict
 from functools import lru_cache
@@ -43,16 +44,16 @@ def check(method: spec.Method, model: str, precision: str, *, trust_remote_code:
             _try_on_a_layer(method, tree, precision)
 
 
-@lru_cache(maxsize=4)  # a comparison has one or two models, and a 7B model's tree takes a second
+@lru_cache(maxsize=4)
 def _tree(model: str, quantized: bool, trust_remote_code: bool) -> PreTrainedModel:
     """The model's modules without weights, GPT-2's Conv1D as the linear layers that quantizing makes of them."""
-    config = models.config(model, trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
-        tree = models.auto_class(config).from_config(config, trust_remote_code=trust_remote_code).requires_grad_(False)
-        transposed = [(path, layer) for path, layer in tree.named_modules() if quantized and isinstance(layer, Conv1D)]
-        for path, layer in transposed:
-            parent, _, name = path.rpartition(".")
-            setattr(tree.get_submodule(parent), name, nn.Linear(layer.nx, layer.nf).requires_grad_(False))
+    tree = models.tree(model, trust_remote_code)
+    transposed = [path for path, layer in tree.named_modules() if quantized and isinstance(layer, Conv1D)]
+    tree = copy.deepcopy(tree) if transposed else tree
+    for path in transposed:
+        (parent, _, name), layer = path.rpartition("."), tree.get_submodule(path)
+        linear = nn.Linear(layer.nx, layer.nf, device="meta").requires_grad_(False)
+        setattr(tree.get_submodule(parent), name, linear)
     return tree
 
 

@@ -5,6 +5,7 @@ from nblib.models.loading import (
     SHAPE_TOKENIZER,
     attending,
     auto_class,
+    base_of,
     check,
     choose_precision,
     compute_dtype,
@@ -18,6 +19,7 @@ from nblib.models.loading import (
     max_prompt_tokens,
     processes,
     rank,
+    tree,
     under_autocast,
 )
 from nblib.models.quantizing import check_layers, kept_layers, parts, quantization, quantize, require_torchao

@@ -94,10 +94,15 @@ def compute_dtype(precision: str) -> torch.dtype:
     return DTYPES[precision] if precision in DTYPES else DTYPES[choose_precision("auto")]
 
 
+def base_of(model: nn.Module) -> nn.Module:
+    """The model that PEFT wraps, with what it put into its layers; one that it does not wrap itself."""
+    return getattr(model, "get_base_model", lambda: model)()
+
+
 @contextmanager
 def attending(model: nn.Module, name: str, attend: Callable) -> Iterator[None]:
     """Inside, the model attends by this function, which transformers knows by that name; masks are those of `sdpa`."""
-    base = getattr(model, "get_base_model", lambda: model)()
+    base = base_of(model)
     kind = base.config._attn_implementation
     AttentionInterface.register(name, attend)
     AttentionMaskInterface.register(name, sdpa_mask)
@@ -168,14 +173,16 @@ def check(model: str, precision: str, *, trust_remote_code: bool = False) -> Non
         require_torchao(precision)
         if is_split():
             raise ValueError(f"{precision} weights of torchao are not split over devices: take nf4 or bf16")
-        check_layers(_tree(model, trust_remote_code), model, precision)
+        check_layers(tree(model, trust_remote_code), model, precision)
 
 
-@lru_cache(maxsize=4)  # the tree of a 7B model takes a second
-def _tree(model: str, trust_remote_code: bool) -> PreTrainedModel:
+@lru_cache(maxsize=4)  # a comparison has one or two models, and a 7B model's tree takes a second
+def tree(model: str, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The model's frozen modules without weights; the same object each time."""
     known = config(model, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
-        return auto_class(known).from_config(known, trust_remote_code=trust_remote_code)
+        found = auto_class(known).from_config(known, trust_remote_code=trust_remote_code)
+    return found.requires_grad_(False)
 
 
 def load(

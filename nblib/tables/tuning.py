@@ -5,7 +5,7 @@ billions of parameters. Every setting has the same rates to choose from; the low
 seeds, chooses, and the answers to the validation split decide.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -81,7 +81,7 @@ def _rates(runs: pd.DataFrame, answers: pd.DataFrame, metric: str) -> Verdict | 
         return None
     high, low = (tried[np.abs(np.log(tried / (times * best["full"]))).argmin()] for times in (TIMES, 1))
     pair = [usual[usual["learning_rate"] == rate] for rate in (high, low)]
-    numbers = _duel(*pair, answers, metric)
+    numbers = _duel(pair, answers, metric)
     more = f" The lowest validation loss is LoRA's at {best['lora']:g} and full tuning's at {best['full']:g}."
     return _judged(RATES, pd.concat(pair), metric, decided(numbers), numbers, more)
 
@@ -91,7 +91,7 @@ def _layers(runs: pd.DataFrame, answers: pd.DataFrame, metric: str) -> Verdict |
     pair = [lora[lora["setting"] == "lora"], lora[lora["targets"] == spec.ATTENTION]]
     if any(part.empty for part in pair):
         return None
-    numbers = _duel(*pair, answers, metric)
+    numbers = _duel(pair, answers, metric)
     weights = [size.mean() for size in (part["trainable_parameters"].astype(float) for part in pair)]
     more = f" Attention alone has {weights[1] / weights[0]:.2f} times as many trained weights."
     return _judged(LAYERS, pd.concat(pair), metric, decided(numbers), numbers, more)
@@ -104,7 +104,7 @@ def _ranks(runs: pd.DataFrame, answers: pd.DataFrame, metric: str) -> Verdict | 
     if lora["r"].nunique() < 2:
         return None
     pair = [lora[lora["r"] == rank] for rank in (lora["r"].max(), lora["r"].min())]
-    numbers = _duel(*pair, answers, metric)
+    numbers = _duel(pair, answers, metric)
     line = numbers.iloc[0]
     is_needless = line["difference_high"] < MARGIN and line["verdict"] != "higher"
     verdict = FAILS if line["verdict"] == "higher" else HOLDS if is_needless else OPEN
@@ -125,7 +125,10 @@ def _batches(runs: pd.DataFrame, answers: pd.DataFrame, metric: str) -> Verdict 
         few, many = (_by_seed(answers, own.index[own["batch"] == size], metric) for size in (small, large))
         lost[kind] = few - many
     test = stats.paired_difference(lost["lora"], lost["full"])
-    numbers = {"line": f"lora (batches of {small} minus {large})", "base": f"full (batches of {small} minus {large})"}
+    numbers: dict[str, object] = {
+        "line": f"lora (batches of {small} minus {large})",
+        "base": f"full (batches of {small} minus {large})",
+    }
     numbers |= {"score": lost["lora"].mean(), "base_score": lost["full"].mean()}
     numbers |= {"difference": test.mean, "difference_low": test.low, "difference_high": test.high, "p": test.p}
     frame = pd.DataFrame([numbers | {"verdict": stats.decide(test)}])
@@ -139,10 +142,10 @@ def _setting(row: pd.Series, usual: Mapping) -> str:
     return f"{row['kind']} {unusual}".strip()
 
 
-def _duel(line: pd.DataFrame, base: pd.DataFrame, answers: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _duel(pair: Sequence[pd.DataFrame], answers: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The answers of one setting at one rate minus those of another, over all seeds."""
-    names = [f"{part['setting'].iloc[0]} at {part['learning_rate'].iloc[0]:g}" for part in (line, base)]
-    labels = pd.concat([pd.Series(name, part.index) for name, part in zip(names, (line, base), strict=True)])
+    names = [f"{part['setting'].iloc[0]} at {part['learning_rate'].iloc[0]:g}" for part in pair]
+    labels = pd.concat([pd.Series(name, part.index) for name, part in zip(names, pair, strict=True)])
     answers = answers[answers["run"].isin(labels.index)]
     answers = answers.assign(method=answers["run"].astype(object).map(labels))
     found = summary(answers, "method", metric, base={"method": names[1]}, family=["method"])

@@ -27,7 +27,7 @@ def lean(model: nn.Module) -> Iterator[None]:
     What a method adds for its training, as AdaLoRA its penalty, is in the loss only where a gradient may be taken, so
     that validation losses compare between methods.
     """
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = models.base_of(model)
     head = base.get_output_embeddings()
     if head is None:
         yield
@@ -148,7 +148,7 @@ def wide(model: nn.Module, device: str, dtype: torch.dtype | None) -> Iterator[N
     The backward pass of PyTorch's attention is slower there in bf16 than in fp32, and less exact. A model whose
     attention is not PyTorch's (`sdpa`) stays as it is.
     """
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = models.base_of(model)
     is_slow = base.config._attn_implementation == "sdpa" and device == "cpu" and dtype == torch.bfloat16
     with models.attending(model, "sdpa_fp32", _attend) if is_slow else nullcontext():
         yield
