@@ -154,6 +154,7 @@ def refuse(folder: str, model: str, data_dir: str) -> dict:
         except OSError as problem:
             told[name] = str(problem)
     told |= interrupted(Path(folder) / "interrupted", [one for one in planned(model, data_dir) if not one.training])
+    ray.shutdown()
     made.shutdown()
     return told
 
