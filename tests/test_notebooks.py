@@ -176,8 +176,8 @@ SHOWN: dict[str, tuple[str, dict[str, str]]] = {  # cells with a picture, and wh
         {"table": "icl-2", "answer": "rag-1", "even": "rag-2", "new": "rag-1", "quality": "rag-1"},
     ),
     "rq3_peft_methods": (
-        "weights curves small rate",
-        {"table": "p-tuning", "small": "micro", "small-answer": "micro", "rate": "lora"},
+        "weights curves since small rate",
+        {"since": "trainable-tokens", "table": "p-tuning", "small": "micro", "small-answer": "micro", "rate": "lora"},
     ),
     "rq4_quantization": (
         "table quality steps predicted sized large",

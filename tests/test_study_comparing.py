@@ -64,3 +64,9 @@ def test_a_grid_varies_rates_layers_ranks_and_batches_one_at_a_time():
     }
     assert len(set(runs)) == len(runs) == 5 * len(settings)  # each at five rates
     assert {run.split for run in runs} == {"validation"}
+
+
+def test_a_search_with_the_studys_settings_tries_rates_around_the_studys_own():
+    runs = study.search("codegen-350m-mono", "conala", preset="paper", names=["lora", "full"])
+    rates = [run.method.learning_rate for run in runs]
+    assert rates == [3e-5, 9e-5, 3e-4, 9e-4, 3e-3, 5e-6, 1.5e-5, 5e-5, 1.5e-4, 5e-4]
