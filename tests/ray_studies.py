@@ -102,11 +102,13 @@ def disturb(address: str, model: str, data_dir: str, kills: str, seed: str) -> d
         done.append(len(rows(folder)))
         while len(nodes) < 2 and driver.poll() is None:
             nodes.append(repeated(lambda: add(made)))
-    said = json.loads(driver.communicate()[0].splitlines()[-1])
+    printed = driver.communicate()[0]
+    said = [line for line in printed.splitlines() if line.startswith("{")]  # Ray may speak last
+    assert driver.returncode == 0, printed[-2000:]
     took = time.monotonic() - begun
     made.shutdown()
     kept = sum(rows(folder)[name] == at for name, at in left.items())
-    return said | {"left": len(left), "kept": kept, "rows_at_kills": done, "seconds": round(took)}
+    return json.loads(said[-1]) | {"left": len(left), "kept": kept, "rows_at_kills": done, "seconds": round(took)}
 
 
 def driven(address: str, model: str, data_dir: str, **settings) -> subprocess.Popen:
