@@ -371,18 +371,30 @@ def _lines(folder: str | Path, id: str) -> list[dict]:
 
 
 def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
-    """A piece of the runs at a time: as lists, fields take several times the memory that they take as columns."""
+    """A piece of the runs at a time: as lists, fields take several times the memory that they take as columns.
+
+    Then a column at a time, so that none but one is there twice.
+    """
     known: dict = {}  # lists of shots: many queries have the same
     pieces = [_columns(folder, runs.index[start : start + PIECE], known) for start in range(0, len(runs) or 1, PIECE)]
-    answers = pd.concat(pieces, ignore_index=True)
+    unscored = [np.full(len(piece["example"]), np.nan) for piece in pieces]  # by what another piece's runs have
+    answers = pd.DataFrame(
+        {
+            name: pd.concat(
+                [pd.Series(piece.pop(name, none)) for piece, none in zip(pieces, unscored, strict=True)],
+                ignore_index=True,
+            )
+            for name in dict.fromkeys(name for piece in pieces for name in piece)
+        }
+    )
     own = answers[["run", "example"]].astype("category")
     answered = runs.loc[own["run"].cat.categories, list(ANSWERED)].astype(dict.fromkeys(TEXTS, "category"))
     of_runs = answered.iloc[own["run"].cat.codes].reset_index(drop=True)
     return pd.concat([own, of_runs, answers.drop(columns=["run", "example"])], axis=1)
 
 
-def _columns(folder: str | Path, ids: Iterable[str], known: dict) -> pd.DataFrame:
-    """Lines of prediction files without the long texts."""
+def _columns(folder: str | Path, ids: Iterable[str], known: dict) -> dict:
+    """Lines of prediction files without the long texts: name -> values."""
     found = [(id, fields) for id in ids for fields in _lines(folder, id)]
     lines = [fields for _, fields in found]
     scores = [fields.get("scores", {}) for fields in lines]
@@ -395,9 +407,9 @@ def _columns(folder: str | Path, ids: Iterable[str], known: dict) -> pd.DataFram
     shots = [tuple(fields.get("shots", ())) for fields in lines]
     columns |= {"shots": pd.array([known.setdefault(ids, ids) for ids in shots], dtype=object)}
     for name in ("prompt_tokens", "new_tokens", "dropped_shots"):
-        columns[name] = [fields.get(name, 0) for fields in lines]
+        columns[name] = np.array([fields.get(name, 0) for fields in lines])
     nearest = [max(fields.get("similarities", ()), default=None) for fields in lines]
-    return pd.DataFrame(columns | {"similarity": np.array(nearest, dtype=float)})
+    return columns | {"similarity": np.array(nearest, dtype=float)}
 
 
 def _verdict(fields: dict) -> str | None:
