@@ -3,15 +3,18 @@
 import glob
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
 import warnings
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -329,7 +332,7 @@ _RUN_COLUMNS = (
     *("device", "memory_bytes", "peak_bytes"),
     *("settings", "notes", "provenance"),
 )
-PIECE = 20  # runs whose answers are made columns of at a time
+COUNTED = ("prompt_tokens", "new_tokens", "dropped_shots")  # of an answer
 
 
 def _run(row: Row) -> dict:
@@ -371,45 +374,42 @@ def _lines(folder: str | Path, id: str) -> list[dict]:
 
 
 def _answers(folder: str | Path, runs: pd.DataFrame) -> pd.DataFrame:
-    """A piece of the runs at a time: as lists, fields take several times the memory that they take as columns.
+    """A run at a time, each column where it grows: as lists, fields take several times the memory."""
+    scores: dict[str, array] = {}
+    counts = {name: array("q") for name in ("run", "example", *COUNTED)}
+    similarity, verdicts, codes, shots = array("d"), list[str | None](), list[Any](), list[tuple]()
+    examples, known = dict[str, int](), dict[tuple, tuple]()  # which many runs have in common
+    for place, id in enumerate(runs.index):
+        lines, before = _lines(folder, id), len(verdicts)
+        own = [fields.get("scores", {}) for fields in lines]
+        for name in dict.fromkeys(name for found in (scores, *own) for name in found):
+            if name not in scores:
+                scores[name] = array("d", [math.nan]) * before
+            scores[name].extend(math.nan if (score := found.get(name)) is None else score for found in own)
+        counts["run"].extend(repeat(place, len(lines)))
+        counts["example"].extend(examples.setdefault(fields["example"], len(examples)) for fields in lines)
+        for name in COUNTED:
+            counts[name].extend(fields.get(name, 0) for fields in lines)
+        similarity.extend(max(fields.get("similarities", ()), default=math.nan) for fields in lines)
+        verdicts += map(_verdict, lines)
+        codes.append(pd.Series([(fields.get("codes") or [None])[0] for fields in lines], dtype="str"))
+        own_shots = (tuple(fields.get("shots", ())) for fields in lines)
+        shots += (known.setdefault(ids, ids) for ids in own_shots)
+    own_names = {"run": _numbered(counts.pop("run"), runs.index), "example": _numbered(counts.pop("example"), examples)}
+    answered = runs.loc[own_names["run"].categories, list(ANSWERED)].astype(dict.fromkeys(TEXTS, "category"))
+    columns = own_names | dict(answered.iloc[own_names["run"].codes].reset_index(drop=True).items())
+    columns |= {name: np.asarray(column) for name, column in scores.items()}
+    columns |= {"verdict": pd.Series(verdicts, dtype=object)}
+    columns |= {"code": pd.concat([pd.Series(dtype="str"), *codes], ignore_index=True)}
+    columns |= {"shots": pd.Series(shots, dtype=object)} | {name: np.asarray(column) for name, column in counts.items()}
+    return pd.DataFrame(columns | {"similarity": np.asarray(similarity)}, copy=False)
 
-    Then a column at a time, so that none but one is there twice.
-    """
-    known: dict = {}  # lists of shots: many queries have the same
-    pieces = [_columns(folder, runs.index[start : start + PIECE], known) for start in range(0, len(runs) or 1, PIECE)]
-    unscored = [np.full(len(piece["example"]), np.nan) for piece in pieces]  # by what another piece's runs have
-    answers = pd.DataFrame(
-        {
-            name: pd.concat(
-                [pd.Series(piece.pop(name, none)) for piece, none in zip(pieces, unscored, strict=True)],
-                ignore_index=True,
-            )
-            for name in dict.fromkeys(name for piece in pieces for name in piece)
-        }
-    )
-    own = answers[["run", "example"]].astype("category")
-    answered = runs.loc[own["run"].cat.categories, list(ANSWERED)].astype(dict.fromkeys(TEXTS, "category"))
-    of_runs = answered.iloc[own["run"].cat.codes].reset_index(drop=True)
-    return pd.concat([own, of_runs, answers.drop(columns=["run", "example"])], axis=1)
 
-
-def _columns(folder: str | Path, ids: Iterable[str], known: dict) -> dict:
-    """Lines of prediction files without the long texts: name -> values."""
-    found = [(id, fields) for id in ids for fields in _lines(folder, id)]
-    lines = [fields for _, fields in found]
-    scores = [fields.get("scores", {}) for fields in lines]
-    metrics = dict.fromkeys(name for found in scores for name in found)
-    columns: dict = {"run": pd.array([id for id, _ in found], dtype="str")}
-    columns |= {"example": pd.array([fields["example"] for fields in lines], dtype="str")}
-    columns |= {name: np.array([found.get(name) for found in scores], dtype=float) for name in metrics}
-    columns |= {"verdict": pd.array([_verdict(fields) for fields in lines], dtype=object)}
-    columns |= {"code": pd.array([(fields.get("codes") or [None])[0] for fields in lines], dtype="str")}
-    shots = [tuple(fields.get("shots", ())) for fields in lines]
-    columns |= {"shots": pd.array([known.setdefault(ids, ids) for ids in shots], dtype=object)}
-    for name in ("prompt_tokens", "new_tokens", "dropped_shots"):
-        columns[name] = np.array([fields.get(name, 0) for fields in lines])
-    nearest = [max(fields.get("similarities", ()), default=None) for fields in lines]
-    return columns | {"similarity": np.array(nearest, dtype=float)}
+def _numbered(numbers: array, names: Iterable[str]) -> pd.Categorical:
+    """What has these numbers, as categories in the order of their names."""
+    found = pd.Categorical.from_codes(np.asarray(numbers), pd.Index(list(names), dtype="str"))
+    found = found.remove_unused_categories()
+    return found.reorder_categories(found.categories.sort_values())
 
 
 def _verdict(fields: dict) -> str | None:
