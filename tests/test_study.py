@@ -1,6 +1,8 @@
 """Plans and runs of a small model: rows, failures, what is shared, searches and transfers."""
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from importlib import metadata
 
@@ -410,3 +412,26 @@ def test_lora_over_torchaos_weights_is_trained_measured_kept_and_answers_the_sam
     first = [[prediction.codes[0] for prediction in found] for found in answers(tmp_path, planned)]
     assert first[0] == first[1]  # the second run read the first one's adapter
     assert greedy.notes["adapter"] == row.notes["adapter"] is not None
+
+
+def test_a_study_frees_each_model_before_the_next_and_leaves_nothing_frozen(runs, tmp_path, monkeypatch):
+    """Also a model that only a collection can free, as some are that hold themselves."""
+    monkeypatch.undo()  # collections are made here
+    known, alive, load = [], [], models.load
+
+    def counted_load(*args, **named):
+        alive.append(sum(one() is not None for one in known))
+        model, tokenizer = load(*args, **named)
+        model.itself = [model]
+        known.append(weakref.ref(model))
+        return model, tokenizer
+
+    gc.unfreeze()
+    monkeypatch.setattr(models, "load", counted_load)
+    asked = [replace(runs[ZERO_SHOT], precision=precision) for precision in ("fp32", "bf16", "fp32")]
+    asked = [replace(run, seed=seed) for seed, run in enumerate(asked)]
+    study.run_all(study.plan(asked), tmp_path)
+    assert alive == [0, 0, 0]
+    assert known[-1]() is None
+    assert gc.get_freeze_count() == 0
+    gc.freeze()  # as for all tests

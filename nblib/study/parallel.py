@@ -176,7 +176,7 @@ def work(
     progress = Progress(len(waiting), sum(seconds.values()), known=known, processes=options["processes"])
     base = kept or fitting.Base()
     try:
-        with closing(_locked(waiting, folder, wait=wait)) as locked:
+        with fitting.frozen(), closing(_locked(waiting, folder, wait=wait)) as locked:
             for planned in locked:
                 if results.written(folder, planned.id) == before[planned.id]:  # not by another process meanwhile
                     progress.begin(_name(planned), seconds.get(planned.id, 0.0))
