@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from nblib import results, spec, tasks
+from nblib import results, spec, study, tasks
 from nblib.tools import shipped
 
 
@@ -18,6 +18,17 @@ def test_the_rows_are_sound_and_whole(root):
     assert {row.settings["limit"] for row in answering} == {None}
     assert all(row.scores and results.predictions(shipped.KEPT, row.id) for row in answering)
     assert {row.settings["model"] for row in answering} == {"tiny", "micro"}
+
+
+def test_rows_that_one_question_is_about_are_those_of_its_notebook():
+    for name, runs in {
+        "since": study.compare("tiny", "conala-mini", names=["zero-shot", *shipped.SINCE["methods"]]),
+        "tuning": study.tuning("tiny", "conala-mini"),
+    }.items():
+        rows = results.read(results.SHIPPED / name)
+        assert results.problems(results.SHIPPED / name) == {}
+        assert {row.status for row in rows} == {results.OK}
+        assert {row.id for row in rows} == {planned.id for planned in study.plan(runs)}
 
 
 def test_rows_of_the_pretrained_model_are_sound_and_hold_only_ids_of_the_data_and_the_models_answers():

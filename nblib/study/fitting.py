@@ -116,11 +116,13 @@ class Base:
 
 @contextmanager
 def frozen() -> Iterator[None]:
-    """Inside, collections look only at what came since: those after each run would take longer than a trivial run."""
+    """Inside, collections look only at what came since: those after each run would take longer than a trivial run.
+
+    Before a model is loaded, `Base.drop` looks at everything once.
+    """
     if gc.get_freeze_count():  # whoever calls has done it
         yield
         return
-    gc.collect()
     gc.freeze()
     try:
         yield
