@@ -84,7 +84,9 @@ class _Study:
     def _submit(self, undone: list[list[Planned]], count: int) -> None:
         """Hands out as much as the cluster can soon begin with."""
         for group in list(undone):
-            if count > 0 and self.claims.take(parallel.shared(group[0])):
+            if count <= 0:
+                break
+            if self.claims.take(parallel.shared(group[0])):
                 undone.remove(group)
                 self.running[self._task(group)] = group
                 count -= 1
