@@ -73,7 +73,10 @@ def test_a_setting_that_was_added_later_is_told_where_it_is_not_as_before():
         (lambda: spec.Lora(learning_rate=float("nan")), "learning_rate must be above 0; got nan"),
         (lambda: spec.Lora(learning_rate=True), "learning_rate must be above 0; got True"),
         (lambda: spec.Lora(dropout=1.0), "dropout must be at least 0 and below 1; got 1.0"),
-        (lambda: spec.Lora(targets="q_proj,,v_proj"), "targets must be all-linear, attention, attention-inputs, or names"),
+        (
+            lambda: spec.Lora(targets="q_proj,,v_proj"),
+            "targets must be all-linear, attention, attention-inputs, or names",
+        ),
         (lambda: spec.AdaLora(initial_r=8), "initial_r must be at least r, from which it is pruned; got 8 and 16"),
         (lambda: spec.Custom(), "config must be a PeftConfig as JSON"),
         (lambda: spec.Training(weight_decay=-1.0), "weight_decay must be 0 or more; got -1.0"),

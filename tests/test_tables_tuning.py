@@ -72,6 +72,7 @@ def test_the_table_has_each_setting_at_its_best_rate(tmp_path):
     assert set(frame["learning_rate"]) == {1e-3}
     assert frame["em@1_rank"].idxmin() == "lora"
     assert set(frame["seeds"]) == {len(SEEDS)}
+    assert set(frame["search_seconds"]) == {len(RATES_TRIED) * 40.0}  # each training of these rows took so long
 
 
 def test_a_rate_that_diverged_with_one_seed_is_not_chosen(tmp_path):

@@ -222,7 +222,9 @@ def _mean(members: pd.DataFrame, x: str) -> pd.Series:
 def _curve(axes: Axes, members: pd.DataFrame, mean: pd.Series, x: str, y: str, chosen: float) -> None:
     """A method's name and line, with what stands on it."""
     shade, name = colour(members["kind"].iloc[0]), members["method"].iloc[0]
-    axes.set_title(wrapped(name, 12 if " " in name else 14), loc="left", size=9.5, weight="bold", pad=3, color=readable(shade))
+    axes.set_title(
+        wrapped(name, 12 if " " in name else 14), loc="left", size=9.5, weight="bold", pad=3, color=readable(shade)
+    )
     marker = "" if "kept" in members and len(mean) > 1 else "o"
     axes.plot(mean.index, mean, color=shade, lw=2, marker=marker, ms=4, zorder=3)
     if f"{y}_low" in members:

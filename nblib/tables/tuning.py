@@ -45,21 +45,25 @@ def tuning_curves(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def tuned(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Table:
-    """One line per setting of a grid at its best rate, by `method` as in `tuning_curves`: score, loss, costs."""
+    """One line per setting of a grid at its best rate, by `method` as in `tuning_curves`: score, loss, costs.
+
+    `search_seconds` is what training at every rate took, of one seed: the cost of choosing.
+    """
     curves = tuning_curves(runs)
     best = curves[curves["best"]]
     order = sorted(best["method"].unique(), key=lambda name: (not name.startswith("lora"), name))
+    spent = runs["train_seconds"].groupby([curves["method"], curves["seed"]]).sum().groupby("method").mean()
     runs = runs.loc[best.index].assign(method=pd.Categorical(best["method"], order, ordered=True))
     answers = attached(answers[answers["run"].isin(runs.index)], runs, ["method"])
-    means = best.groupby("method")[["learning_rate", "loss"]].mean()
+    means = best.groupby("method")[["learning_rate", "loss"]].mean().assign(search_seconds=spent)
     frame = scored(runs, answers, ["method"], [metric]).join(means).loc[order]
-    columns = ("method", "learning_rate", "loss", metric, "trainable_parameters", "train_seconds", "seeds")
-    split = "".join(runs["split"].iloc[:1])
-    return Table(
-        frame,
-        (LEGEND.format(""), f"Answers to the {split} split, at the rate with the lowest mean loss."),
-        columns=columns,
+    costs = ("trainable_parameters", "train_seconds", "search_seconds", "seeds")
+    notes = (
+        LEGEND.format(""),
+        f"Answers to the {''.join(runs['split'].iloc[:1])} split, at the rate with the lowest loss.",
     )
+    heads = {"search_seconds": "all rates (s)"}
+    return Table(frame, notes, columns=("method", "learning_rate", "loss", metric, *costs), heads=heads)
 
 
 def tuning(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> list[Verdict]:
