@@ -57,13 +57,13 @@ def tuned(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> Ta
     answers = attached(answers[answers["run"].isin(runs.index)], runs, ["method"])
     means = best.groupby("method")[["learning_rate", "loss"]].mean().assign(search_seconds=spent)
     frame = scored(runs, answers, ["method"], [metric]).join(means).loc[order]
-    costs = ("trainable_parameters", "train_seconds", "search_seconds", "seeds")
+    columns = ("method", "learning_rate", "loss", metric, "trainable_parameters", "search_seconds")
     notes = (
         LEGEND.format(""),
         f"Answers to the {''.join(runs['split'].iloc[:1])} split, at the rate with the lowest loss.",
     )
-    heads = {"search_seconds": "all rates (s)"}
-    return Table(frame, notes, columns=("method", "learning_rate", "loss", metric, *costs), heads=heads)
+    heads, wide = {"search_seconds": "all rates (s)"}, (*columns, "train_seconds", "seeds")
+    return Table(frame, notes, columns=columns, wide=wide, heads=heads)
 
 
 def tuning(runs: pd.DataFrame, answers: pd.DataFrame, metric: str = "em@1") -> list[Verdict]:
