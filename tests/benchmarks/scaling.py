@@ -30,6 +30,7 @@ from recipes import sample_tasks
 
 TASK = "conala-mini"
 KINDS = {"queries": spec.ZeroShot(), "training rows": spec.Lora(learning_rate=2e-3, alpha=64, dropout=0.0)}
+ONE = {"queries": "a query", "training rows": "a training row"}
 FEW = 10  # rows of the splits whose size is not in question
 EPOCH = spec.Training(epochs=1, optimizer="adamw_torch", evaluations_an_epoch=1)
 PARTS = {"plan_seconds": "planning", "seconds": "the run", "peak_bytes": "peak memory"}
@@ -47,7 +48,7 @@ def main() -> None:
         folder = asked.folder or Path(place)
         lines = [measured(folder, asked.model, kind, size) for kind in KINDS for size in asked.counts]
     frame = pd.DataFrame(lines)
-    files.write(asked.results / "scaling.csv", frame.to_csv(index=False))
+    files.write(asked.results / "scaling.csv", frame.round(3).to_csv(index=False))
     plots.save(figure(frame), asked.figures, "scaling")
 
 
@@ -92,9 +93,8 @@ def figure(frame: pd.DataFrame) -> Figure:
     ends = frame.groupby("of", sort=False).agg(["first", "last"])
     each = ends["seconds"].div(ends["count"])
     times, memory = each["last"] / each["first"], ends["peak_bytes"] / MIB
-    title = f"Of {frame['count'].max():,}, one takes as long as of {frame['count'].min():,}, times " + listed(
-        f"{value:.2f} ({kind})" for kind, value in times.items()
-    )
+    ratios = listed(f"{ONE[str(kind)]} takes {value:.2f}" for kind, value in times.items())
+    title = f"Among {frame['count'].max():,} instead of {frame['count'].min():,}, {ratios} times as long"
     words = "; ".join(f"{kind}: {low:.0f} to {high:.0f} MiB" for kind, low, high in memory.itertuples())
     with context():
         drawn, panels = subplots(3.6, 1, len(PARTS))
