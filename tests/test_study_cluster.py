@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import small
+from test_notebooks import execute, output
 
 from nblib import results, study
 from nblib.study import cluster
@@ -85,3 +86,13 @@ def test_a_store_that_cannot_be_written_and_an_interrupt_are_said_in_a_sentence(
     assert "runs had not begun and are cancelled" in said["said"]
     assert said["missing"] == said["cancelled"] > 0
     assert said["going_on"] >= 1
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_notebook_hands_its_runs_to_the_cluster(root, tmp_path):
+    settings = {"methods": "[zero-shot,icl]", "shots": "[1]", "seeds": "[1,2]", "model": "micro", "limit": 4}
+    notebook = execute(root, tmp_path, "rq1_peft_vs_icl", engine="ray", **settings)
+    assert " nodes" in output(notebook, "run")  # the line of progress counts them
+    assert {row.status for row in results.read(tmp_path / "results")} == {results.OK}
+    assert len(results.read(tmp_path / "results")) == 3

@@ -19,7 +19,7 @@ from nblib.provenance import ROOT
 MAX_BYTES = 600_000
 MAX_LINES = 12  # of a code cell
 PICTURE_WIDTH = 800  # pixels that a widget's picture has on a page
-MAX_PARAMETERS = 28  # lines of the parameters cell, which is a list and no code
+MAX_PARAMETERS = 29  # lines of the parameters cell, which is a list and no code
 # The public address is set here only: `python -m nblib.tools notebooks clean` and `... readme` write it to its places.
 REPOSITORY = "https://example.invalid/nblib"
 COLAB_CELL = f"""\
