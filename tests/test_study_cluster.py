@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
 import small
@@ -92,7 +93,10 @@ def test_a_store_that_cannot_be_written_and_an_interrupt_are_said_in_a_sentence(
 @pytest.mark.slow
 def test_a_notebook_hands_its_runs_to_the_cluster(root, tmp_path):
     settings = {"methods": "[zero-shot,icl]", "shots": "[1]", "seeds": "[1,2]", "model": "micro", "limit": 4}
+    session = Path("/tmp/ray/session_latest")
+    before = session.resolve()
     notebook = execute(root, tmp_path, "rq1_peft_vs_icl", engine="ray", **settings)
-    assert " nodes" in output(notebook, "run")  # the line of progress counts them
+    assert session.resolve() != before  # a cluster was started
+    assert "stderr" not in output(notebook, "run")  # and kept its messages to itself
     assert {row.status for row in results.read(tmp_path / "results")} == {results.OK}
     assert len(results.read(tmp_path / "results")) == 3

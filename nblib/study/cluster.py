@@ -184,7 +184,7 @@ def _connected() -> Any:
     for attempt in range(1, STARTS + 1):
         try:
             context = None if ray.is_initialized() else ray.init(log_to_driver=False, logging_level=logging.ERROR)
-            if context and context.dashboard_url:
+            if context is not None and context.dashboard_url:  # its truth is a length, of which Ray warns
                 print(f"Ray's dashboard: http://{context.dashboard_url}")
             return ray
         except Exception as problem:  # a time limit within Ray, in several kinds
