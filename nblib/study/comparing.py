@@ -112,8 +112,8 @@ def tuning(model: str, task: str, *, preset: str = "default", seeds: Sequence[in
     """Lists the runs of a small grid on the validation split, of which `tables.tuning` makes four claims on LoRA.
 
     Each at every rate of the preset and with every seed: LoRA and full tuning; LoRA on attention alone with WIDER times
-    the rank, which is more weights than all layers have; LoRA at a quarter and at four times its rank; and both methods
-    with four times the batch. `settings` are as in `search`.
+    the rank, in most transformers more weights than all layers have; LoRA at a quarter and at four times its rank; and
+    both methods with four times the batch. `settings` are as in `search`.
     Raises ValueError for anything unknown or out of range.
     """
     shared: dict[str, Any] = {"preset": preset, "names": ["lora", "full"]} | settings

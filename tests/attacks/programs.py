@@ -113,7 +113,7 @@ FILES = [
     attempt("read the project", "print(open('$PROJECT/pyproject.toml').read())", "ok"),
     attempt("list the home", "import os\nprint(os.listdir('$HOME'))", "ok"),
     attempt("list root's home",
-            "import os\nprint([os.listdir(f'/root/{each}') for each in ('', '.ssh', '.config')])", "ok"),
+            "import os\nprint([os.listdir(os.path.join('/root', each)) for each in ('', '.ssh', '.config')])", "ok"),
     script("environment", """
         import glob, os
         print(dict(os.environ))
